@@ -1,0 +1,174 @@
+// Package store declares what the host needs of a durable store, and the records it lists. Implementations are in the
+// packages below it and pass the suite in package storetest.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/grapnelhq/grapnel/core"
+)
+
+// Store keeps requests, events, deliveries, attempts, keyed state and rejections.
+//
+// All methods may be called from any number of goroutines. Writes are grouped into commits; a method that writes returns
+// when its commit is done. One failing write fails alone, never its group. A full disk is ErrFull.
+type Store interface {
+	// Accept stores a request durably: it returns after the fsync. On Accepted it has set Seq. A request with a known
+	// dedupe key inside the dedupe window is a Duplicate (of a commit under way: after that commit); if the known one is
+	// dead, it becomes received again and the answer is Reopened. Accepted and reopened requests are then passed to
+	// Options.OnAccepted in accept order.
+	Accept(ctx context.Context, r *core.Request) (Acceptance, error)
+
+	// Route commits what became of a batch of received requests, in the order given: events and deliveries, or death.
+	// A request that is no longer received is left alone (its Decision.Stale is set). Deliveries with Lease set are leased to the caller.
+	Route(ctx context.Context, ds []*Decision) error
+
+	// Settle commits the outcomes of leased deliveries. A settlement of a delivery that is no longer pending is ignored.
+	Settle(ctx context.Context, ss []Settlement) error
+
+	// Release gives leases back without an outcome: nothing is charged.
+	Release(ctx context.Context, keys []core.DeliveryKey) error
+
+	// ClaimRequests returns received requests of a source with a sequence above after, oldest first.
+	ClaimRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error)
+
+	// ClaimDeliveries leases due pending deliveries of a sink, oldest first, with Event, its Data and KeyState filled. A
+	// delivery with an order key is due only if no earlier one of its sink and key is unsettled, so one call returns at
+	// most one per key. next is the earliest time at which more becomes due, zero if nothing else is pending or if what is
+	// pending waits for a lease to end.
+	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int) (ds []*core.Delivery, next time.Time, err error)
+
+	// KeyState reads the keyed state of a sink's order key; nil: none.
+	KeyState(ctx context.Context, sink, orderKey string) ([]byte, error)
+
+	// RecordRejection adds to the bounded list of rejections. It does not wait for the disk.
+	RecordRejection(r core.Rejection)
+
+	// RetryDeliveries makes dead deliveries pending and due again, with their charges forgotten, and returns those it changed.
+	RetryDeliveries(ctx context.Context, ids []string) ([]*core.Delivery, error)
+	// RetryRequests makes dead requests received again; they are passed to Options.OnAccepted.
+	RetryRequests(ctx context.Context, ids []string) ([]*core.Request, error)
+
+	// Reads for people. Lists are newest first; next is the cursor of the following page, "" at the end.
+	ListRequests(ctx context.Context, f RequestFilter) (rs []*core.Request, next string, err error)     // without Body
+	GetRequest(ctx context.Context, id string) (*RequestDetail, error)                                  // ErrNotFound
+	ListDeliveries(ctx context.Context, f DeliveryFilter) (ds []*core.Delivery, next string, err error) // Event without Data
+	GetDelivery(ctx context.Context, id string) (*DeliveryDetail, error)                                // ErrNotFound
+	ListRejections(ctx context.Context, f RejectionFilter) (rs []core.Rejection, next string, err error)
+	GetRejection(ctx context.Context, id int64) (core.Rejection, error) // ErrNotFound
+	Stats(ctx context.Context) (Stats, error)
+
+	// Purge deletes up to limit settled requests accepted before the given time, with all that hangs on them, and the
+	// dedupe memory that is past its window. It returns how many requests it deleted; call it until that is 0.
+	Purge(ctx context.Context, before time.Time, limit int) (int, error)
+
+	// Close commits what was given, syncs and closes.
+	Close() error
+}
+
+// Acceptance is what Accept made of a request.
+type Acceptance string
+
+// The acceptances.
+const (
+	Accepted  Acceptance = "accepted"
+	Duplicate Acceptance = "duplicate"
+	Reopened  Acceptance = "reopened"
+)
+
+// Errors that callers tell apart.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrFull     = errors.New("the disk is full")
+	ErrLocked   = errors.New("the data folder is in use by another grapnel")
+	ErrNewer    = errors.New("the database was written by a newer grapnel")
+)
+
+// Decision is what became of one request: Events and Deliveries, or Dead.
+type Decision struct {
+	Request    *core.Request
+	Dead       string // not empty: the reason why it is dead
+	Crashes    int    // new value of Request.Crashes, with neither events nor death: the request stays received
+	Retry      bool   // only Crashes and Notes are kept; the request stays received
+	Notes      []string
+	Events     []core.Event
+	Deliveries []*core.Delivery // keys set; State pending or dead
+	Lease      []bool           // per delivery: leased to the caller at once
+
+	Stale bool // set by Route: the request was not received any more, nothing was written for it
+}
+
+// Settlement is the outcome of one attempt of a leased delivery, or of none (Attempt nil: given back with another Due).
+type Settlement struct {
+	Key     core.DeliveryKey
+	State   core.DeliveryState // pending (retry), delivered, skipped or dead
+	Due     time.Time          // pending
+	Attempt *core.Attempt      // the attempt; charged if Charge
+	Charge  bool
+	Crashes int // new value
+
+	Reason        string
+	AttributePath []string
+	Reference     string
+	RouteRange    string
+
+	// Keyed state, when StateSet: nil deletes.
+	Sink, OrderKey string
+	KeyState       []byte
+	StateSet       bool
+}
+
+// RequestFilter narrows a list; zero fields match all.
+type RequestFilter struct {
+	Source       string
+	State        core.RequestState
+	Unrouted     bool // routed, and some event of it has no delivery
+	Since, Until time.Time
+	Cursor       string
+	Limit        int // default 50, at most 1000
+}
+
+// DeliveryFilter narrows a list; zero fields match all.
+type DeliveryFilter struct {
+	Source, Type, Subject, Tenant string
+	Route, Sink                   string
+	RequestID                     string
+	State                         core.DeliveryState
+	Since, Until                  time.Time
+	Cursor                        string
+	Limit                         int
+}
+
+// RejectionFilter narrows a list; zero fields match all.
+type RejectionFilter struct {
+	Source, Cause string
+	Cursor        string
+	Limit         int
+}
+
+// RequestDetail is a request with all that came of it.
+type RequestDetail struct {
+	Request    *core.Request
+	Events     []core.Event // with Data
+	Deliveries []*core.Delivery
+}
+
+// DeliveryDetail is a delivery with its event and its attempts. A first attempt that delivered at once is told by the
+// delivery itself and listed here all the same.
+type DeliveryDetail struct {
+	Delivery *core.Delivery
+	Request  *core.Request // without Body
+	Attempts []core.Attempt
+}
+
+// Stats counts what is stored.
+type Stats struct {
+	Requests                 map[core.RequestState]int64
+	Deliveries               map[string]map[core.DeliveryState]int64 // by sink
+	Unrouted                 map[string]int64                        // events without delivery, by type
+	Rejections               map[string]int64                        // by cause, since the database was made
+	Commits, Syncs, Accepted int64                                   // since start
+	SizeBytes                int64
+}
