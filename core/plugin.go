@@ -1,0 +1,55 @@
+package core
+
+import (
+	"slices"
+
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+// PluginKind is what a plugin does.
+type PluginKind string
+
+// The kinds of plugins, as they stand in file names and on the command line.
+const (
+	PluginDecoder PluginKind = "decoder" // named by the first label of a source block
+	PluginSink    PluginKind = "sink"    // named by the first label of a sink block
+)
+
+// PluginInfo is what a plugin says about itself, checked by the host: names are well formed, no attribute has a reserved
+// name, every enum value is known and everything the manifest asks for is implemented. It is not changed after it was made.
+type PluginInfo struct {
+	Kind         PluginKind `json:"kind"`
+	Name         string     `json:"name"`
+	Version      string     `json:"version"` // semantic version without v, or "devel"
+	Description  string     `json:"description,omitempty"`
+	Capabilities []string   `json:"capabilities,omitempty"` // "check", "validate"
+	Config       sdk.Schema `json:"config"`                 // KindObject
+
+	// Sinks.
+	Message   sdk.Schema `json:"message,omitzero"`    // KindObject
+	MaxBatch  int        `json:"max_batch,omitempty"` // the most deliveries per call, at least 1
+	WantData  bool       `json:"want_data,omitempty"`
+	WantState bool       `json:"want_state,omitempty"`
+
+	// Decoders.
+	Provider *sdk.Provider `json:"provider,omitempty"` // nil for sinks
+
+	Path   string `json:"path,omitempty"`   // of the binary
+	SHA256 string `json:"sha256,omitempty"` // of the binary, hexadecimal
+	Dev    bool   `json:"dev,omitempty"`    // started from a path that the configuration gives, outside of the lock file
+}
+
+// Has reports whether the plugin has the named capability.
+func (p *PluginInfo) Has(capability string) bool {
+	return slices.Contains(p.Capabilities, capability)
+}
+
+// ReservedAttribute reports whether a name in a source or sink block belongs to the host, so that no plugin's configuration
+// may declare it. A scheme of a decoder's manifest may all the same name its credentials "secrets".
+func ReservedAttribute(name string) bool {
+	switch name {
+	case "enabled", "isolated", "auth", "path", "tenant", "allow_ips", "secrets", "delivery":
+		return true
+	}
+	return false
+}
