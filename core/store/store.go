@@ -36,9 +36,8 @@ type Store interface {
 
 	// ClaimDeliveries leases due pending deliveries of a sink, oldest first, with Event, its Data and KeyState filled. A
 	// delivery with an order key is due only if no earlier one of its sink and key is unsettled, so one call returns at
-	// most one per key. next is the earliest time at which more becomes due, zero if nothing else is pending or if what is
-	// pending waits for a lease to end.
-	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int) (ds []*core.Delivery, next time.Time, err error)
+	// most one per key. The Backlog speaks of what is left after this claim.
+	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int) ([]*core.Delivery, Backlog, error)
 
 	// KeyState reads the keyed state of a sink's order key; nil: none.
 	KeyState(ctx context.Context, sink, orderKey string) ([]byte, error)
@@ -77,6 +76,12 @@ const (
 	Duplicate Acceptance = "duplicate"
 	Reopened  Acceptance = "reopened"
 )
+
+// Backlog says what a claim left behind.
+type Backlog struct {
+	Left bool      // the sink has pending deliveries that nobody has leased: due later, waiting for their key, or over the limit
+	Next time.Time // when the earliest of them becomes due; zero: none has a due time in the future
+}
 
 // Errors that callers tell apart.
 var (
