@@ -29,6 +29,15 @@ const (
 	EscapeSlackMrkdwn Escape = "slack_mrkdwn"
 )
 
+// Format says what a text is, beyond being a text.
+type Format string
+
+// The formats. FormatNone is the zero value.
+const (
+	FormatNone Format = ""
+	FormatPath Format = "path" // in configurations: a file or folder; the host makes it absolute from the file it stands in
+)
+
 // Schema describes a configuration, a message or an event's data. It is one recursive type; SchemaOf derives it from a Go
 // struct. A Schema is not changed after it was made and may be read from any number of goroutines.
 type Schema struct {
@@ -43,6 +52,7 @@ type Schema struct {
 	Default   json.RawMessage `json:"default,omitempty"`   // as an optional attribute: its value when left out
 	Sensitive bool            `json:"sensitive,omitempty"` // never shown, logged or stored in clear
 	Escape    Escape          `json:"escape,omitempty"`    // KindString
+	Format    Format          `json:"format,omitempty"`    // KindString
 }
 
 // Attribute is one named member of an object.

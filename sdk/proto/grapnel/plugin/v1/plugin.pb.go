@@ -303,6 +303,53 @@ func (Schema_Escape) EnumDescriptor() ([]byte, []int) {
 	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{3, 1}
 }
 
+// Format says what a text is, beyond being a text.
+type Schema_Format int32
+
+const (
+	Schema_FORMAT_UNSPECIFIED Schema_Format = 0 // none
+	Schema_FORMAT_PATH        Schema_Format = 1 // in configurations: a file or folder; the host makes it absolute from the file it stands in
+)
+
+// Enum value maps for Schema_Format.
+var (
+	Schema_Format_name = map[int32]string{
+		0: "FORMAT_UNSPECIFIED",
+		1: "FORMAT_PATH",
+	}
+	Schema_Format_value = map[string]int32{
+		"FORMAT_UNSPECIFIED": 0,
+		"FORMAT_PATH":        1,
+	}
+)
+
+func (x Schema_Format) Enum() *Schema_Format {
+	p := new(Schema_Format)
+	*p = x
+	return p
+}
+
+func (x Schema_Format) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Schema_Format) Descriptor() protoreflect.EnumDescriptor {
+	return file_grapnel_plugin_v1_plugin_proto_enumTypes[5].Descriptor()
+}
+
+func (Schema_Format) Type() protoreflect.EnumType {
+	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[5]
+}
+
+func (x Schema_Format) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Schema_Format.Descriptor instead.
+func (Schema_Format) EnumDescriptor() ([]byte, []int) {
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{3, 2}
+}
+
 type Part_Kind int32
 
 const (
@@ -351,11 +398,11 @@ func (x Part_Kind) String() string {
 }
 
 func (Part_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_grapnel_plugin_v1_plugin_proto_enumTypes[5].Descriptor()
+	return file_grapnel_plugin_v1_plugin_proto_enumTypes[6].Descriptor()
 }
 
 func (Part_Kind) Type() protoreflect.EnumType {
-	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[5]
+	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[6]
 }
 
 func (x Part_Kind) Number() protoreflect.EnumNumber {
@@ -406,11 +453,11 @@ func (x Hmac_Algorithm) String() string {
 }
 
 func (Hmac_Algorithm) Descriptor() protoreflect.EnumDescriptor {
-	return file_grapnel_plugin_v1_plugin_proto_enumTypes[6].Descriptor()
+	return file_grapnel_plugin_v1_plugin_proto_enumTypes[7].Descriptor()
 }
 
 func (Hmac_Algorithm) Type() protoreflect.EnumType {
-	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[6]
+	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[7]
 }
 
 func (x Hmac_Algorithm) Number() protoreflect.EnumNumber {
@@ -461,11 +508,11 @@ func (x Hmac_KeyFormat) String() string {
 }
 
 func (Hmac_KeyFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_grapnel_plugin_v1_plugin_proto_enumTypes[7].Descriptor()
+	return file_grapnel_plugin_v1_plugin_proto_enumTypes[8].Descriptor()
 }
 
 func (Hmac_KeyFormat) Type() protoreflect.EnumType {
-	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[7]
+	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[8]
 }
 
 func (x Hmac_KeyFormat) Number() protoreflect.EnumNumber {
@@ -510,11 +557,11 @@ func (x Variation_Kind) String() string {
 }
 
 func (Variation_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_grapnel_plugin_v1_plugin_proto_enumTypes[8].Descriptor()
+	return file_grapnel_plugin_v1_plugin_proto_enumTypes[9].Descriptor()
 }
 
 func (Variation_Kind) Type() protoreflect.EnumType {
-	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[8]
+	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[9]
 }
 
 func (x Variation_Kind) Number() protoreflect.EnumNumber {
@@ -568,11 +615,11 @@ func (x Outcome_Kind) String() string {
 }
 
 func (Outcome_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_grapnel_plugin_v1_plugin_proto_enumTypes[9].Descriptor()
+	return file_grapnel_plugin_v1_plugin_proto_enumTypes[10].Descriptor()
 }
 
 func (Outcome_Kind) Type() protoreflect.EnumType {
-	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[9]
+	return &file_grapnel_plugin_v1_plugin_proto_enumTypes[10]
 }
 
 func (x Outcome_Kind) Number() protoreflect.EnumNumber {
@@ -765,6 +812,7 @@ type Schema struct {
 	Default       []byte                 `protobuf:"bytes,8,opt,name=default,proto3" json:"default,omitempty"`                                      // as an optional attribute: its JSON value when left out
 	Sensitive     bool                   `protobuf:"varint,9,opt,name=sensitive,proto3" json:"sensitive,omitempty"`                                 // never shown, logged or stored in clear
 	Escape        Schema_Escape          `protobuf:"varint,10,opt,name=escape,proto3,enum=grapnel.plugin.v1.Schema_Escape" json:"escape,omitempty"` // KIND_STRING
+	Format        Schema_Format          `protobuf:"varint,11,opt,name=format,proto3,enum=grapnel.plugin.v1.Schema_Format" json:"format,omitempty"` // KIND_STRING
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -867,6 +915,13 @@ func (x *Schema) GetEscape() Schema_Escape {
 		return x.Escape
 	}
 	return Schema_ESCAPE_UNSPECIFIED
+}
+
+func (x *Schema) GetFormat() Schema_Format {
+	if x != nil {
+		return x.Format
+	}
+	return Schema_FORMAT_UNSPECIFIED
 }
 
 type Attribute struct {
@@ -3722,7 +3777,7 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x0eAttributeError\x12\x12\n" +
 	"\x04path\x18\x01 \x03(\tR\x04path\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x9c\x05\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x89\x06\n" +
 	"\x06Schema\x122\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.grapnel.plugin.v1.Schema.KindR\x04kind\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12<\n" +
@@ -3736,7 +3791,8 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\adefault\x18\b \x01(\fR\adefault\x12\x1c\n" +
 	"\tsensitive\x18\t \x01(\bR\tsensitive\x128\n" +
 	"\x06escape\x18\n" +
-	" \x01(\x0e2 .grapnel.plugin.v1.Schema.EscapeR\x06escape\"\xae\x01\n" +
+	" \x01(\x0e2 .grapnel.plugin.v1.Schema.EscapeR\x06escape\x128\n" +
+	"\x06format\x18\v \x01(\x0e2 .grapnel.plugin.v1.Schema.FormatR\x06format\"\xae\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_ANY\x10\x01\x12\x0f\n" +
@@ -3753,7 +3809,10 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\vESCAPE_HTML\x10\x01\x12\x0e\n" +
 	"\n" +
 	"ESCAPE_URL\x10\x02\x12\x17\n" +
-	"\x13ESCAPE_SLACK_MRKDWN\x10\x03\"R\n" +
+	"\x13ESCAPE_SLACK_MRKDWN\x10\x03\"1\n" +
+	"\x06Format\x12\x16\n" +
+	"\x12FORMAT_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vFORMAT_PATH\x10\x01\"R\n" +
 	"\tAttribute\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\x06schema\x18\x02 \x01(\v2\x19.grapnel.plugin.v1.SchemaR\x06schema\"K\n" +
@@ -4043,7 +4102,7 @@ func file_grapnel_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 	return file_grapnel_plugin_v1_plugin_proto_rawDescData
 }
 
-var file_grapnel_plugin_v1_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_grapnel_plugin_v1_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
 var file_grapnel_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_grapnel_plugin_v1_plugin_proto_goTypes = []any{
 	(PluginKind)(0),             // 0: grapnel.plugin.v1.PluginKind
@@ -4051,146 +4110,148 @@ var file_grapnel_plugin_v1_plugin_proto_goTypes = []any{
 	(Note_Level)(0),             // 2: grapnel.plugin.v1.Note.Level
 	(Schema_Kind)(0),            // 3: grapnel.plugin.v1.Schema.Kind
 	(Schema_Escape)(0),          // 4: grapnel.plugin.v1.Schema.Escape
-	(Part_Kind)(0),              // 5: grapnel.plugin.v1.Part.Kind
-	(Hmac_Algorithm)(0),         // 6: grapnel.plugin.v1.Hmac.Algorithm
-	(Hmac_KeyFormat)(0),         // 7: grapnel.plugin.v1.Hmac.KeyFormat
-	(Variation_Kind)(0),         // 8: grapnel.plugin.v1.Variation.Kind
-	(Outcome_Kind)(0),           // 9: grapnel.plugin.v1.Outcome.Kind
-	(*CallContext)(nil),         // 10: grapnel.plugin.v1.CallContext
-	(*Note)(nil),                // 11: grapnel.plugin.v1.Note
-	(*AttributeError)(nil),      // 12: grapnel.plugin.v1.AttributeError
-	(*Schema)(nil),              // 13: grapnel.plugin.v1.Schema
-	(*Attribute)(nil),           // 14: grapnel.plugin.v1.Attribute
-	(*DescribeRequest)(nil),     // 15: grapnel.plugin.v1.DescribeRequest
-	(*DescribeResponse)(nil),    // 16: grapnel.plugin.v1.DescribeResponse
-	(*SinkInfo)(nil),            // 17: grapnel.plugin.v1.SinkInfo
-	(*Provider)(nil),            // 18: grapnel.plugin.v1.Provider
-	(*Part)(nil),                // 19: grapnel.plugin.v1.Part
-	(*DedupeKey)(nil),           // 20: grapnel.plugin.v1.DedupeKey
-	(*AuthScheme)(nil),          // 21: grapnel.plugin.v1.AuthScheme
-	(*AllowList)(nil),           // 22: grapnel.plugin.v1.AllowList
-	(*Hmac)(nil),                // 23: grapnel.plugin.v1.Hmac
-	(*Timestamp)(nil),           // 24: grapnel.plugin.v1.Timestamp
-	(*Ed25519)(nil),             // 25: grapnel.plugin.v1.Ed25519
-	(*Token)(nil),               // 26: grapnel.plugin.v1.Token
-	(*Basic)(nil),               // 27: grapnel.plugin.v1.Basic
-	(*Reply)(nil),               // 28: grapnel.plugin.v1.Reply
-	(*Handshake)(nil),           // 29: grapnel.plugin.v1.Handshake
-	(*EventType)(nil),           // 30: grapnel.plugin.v1.EventType
-	(*Sample)(nil),              // 31: grapnel.plugin.v1.Sample
-	(*Variation)(nil),           // 32: grapnel.plugin.v1.Variation
-	(*Header)(nil),              // 33: grapnel.plugin.v1.Header
-	(*ValidateRequest)(nil),     // 34: grapnel.plugin.v1.ValidateRequest
-	(*ValidateResponse)(nil),    // 35: grapnel.plugin.v1.ValidateResponse
-	(*OpenRequest)(nil),         // 36: grapnel.plugin.v1.OpenRequest
-	(*OpenResponse)(nil),        // 37: grapnel.plugin.v1.OpenResponse
-	(*CheckRequest)(nil),        // 38: grapnel.plugin.v1.CheckRequest
-	(*CheckResponse)(nil),       // 39: grapnel.plugin.v1.CheckResponse
-	(*CloseRequest)(nil),        // 40: grapnel.plugin.v1.CloseRequest
-	(*CloseResponse)(nil),       // 41: grapnel.plugin.v1.CloseResponse
-	(*DecodeRequest)(nil),       // 42: grapnel.plugin.v1.DecodeRequest
-	(*Request)(nil),             // 43: grapnel.plugin.v1.Request
-	(*DecodeResponse)(nil),      // 44: grapnel.plugin.v1.DecodeResponse
-	(*DecodeResult)(nil),        // 45: grapnel.plugin.v1.DecodeResult
-	(*Event)(nil),               // 46: grapnel.plugin.v1.Event
-	(*ByteRange)(nil),           // 47: grapnel.plugin.v1.ByteRange
-	(*DeliverRequest)(nil),      // 48: grapnel.plugin.v1.DeliverRequest
-	(*Delivery)(nil),            // 49: grapnel.plugin.v1.Delivery
-	(*Envelope)(nil),            // 50: grapnel.plugin.v1.Envelope
-	(*DeliverResponse)(nil),     // 51: grapnel.plugin.v1.DeliverResponse
-	(*Outcome)(nil),             // 52: grapnel.plugin.v1.Outcome
-	(*Handshake_Condition)(nil), // 53: grapnel.plugin.v1.Handshake.Condition
+	(Schema_Format)(0),          // 5: grapnel.plugin.v1.Schema.Format
+	(Part_Kind)(0),              // 6: grapnel.plugin.v1.Part.Kind
+	(Hmac_Algorithm)(0),         // 7: grapnel.plugin.v1.Hmac.Algorithm
+	(Hmac_KeyFormat)(0),         // 8: grapnel.plugin.v1.Hmac.KeyFormat
+	(Variation_Kind)(0),         // 9: grapnel.plugin.v1.Variation.Kind
+	(Outcome_Kind)(0),           // 10: grapnel.plugin.v1.Outcome.Kind
+	(*CallContext)(nil),         // 11: grapnel.plugin.v1.CallContext
+	(*Note)(nil),                // 12: grapnel.plugin.v1.Note
+	(*AttributeError)(nil),      // 13: grapnel.plugin.v1.AttributeError
+	(*Schema)(nil),              // 14: grapnel.plugin.v1.Schema
+	(*Attribute)(nil),           // 15: grapnel.plugin.v1.Attribute
+	(*DescribeRequest)(nil),     // 16: grapnel.plugin.v1.DescribeRequest
+	(*DescribeResponse)(nil),    // 17: grapnel.plugin.v1.DescribeResponse
+	(*SinkInfo)(nil),            // 18: grapnel.plugin.v1.SinkInfo
+	(*Provider)(nil),            // 19: grapnel.plugin.v1.Provider
+	(*Part)(nil),                // 20: grapnel.plugin.v1.Part
+	(*DedupeKey)(nil),           // 21: grapnel.plugin.v1.DedupeKey
+	(*AuthScheme)(nil),          // 22: grapnel.plugin.v1.AuthScheme
+	(*AllowList)(nil),           // 23: grapnel.plugin.v1.AllowList
+	(*Hmac)(nil),                // 24: grapnel.plugin.v1.Hmac
+	(*Timestamp)(nil),           // 25: grapnel.plugin.v1.Timestamp
+	(*Ed25519)(nil),             // 26: grapnel.plugin.v1.Ed25519
+	(*Token)(nil),               // 27: grapnel.plugin.v1.Token
+	(*Basic)(nil),               // 28: grapnel.plugin.v1.Basic
+	(*Reply)(nil),               // 29: grapnel.plugin.v1.Reply
+	(*Handshake)(nil),           // 30: grapnel.plugin.v1.Handshake
+	(*EventType)(nil),           // 31: grapnel.plugin.v1.EventType
+	(*Sample)(nil),              // 32: grapnel.plugin.v1.Sample
+	(*Variation)(nil),           // 33: grapnel.plugin.v1.Variation
+	(*Header)(nil),              // 34: grapnel.plugin.v1.Header
+	(*ValidateRequest)(nil),     // 35: grapnel.plugin.v1.ValidateRequest
+	(*ValidateResponse)(nil),    // 36: grapnel.plugin.v1.ValidateResponse
+	(*OpenRequest)(nil),         // 37: grapnel.plugin.v1.OpenRequest
+	(*OpenResponse)(nil),        // 38: grapnel.plugin.v1.OpenResponse
+	(*CheckRequest)(nil),        // 39: grapnel.plugin.v1.CheckRequest
+	(*CheckResponse)(nil),       // 40: grapnel.plugin.v1.CheckResponse
+	(*CloseRequest)(nil),        // 41: grapnel.plugin.v1.CloseRequest
+	(*CloseResponse)(nil),       // 42: grapnel.plugin.v1.CloseResponse
+	(*DecodeRequest)(nil),       // 43: grapnel.plugin.v1.DecodeRequest
+	(*Request)(nil),             // 44: grapnel.plugin.v1.Request
+	(*DecodeResponse)(nil),      // 45: grapnel.plugin.v1.DecodeResponse
+	(*DecodeResult)(nil),        // 46: grapnel.plugin.v1.DecodeResult
+	(*Event)(nil),               // 47: grapnel.plugin.v1.Event
+	(*ByteRange)(nil),           // 48: grapnel.plugin.v1.ByteRange
+	(*DeliverRequest)(nil),      // 49: grapnel.plugin.v1.DeliverRequest
+	(*Delivery)(nil),            // 50: grapnel.plugin.v1.Delivery
+	(*Envelope)(nil),            // 51: grapnel.plugin.v1.Envelope
+	(*DeliverResponse)(nil),     // 52: grapnel.plugin.v1.DeliverResponse
+	(*Outcome)(nil),             // 53: grapnel.plugin.v1.Outcome
+	(*Handshake_Condition)(nil), // 54: grapnel.plugin.v1.Handshake.Condition
 }
 var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	2,  // 0: grapnel.plugin.v1.Note.level:type_name -> grapnel.plugin.v1.Note.Level
 	3,  // 1: grapnel.plugin.v1.Schema.kind:type_name -> grapnel.plugin.v1.Schema.Kind
-	14, // 2: grapnel.plugin.v1.Schema.attributes:type_name -> grapnel.plugin.v1.Attribute
-	13, // 3: grapnel.plugin.v1.Schema.element:type_name -> grapnel.plugin.v1.Schema
+	15, // 2: grapnel.plugin.v1.Schema.attributes:type_name -> grapnel.plugin.v1.Attribute
+	14, // 3: grapnel.plugin.v1.Schema.element:type_name -> grapnel.plugin.v1.Schema
 	4,  // 4: grapnel.plugin.v1.Schema.escape:type_name -> grapnel.plugin.v1.Schema.Escape
-	13, // 5: grapnel.plugin.v1.Attribute.schema:type_name -> grapnel.plugin.v1.Schema
-	10, // 6: grapnel.plugin.v1.DescribeRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	0,  // 7: grapnel.plugin.v1.DescribeResponse.kind:type_name -> grapnel.plugin.v1.PluginKind
-	13, // 8: grapnel.plugin.v1.DescribeResponse.config:type_name -> grapnel.plugin.v1.Schema
-	17, // 9: grapnel.plugin.v1.DescribeResponse.sink:type_name -> grapnel.plugin.v1.SinkInfo
-	18, // 10: grapnel.plugin.v1.DescribeResponse.provider:type_name -> grapnel.plugin.v1.Provider
-	13, // 11: grapnel.plugin.v1.SinkInfo.message:type_name -> grapnel.plugin.v1.Schema
-	21, // 12: grapnel.plugin.v1.Provider.schemes:type_name -> grapnel.plugin.v1.AuthScheme
-	28, // 13: grapnel.plugin.v1.Provider.reply:type_name -> grapnel.plugin.v1.Reply
-	29, // 14: grapnel.plugin.v1.Provider.handshake:type_name -> grapnel.plugin.v1.Handshake
-	20, // 15: grapnel.plugin.v1.Provider.dedupe:type_name -> grapnel.plugin.v1.DedupeKey
-	30, // 16: grapnel.plugin.v1.Provider.events:type_name -> grapnel.plugin.v1.EventType
-	5,  // 17: grapnel.plugin.v1.Part.kind:type_name -> grapnel.plugin.v1.Part.Kind
-	19, // 18: grapnel.plugin.v1.DedupeKey.parts:type_name -> grapnel.plugin.v1.Part
-	23, // 19: grapnel.plugin.v1.AuthScheme.hmac:type_name -> grapnel.plugin.v1.Hmac
-	26, // 20: grapnel.plugin.v1.AuthScheme.token:type_name -> grapnel.plugin.v1.Token
-	27, // 21: grapnel.plugin.v1.AuthScheme.basic:type_name -> grapnel.plugin.v1.Basic
-	25, // 22: grapnel.plugin.v1.AuthScheme.ed25519:type_name -> grapnel.plugin.v1.Ed25519
-	22, // 23: grapnel.plugin.v1.AuthScheme.allow:type_name -> grapnel.plugin.v1.AllowList
-	19, // 24: grapnel.plugin.v1.AllowList.part:type_name -> grapnel.plugin.v1.Part
-	6,  // 25: grapnel.plugin.v1.Hmac.algorithm:type_name -> grapnel.plugin.v1.Hmac.Algorithm
-	1,  // 26: grapnel.plugin.v1.Hmac.encoding:type_name -> grapnel.plugin.v1.Encoding
-	19, // 27: grapnel.plugin.v1.Hmac.signed_content:type_name -> grapnel.plugin.v1.Part
-	7,  // 28: grapnel.plugin.v1.Hmac.key_format:type_name -> grapnel.plugin.v1.Hmac.KeyFormat
-	24, // 29: grapnel.plugin.v1.Hmac.timestamp:type_name -> grapnel.plugin.v1.Timestamp
-	1,  // 30: grapnel.plugin.v1.Ed25519.encoding:type_name -> grapnel.plugin.v1.Encoding
-	19, // 31: grapnel.plugin.v1.Ed25519.signed_content:type_name -> grapnel.plugin.v1.Part
-	24, // 32: grapnel.plugin.v1.Ed25519.timestamp:type_name -> grapnel.plugin.v1.Timestamp
-	19, // 33: grapnel.plugin.v1.Token.part:type_name -> grapnel.plugin.v1.Part
-	19, // 34: grapnel.plugin.v1.Token.alternatives:type_name -> grapnel.plugin.v1.Part
-	53, // 35: grapnel.plugin.v1.Handshake.when:type_name -> grapnel.plugin.v1.Handshake.Condition
-	19, // 36: grapnel.plugin.v1.Handshake.echo:type_name -> grapnel.plugin.v1.Part
-	13, // 37: grapnel.plugin.v1.EventType.data:type_name -> grapnel.plugin.v1.Schema
-	31, // 38: grapnel.plugin.v1.EventType.samples:type_name -> grapnel.plugin.v1.Sample
-	33, // 39: grapnel.plugin.v1.Sample.headers:type_name -> grapnel.plugin.v1.Header
-	32, // 40: grapnel.plugin.v1.Sample.vary:type_name -> grapnel.plugin.v1.Variation
-	19, // 41: grapnel.plugin.v1.Variation.part:type_name -> grapnel.plugin.v1.Part
-	8,  // 42: grapnel.plugin.v1.Variation.kind:type_name -> grapnel.plugin.v1.Variation.Kind
-	10, // 43: grapnel.plugin.v1.ValidateRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	12, // 44: grapnel.plugin.v1.ValidateResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	11, // 45: grapnel.plugin.v1.ValidateResponse.notes:type_name -> grapnel.plugin.v1.Note
-	10, // 46: grapnel.plugin.v1.OpenRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	12, // 47: grapnel.plugin.v1.OpenResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	11, // 48: grapnel.plugin.v1.OpenResponse.notes:type_name -> grapnel.plugin.v1.Note
-	10, // 49: grapnel.plugin.v1.CheckRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	12, // 50: grapnel.plugin.v1.CheckResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	11, // 51: grapnel.plugin.v1.CheckResponse.notes:type_name -> grapnel.plugin.v1.Note
-	10, // 52: grapnel.plugin.v1.CloseRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	11, // 53: grapnel.plugin.v1.CloseResponse.notes:type_name -> grapnel.plugin.v1.Note
-	10, // 54: grapnel.plugin.v1.DecodeRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	43, // 55: grapnel.plugin.v1.DecodeRequest.requests:type_name -> grapnel.plugin.v1.Request
-	33, // 56: grapnel.plugin.v1.Request.headers:type_name -> grapnel.plugin.v1.Header
-	45, // 57: grapnel.plugin.v1.DecodeResponse.results:type_name -> grapnel.plugin.v1.DecodeResult
-	11, // 58: grapnel.plugin.v1.DecodeResponse.notes:type_name -> grapnel.plugin.v1.Note
-	46, // 59: grapnel.plugin.v1.DecodeResult.events:type_name -> grapnel.plugin.v1.Event
-	11, // 60: grapnel.plugin.v1.DecodeResult.notes:type_name -> grapnel.plugin.v1.Note
-	47, // 61: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
-	10, // 62: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	49, // 63: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
-	50, // 64: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
-	52, // 65: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
-	11, // 66: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
-	9,  // 67: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
-	11, // 68: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
-	19, // 69: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
-	15, // 70: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
-	34, // 71: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
-	36, // 72: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
-	38, // 73: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
-	40, // 74: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
-	42, // 75: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
-	48, // 76: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
-	16, // 77: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
-	35, // 78: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
-	37, // 79: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
-	39, // 80: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
-	41, // 81: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
-	44, // 82: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
-	51, // 83: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
-	77, // [77:84] is the sub-list for method output_type
-	70, // [70:77] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	5,  // 5: grapnel.plugin.v1.Schema.format:type_name -> grapnel.plugin.v1.Schema.Format
+	14, // 6: grapnel.plugin.v1.Attribute.schema:type_name -> grapnel.plugin.v1.Schema
+	11, // 7: grapnel.plugin.v1.DescribeRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	0,  // 8: grapnel.plugin.v1.DescribeResponse.kind:type_name -> grapnel.plugin.v1.PluginKind
+	14, // 9: grapnel.plugin.v1.DescribeResponse.config:type_name -> grapnel.plugin.v1.Schema
+	18, // 10: grapnel.plugin.v1.DescribeResponse.sink:type_name -> grapnel.plugin.v1.SinkInfo
+	19, // 11: grapnel.plugin.v1.DescribeResponse.provider:type_name -> grapnel.plugin.v1.Provider
+	14, // 12: grapnel.plugin.v1.SinkInfo.message:type_name -> grapnel.plugin.v1.Schema
+	22, // 13: grapnel.plugin.v1.Provider.schemes:type_name -> grapnel.plugin.v1.AuthScheme
+	29, // 14: grapnel.plugin.v1.Provider.reply:type_name -> grapnel.plugin.v1.Reply
+	30, // 15: grapnel.plugin.v1.Provider.handshake:type_name -> grapnel.plugin.v1.Handshake
+	21, // 16: grapnel.plugin.v1.Provider.dedupe:type_name -> grapnel.plugin.v1.DedupeKey
+	31, // 17: grapnel.plugin.v1.Provider.events:type_name -> grapnel.plugin.v1.EventType
+	6,  // 18: grapnel.plugin.v1.Part.kind:type_name -> grapnel.plugin.v1.Part.Kind
+	20, // 19: grapnel.plugin.v1.DedupeKey.parts:type_name -> grapnel.plugin.v1.Part
+	24, // 20: grapnel.plugin.v1.AuthScheme.hmac:type_name -> grapnel.plugin.v1.Hmac
+	27, // 21: grapnel.plugin.v1.AuthScheme.token:type_name -> grapnel.plugin.v1.Token
+	28, // 22: grapnel.plugin.v1.AuthScheme.basic:type_name -> grapnel.plugin.v1.Basic
+	26, // 23: grapnel.plugin.v1.AuthScheme.ed25519:type_name -> grapnel.plugin.v1.Ed25519
+	23, // 24: grapnel.plugin.v1.AuthScheme.allow:type_name -> grapnel.plugin.v1.AllowList
+	20, // 25: grapnel.plugin.v1.AllowList.part:type_name -> grapnel.plugin.v1.Part
+	7,  // 26: grapnel.plugin.v1.Hmac.algorithm:type_name -> grapnel.plugin.v1.Hmac.Algorithm
+	1,  // 27: grapnel.plugin.v1.Hmac.encoding:type_name -> grapnel.plugin.v1.Encoding
+	20, // 28: grapnel.plugin.v1.Hmac.signed_content:type_name -> grapnel.plugin.v1.Part
+	8,  // 29: grapnel.plugin.v1.Hmac.key_format:type_name -> grapnel.plugin.v1.Hmac.KeyFormat
+	25, // 30: grapnel.plugin.v1.Hmac.timestamp:type_name -> grapnel.plugin.v1.Timestamp
+	1,  // 31: grapnel.plugin.v1.Ed25519.encoding:type_name -> grapnel.plugin.v1.Encoding
+	20, // 32: grapnel.plugin.v1.Ed25519.signed_content:type_name -> grapnel.plugin.v1.Part
+	25, // 33: grapnel.plugin.v1.Ed25519.timestamp:type_name -> grapnel.plugin.v1.Timestamp
+	20, // 34: grapnel.plugin.v1.Token.part:type_name -> grapnel.plugin.v1.Part
+	20, // 35: grapnel.plugin.v1.Token.alternatives:type_name -> grapnel.plugin.v1.Part
+	54, // 36: grapnel.plugin.v1.Handshake.when:type_name -> grapnel.plugin.v1.Handshake.Condition
+	20, // 37: grapnel.plugin.v1.Handshake.echo:type_name -> grapnel.plugin.v1.Part
+	14, // 38: grapnel.plugin.v1.EventType.data:type_name -> grapnel.plugin.v1.Schema
+	32, // 39: grapnel.plugin.v1.EventType.samples:type_name -> grapnel.plugin.v1.Sample
+	34, // 40: grapnel.plugin.v1.Sample.headers:type_name -> grapnel.plugin.v1.Header
+	33, // 41: grapnel.plugin.v1.Sample.vary:type_name -> grapnel.plugin.v1.Variation
+	20, // 42: grapnel.plugin.v1.Variation.part:type_name -> grapnel.plugin.v1.Part
+	9,  // 43: grapnel.plugin.v1.Variation.kind:type_name -> grapnel.plugin.v1.Variation.Kind
+	11, // 44: grapnel.plugin.v1.ValidateRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 45: grapnel.plugin.v1.ValidateResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 46: grapnel.plugin.v1.ValidateResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 47: grapnel.plugin.v1.OpenRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 48: grapnel.plugin.v1.OpenResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 49: grapnel.plugin.v1.OpenResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 50: grapnel.plugin.v1.CheckRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 51: grapnel.plugin.v1.CheckResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 52: grapnel.plugin.v1.CheckResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 53: grapnel.plugin.v1.CloseRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	12, // 54: grapnel.plugin.v1.CloseResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 55: grapnel.plugin.v1.DecodeRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	44, // 56: grapnel.plugin.v1.DecodeRequest.requests:type_name -> grapnel.plugin.v1.Request
+	34, // 57: grapnel.plugin.v1.Request.headers:type_name -> grapnel.plugin.v1.Header
+	46, // 58: grapnel.plugin.v1.DecodeResponse.results:type_name -> grapnel.plugin.v1.DecodeResult
+	12, // 59: grapnel.plugin.v1.DecodeResponse.notes:type_name -> grapnel.plugin.v1.Note
+	47, // 60: grapnel.plugin.v1.DecodeResult.events:type_name -> grapnel.plugin.v1.Event
+	12, // 61: grapnel.plugin.v1.DecodeResult.notes:type_name -> grapnel.plugin.v1.Note
+	48, // 62: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
+	11, // 63: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	50, // 64: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
+	51, // 65: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
+	53, // 66: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
+	12, // 67: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
+	10, // 68: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
+	12, // 69: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
+	20, // 70: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
+	16, // 71: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
+	35, // 72: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
+	37, // 73: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
+	39, // 74: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
+	41, // 75: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
+	43, // 76: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
+	49, // 77: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
+	17, // 78: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
+	36, // 79: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
+	38, // 80: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
+	40, // 81: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
+	42, // 82: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
+	45, // 83: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
+	52, // 84: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
+	78, // [78:85] is the sub-list for method output_type
+	71, // [71:78] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_grapnel_plugin_v1_plugin_proto_init() }
@@ -4210,7 +4271,7 @@ func file_grapnel_plugin_v1_plugin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grapnel_plugin_v1_plugin_proto_rawDesc), len(file_grapnel_plugin_v1_plugin_proto_rawDesc)),
-			NumEnums:      10,
+			NumEnums:      11,
 			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   3,
