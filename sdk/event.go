@@ -48,6 +48,9 @@ type Event struct {
 	// Data is the provider's record as JSON, byte for byte. A slice of Request.Body costs nothing; nil means null.
 	Data    json.RawMessage
 	Changes []Change
+	// Notes tell an operator what was odd about the request but no reason to refuse it: a missing header, a fallback that
+	// was taken. They are texts of the decoder's own, without anything of the payload.
+	Notes []string
 }
 
 // Change is a changed field of an updated record. An absent value is nil; a null one is the JSON null.
