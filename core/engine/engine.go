@@ -1,0 +1,184 @@
+// Package engine moves accepted requests through the host: it has them decoded, routes their events, and dispatches the
+// deliveries to their sinks.
+//
+// Each source has one pipeline and each sink one dispatcher; they share nothing that a slow one could fill.
+//
+//	            per source                                            per sink
+//	store ──► inbox ──► decode (2 batches in flight) ──► route ──► commit ──► ready ──► call ──► outcome ──► commit
+//	  ▲         in accept order, reordered behind decode            │           ▲
+//	  └─────────────────── what does not fit in memory stays in the store ──────┘ claim
+//
+// The store is the truth. What is in memory is a bounded window on it: when the window is full, or when a delivery has to
+// wait, it is left to the store, the dispatcher is behind, and it claims from the store until nothing is left there.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/store"
+)
+
+// Store is what the engine needs of the store; package store documents the methods.
+type Store interface {
+	Route(ctx context.Context, ds []*store.Decision) error
+	Settle(ctx context.Context, ss []store.Settlement) error
+	Release(ctx context.Context, keys []core.DeliveryKey) error
+	ClaimRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error)
+	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int) ([]*core.Delivery, store.Backlog, error)
+	KeyState(ctx context.Context, sink, orderKey string) ([]byte, error)
+}
+
+// Decoder is a source's decoder. Decode answers with one result per request, in order. Its error means that nothing is
+// known about any of them and nobody is charged; WaitReady then returns when another try makes sense.
+type Decoder interface {
+	Decode(ctx context.Context, rs []*core.Request) ([]core.Decoded, error)
+	WaitReady(ctx context.Context) error
+}
+
+// Deliverer is a sink's plugin. Deliver answers with one outcome per delivery, in order; its error is as Decoder's.
+type Deliverer interface {
+	Deliver(ctx context.Context, ds []*core.Delivery) ([]core.Outcome, error)
+	WaitReady(ctx context.Context) error
+}
+
+// Router turns an event into deliveries, appended to dst with key, state and message set. It is used from one goroutine.
+// An error means that the event cannot be routed for good.
+type Router interface {
+	Route(dst []*core.Delivery, r *core.Request, ev *core.Event) ([]*core.Delivery, error)
+}
+
+// Source configures one pipeline.
+type Source struct {
+	Name    string
+	Decoder Decoder
+	Router  Router // of this source alone
+}
+
+// Sink configures one dispatcher.
+type Sink struct {
+	Name        string
+	Plugin      Deliverer
+	Concurrency int           // calls in flight, at least 1
+	Batch       int           // deliveries per call, at least 1
+	Timeout     time.Duration // per call
+	Retry       RetryPolicy
+	WantsState  bool
+	// Locate gives file:line,column of an attribute of a route's message, for dead letters; may be nil.
+	Locate func(route string, path []string) string
+}
+
+// Options configures an engine.
+type Options struct {
+	Store   Store
+	Sources []Source
+	Sinks   []Sink
+	Logger  hclog.Logger
+}
+
+// Engine runs the pipelines. Accepted may be called as soon as New returned; Run works until its context ends.
+type Engine struct {
+	log     hclog.Logger
+	sources map[string]*pipeline
+	sinks   map[string]*dispatcher
+}
+
+// New makes an engine.
+func New(o Options) *Engine {
+	e := &Engine{log: o.Logger, sources: map[string]*pipeline{}, sinks: map[string]*dispatcher{}}
+	for _, s := range o.Sinks {
+		e.sinks[s.Name] = newDispatcher(s, o.Store, o.Logger.With("sink", s.Name))
+	}
+	for _, s := range o.Sources {
+		e.sources[s.Name] = newPipeline(s, o.Store, e.sinks, o.Logger.With("source", s.Name))
+	}
+	return e
+}
+
+// Accepted takes requests that the store has committed, in sequence order. The store's writer calls it; it does not block.
+func (e *Engine) Accepted(rs []*core.Request) {
+	for _, r := range rs {
+		if p := e.sources[r.Source]; p != nil {
+			p.accepted(r)
+		}
+	}
+}
+
+// Wake makes a sink look for deliveries in the store, after a retry.
+func (e *Engine) Wake(sink string) {
+	if d := e.sinks[sink]; d != nil {
+		d.fallBehind()
+	}
+}
+
+// Run works until ctx ends, then stops in order: no new calls, the calls in flight get grace to end, their outcomes are
+// committed. It returns nil after a stop that was asked for.
+func (e *Engine) Run(ctx context.Context, grace time.Duration) error {
+	// Calls outlive ctx by grace: work ends at the next safe point after ctx, calls when calls does.
+	calls, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, d := range e.sinks {
+		wg.Go(func() { d.run(ctx, calls) })
+	}
+	for _, p := range e.sources {
+		wg.Go(func() { p.run(ctx) })
+	}
+	<-ctx.Done()
+	stop := time.AfterFunc(grace, func() {
+		cancel(fmt.Errorf("the host stops and its grace of %s is over: %w", grace, context.Canceled))
+	})
+	defer stop.Stop()
+	wg.Wait()
+	return nil
+}
+
+// Status tells where a sink's dispatcher stands.
+type Status struct {
+	Sink      string
+	InMemory  int    // deliveries held in memory
+	InFlight  int    // deliveries in calls
+	Behind    bool   // deliveries wait in the store
+	Suspended string // why the sink is suspended; empty: it is not
+}
+
+// Status returns the status of every sink.
+func (e *Engine) Status() []Status {
+	var all []Status
+	for _, d := range e.sinks {
+		all = append(all, d.status())
+	}
+	return all
+}
+
+// sleep waits for d or the end of ctx, and reports whether d passed.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// backoff is the pause before the n-th repetition of something the host itself could not do, from n = 1.
+func backoff(n int) time.Duration {
+	const first, most = 50 * time.Millisecond, 5 * time.Second
+	if n > 8 {
+		return most
+	}
+	return min(first<<(n-1), most)
+}
+
+// stopped reports whether an error only says that the work was called off.
+func stopped(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

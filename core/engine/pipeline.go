@@ -1,0 +1,322 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/store"
+)
+
+const (
+	decodeBatch    = 256      // requests per call to a decoder
+	decodeBytes    = 8 << 20  // bodies per call to a decoder
+	decodeInFlight = 2        // calls to a decoder at the same time, of one source
+	inboxRequests  = 2048     // requests of a source held in memory before the rest is left to the store
+	inboxBytes     = 16 << 20 // likewise
+)
+
+// pipeline takes one source's requests from acceptance to the commit of their deliveries, strictly in accept order.
+type pipeline struct {
+	Source
+	store Store
+	sinks map[string]*dispatcher
+	log   hclog.Logger
+
+	mu    sync.Mutex
+	inbox []*core.Request // contiguous in accept order, above taken
+	bytes int
+	// behind: requests above the inbox are in the store only. Every source starts behind, to find what a stop left.
+	behind bool
+	left   int   // requests left to the store so far
+	taken  int64 // sequence of the last request that left the inbox
+	wake   chan struct{}
+}
+
+func newPipeline(s Source, st Store, sinks map[string]*dispatcher, log hclog.Logger) *pipeline {
+	return &pipeline{Source: s, store: st, sinks: sinks, log: log, behind: true, wake: make(chan struct{}, 1)}
+}
+
+// accepted is called by the store's writer, in sequence order but for reopened requests.
+func (p *pipeline) accepted(r *core.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case r.Reopened && r.Seq <= p.taken:
+		// Read again from there. What is under way meanwhile comes twice and is found stale when it is committed.
+		p.taken = r.Seq - 1
+		p.inbox, p.bytes, p.behind = nil, 0, true
+		p.left++
+	case r.Seq <= p.taken: // the store was read before its writer came here
+		return
+	case p.behind || len(p.inbox) >= inboxRequests || p.bytes+len(r.Body) > inboxBytes:
+		p.behind = true
+		p.left++
+	default:
+		p.inbox = append(p.inbox, r)
+		p.bytes += len(r.Body)
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// batch is one call to the decoder; done is closed when decoded is there.
+type batch struct {
+	requests []*core.Request
+	decoded  []core.Decoded
+	done     chan struct{}
+}
+
+// run works until ctx ends. Decoding runs ahead; the channel of batches keeps accept order for routing.
+func (p *pipeline) run(ctx context.Context) {
+	batches := make(chan *batch, decodeInFlight-1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(batches)
+		for {
+			rs := p.next(ctx)
+			if rs == nil {
+				return
+			}
+			b := &batch{requests: rs, done: make(chan struct{})}
+			wg.Go(func() {
+				defer close(b.done)
+				b.decoded = p.decode(ctx, rs)
+			})
+			select {
+			case batches <- b:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for b := range batches {
+		<-b.done
+		if b.decoded != nil {
+			p.route(ctx, b)
+		}
+	}
+	wg.Wait()
+}
+
+// next takes the oldest requests, waiting until there are some; nil: ctx ended.
+func (p *pipeline) next(ctx context.Context) []*core.Request {
+	for failures := 0; ; {
+		p.mu.Lock()
+		if len(p.inbox) > 0 {
+			rs := p.take()
+			p.mu.Unlock()
+			return rs
+		}
+		behind, left, after := p.behind, p.left, p.taken
+		p.mu.Unlock()
+		if behind {
+			rs, err := p.store.ClaimRequests(ctx, p.Name, after, decodeBatch)
+			if err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				failures++
+				p.log.Error("cannot read requests from the store", "error", err)
+				sleep(ctx, backoff(failures))
+				continue
+			}
+			failures = 0
+			p.mu.Lock()
+			if p.taken == after { // else a reopened request turned the clock back
+				if len(rs) > 0 {
+					p.taken = rs[len(rs)-1].Seq
+				} else if p.left == left {
+					p.behind = false // nothing was left to the store since before the read
+				}
+			} else {
+				rs = nil
+			}
+			p.mu.Unlock()
+			if len(rs) > 0 {
+				return rs
+			}
+			continue
+		}
+		select {
+		case <-p.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// take removes a batch from the inbox; p.mu is held and the inbox is not empty.
+func (p *pipeline) take() []*core.Request {
+	n, bytes := 0, 0
+	for n < len(p.inbox) && n < decodeBatch && (n == 0 || bytes+len(p.inbox[n].Body) <= decodeBytes) {
+		bytes += len(p.inbox[n].Body)
+		n++
+	}
+	rs := p.inbox[:n:n]
+	p.inbox = p.inbox[n:]
+	p.bytes -= bytes
+	p.taken = rs[n-1].Seq
+	return rs
+}
+
+// decode answers for every request, whatever the plugin does: it tries until the decoder has decided or ctx ends (nil). A
+// request that kills decoder processes when it is alone with them is refused in the end.
+func (p *pipeline) decode(ctx context.Context, rs []*core.Request) []core.Decoded {
+	results := make([]core.Decoded, len(rs))
+	open := make([]int, len(rs)) // indexes without a result
+	for i := range rs {
+		open[i] = i
+	}
+	for failures := 0; len(open) > 0; {
+		ask := make([]*core.Request, len(open))
+		for i, at := range open {
+			ask[i] = rs[at]
+		}
+		answers, err := p.Decoder.Decode(ctx, ask)
+		if err == nil && len(answers) != len(ask) {
+			err = fmt.Errorf("%d results for %d requests", len(answers), len(ask))
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			failures++
+			p.log.Warn("the decoder is not available, its requests wait", "error", err)
+			if p.Decoder.WaitReady(ctx) != nil || !sleep(ctx, backoff(failures)) {
+				return nil
+			}
+			continue
+		}
+		still := open[:0]
+		for i, at := range open {
+			r := rs[at]
+			if !answers[i].Crashed {
+				results[at] = answers[i]
+				continue
+			}
+			r.Crashes++
+			if r.Crashes >= maxCrashes {
+				results[at] = core.Decoded{Refused: fmt.Sprintf("the decoder's process died %d times on this request alone: %s",
+					r.Crashes, answers[i].Refused), Notes: answers[i].Notes}
+				continue
+			}
+			p.commit(ctx, []*store.Decision{{Request: r, Retry: true, Crashes: r.Crashes, Notes: answers[i].Notes}})
+			still = append(still, at)
+		}
+		open = still
+	}
+	return results
+}
+
+// route turns a decoded batch into deliveries, commits them and hands them to the dispatchers.
+func (p *pipeline) route(ctx context.Context, b *batch) {
+	decisions := make([]*store.Decision, len(b.requests))
+	for i, r := range b.requests {
+		decisions[i] = p.decide(r, &b.decoded[i])
+	}
+	p.reserve(decisions)
+	committed := p.commit(ctx, decisions)
+	p.handOver(decisions, committed)
+}
+
+// decide routes the events of one request.
+func (p *pipeline) decide(r *core.Request, d *core.Decoded) *store.Decision {
+	dec := &store.Decision{Request: r, Crashes: r.Crashes, Notes: d.Notes}
+	if d.Refused != "" {
+		dec.Dead = d.Refused
+		return dec
+	}
+	if len(d.Events) > core.MaxEvents {
+		dec.Dead = fmt.Sprintf("the decoder made %d events of this request, at most %d are possible", len(d.Events), core.MaxEvents)
+		return dec
+	}
+	dec.Events = d.Events
+	for i := range d.Events {
+		ev := &d.Events[i]
+		var err error
+		if dec.Deliveries, err = p.Router.Route(dec.Deliveries, r, ev); err != nil {
+			return &store.Decision{Request: r, Crashes: r.Crashes, Notes: d.Notes, Dead: err.Error()}
+		}
+	}
+	return dec
+}
+
+// reserve asks each sink for room in memory and leases the deliveries that get it.
+func (p *pipeline) reserve(ds []*store.Decision) {
+	for _, dec := range ds {
+		dec.Lease = make([]bool, len(dec.Deliveries))
+		for i, d := range dec.Deliveries {
+			if sink := p.sinks[d.Sink]; sink != nil && d.State == core.DeliveryPending {
+				dec.Lease[i] = sink.reserve(d)
+			}
+		}
+	}
+}
+
+// handOver gives leased deliveries to their dispatchers after the commit, in order, and tells them of the others.
+func (p *pipeline) handOver(ds []*store.Decision, committed bool) {
+	ready := map[*dispatcher]*handed{}
+	for _, dec := range ds {
+		for i, d := range dec.Deliveries {
+			sink := p.sinks[d.Sink]
+			if sink == nil || d.State != core.DeliveryPending {
+				continue
+			}
+			h := ready[sink]
+			if h == nil {
+				h = &handed{}
+				ready[sink] = h
+			}
+			switch stored := committed && !dec.Stale; {
+			case dec.Lease[i] && stored:
+				h.leased = append(h.leased, d)
+			case dec.Lease[i]:
+				h.withdrawn = append(h.withdrawn, d)
+			default:
+				h.left++
+			}
+		}
+	}
+	for sink, h := range ready {
+		sink.handed(h)
+	}
+}
+
+// commit stores decisions, one by one if they fail together, and tries for as long as ctx lasts: a request is never given
+// up because the store is full. One that alone cannot be stored is dead with the store's reason. It reports whether the
+// decisions are committed.
+func (p *pipeline) commit(ctx context.Context, ds []*store.Decision) bool {
+	for failures := 0; ; {
+		err := p.store.Route(ctx, ds)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		failures++
+		p.log.Error("cannot store decoded requests", "error", err)
+		if len(ds) == 1 && failures > 3 && !errors.Is(err, store.ErrFull) {
+			d := ds[0]
+			p.handOver(ds, false)
+			d.Dead, d.Events, d.Deliveries, d.Lease = fmt.Sprintf("cannot be stored: %v", err), nil, nil, nil
+		} else if len(ds) > 1 && !errors.Is(err, store.ErrFull) {
+			for i := range ds {
+				if !p.commit(ctx, ds[i:i+1]) {
+					return false
+				}
+			}
+			return true
+		}
+		if !sleep(ctx, backoff(failures)) {
+			return false
+		}
+	}
+}

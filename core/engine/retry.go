@@ -1,0 +1,50 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// RetryPolicy says when a delivery that was not delivered is tried again. Zero fields take DefaultRetry's values.
+type RetryPolicy struct {
+	MaxAttempts int           // charged attempts before it is dead
+	MaxAge      time.Duration // from the first attempt
+	Min, Max    time.Duration // bounds of the exponential pause
+}
+
+// DefaultRetry tries for about three days.
+var defaultRetry = RetryPolicy{MaxAttempts: 100, MaxAge: 72 * time.Hour, Min: time.Second, Max: time.Hour}
+
+func (p RetryPolicy) withDefaults() RetryPolicy {
+	if p.MaxAttempts == 0 {
+		p.MaxAttempts = defaultRetry.MaxAttempts
+	}
+	if p.MaxAge == 0 {
+		p.MaxAge = defaultRetry.MaxAge
+	}
+	if p.Min == 0 {
+		p.Min = defaultRetry.Min
+	}
+	if p.Max == 0 {
+		p.Max = defaultRetry.Max
+	}
+	return p
+}
+
+// next is a pure function of the attempts charged so far (at least 1), the clock and a random number in [0, 1): the pause
+// before the next try, or false if there is none. The pause is exponential with full jitter, and no shorter than after, the
+// sink's own wish, which is capped at 24 hours.
+func (p RetryPolicy) next(attempts int, first, now time.Time, after time.Duration, random float64) (time.Duration, bool) {
+	if attempts >= p.MaxAttempts || now.Sub(first) >= p.MaxAge {
+		return 0, false
+	}
+	ceiling := p.Max
+	if shift := attempts - 1; shift < 32 {
+		ceiling = min(p.Min<<shift, p.Max)
+	}
+	pause := time.Duration(random * float64(ceiling))
+	return max(pause, min(after, 24*time.Hour)), true
+}
+
+// random is the jitter's source.
+func random() float64 { return rand.Float64() }
