@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/grapnelhq/grapnel/sdk"
@@ -14,6 +15,9 @@ const (
 	PluginDecoder PluginKind = "decoder" // named by the first label of a source block
 	PluginSink    PluginKind = "sink"    // named by the first label of a sink block
 )
+
+// ErrNoPlugin is wrapped by the error of whoever is asked for a plugin that is not there.
+var ErrNoPlugin = errors.New("no such plugin")
 
 // PluginInfo is what a plugin says about itself, checked by the host: names are well formed, no attribute has a reserved
 // name, every enum value is known and everything the manifest asks for is implemented. It is not changed after it was made.
