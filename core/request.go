@@ -35,6 +35,8 @@ type Request struct {
 	Notes   []string // what the decoder remarked
 	Crashes int      // how often a decoder process died on it in quarantine
 	Claims  int      // how often a host started on it after an unclean stop
+
+	Reopened bool // it was dead and is received again; set on requests given to the store's OnAccepted
 }
 
 // ID is the request's public id, derived from its dedupe key.

@@ -18,7 +18,7 @@ type Store interface {
 	// Accept stores a request durably: it returns after the fsync. On Accepted it has set Seq. A request with a known
 	// dedupe key inside the dedupe window is a Duplicate (of a commit under way: after that commit); if the known one is
 	// dead, it becomes received again and the answer is Reopened. Accepted and reopened requests are then passed to
-	// Options.OnAccepted in accept order.
+	// Options.OnAccepted in accept order, reopened ones with Reopened set and their old Seq.
 	Accept(ctx context.Context, r *core.Request) (Acceptance, error)
 
 	// Route commits what became of a batch of received requests, in the order given: events and deliveries, or death.
@@ -170,10 +170,12 @@ type DeliveryDetail struct {
 
 // Stats counts what is stored.
 type Stats struct {
-	Requests                 map[core.RequestState]int64
-	Deliveries               map[string]map[core.DeliveryState]int64 // by sink
-	Unrouted                 map[string]int64                        // events without delivery, by type
-	Rejections               map[string]int64                        // by cause, since the database was made
-	Commits, Syncs, Accepted int64                                   // since start
-	SizeBytes                int64
+	Requests   map[core.RequestState]int64             `json:"requests"`
+	Deliveries map[string]map[core.DeliveryState]int64 `json:"deliveries"` // by sink
+	Unrouted   map[string]int64                        `json:"unrouted"`   // events without delivery, by type
+	Rejections map[string]int64                        `json:"rejections"` // by cause, since the database was made
+	Commits    int64                                   `json:"commits"`    // this and the next two since start
+	Syncs      int64                                   `json:"syncs"`
+	Accepted   int64                                   `json:"accepted"`
+	SizeBytes  int64                                   `json:"size_bytes"`
 }

@@ -1,0 +1,123 @@
+package admin
+
+import (
+	"context"
+
+	"github.com/grapnelhq/grapnel/core/store"
+)
+
+// Control is what people can ask and do. Direct does it on a store, Client asks a running host for it. Errors about things
+// that do not exist wrap store.ErrNotFound. All methods may be called from any number of goroutines.
+type Control interface {
+	Status(ctx context.Context) (Status, error)
+	Requests(ctx context.Context, f store.RequestFilter) (Page[Request], error)
+	Request(ctx context.Context, id string) (Request, error)
+	RetryRequests(ctx context.Context, ids []string) (Page[Request], error) // those that changed
+	Deliveries(ctx context.Context, f store.DeliveryFilter) (Page[Delivery], error)
+	Delivery(ctx context.Context, id string) (Delivery, error)
+	RetryDeliveries(ctx context.Context, ids []string) (Page[Delivery], error) // those that changed
+	Rejections(ctx context.Context, f store.RejectionFilter) (Page[Rejection], error)
+	Rejection(ctx context.Context, id int64) (Rejection, error)
+}
+
+// Direct is the Control of a store. Wake and Describe are set where a host runs: Wake is told of sinks that have new work,
+// Describe completes the status.
+type Direct struct {
+	Store    store.Store
+	Wake     func(sink string)
+	Describe func(*Status)
+}
+
+var _ Control = (*Direct)(nil)
+
+// Status implements Control.
+func (c *Direct) Status(ctx context.Context) (Status, error) {
+	stats, err := c.Store.Stats(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{Stats: stats}
+	if c.Describe != nil {
+		c.Describe(&s)
+	}
+	return s, nil
+}
+
+// Requests implements Control.
+func (c *Direct) Requests(ctx context.Context, f store.RequestFilter) (Page[Request], error) {
+	rs, next, err := c.Store.ListRequests(ctx, f)
+	return viewAll(rs, next, viewRequest), err
+}
+
+// Request implements Control.
+func (c *Direct) Request(ctx context.Context, id string) (Request, error) {
+	d, err := c.Store.GetRequest(ctx, id)
+	if err != nil {
+		return Request{}, err
+	}
+	v := viewRequest(d.Request)
+	for i := range d.Events {
+		v.Events = append(v.Events, viewEvent(&d.Events[i]))
+	}
+	for _, dl := range d.Deliveries {
+		v.Deliveries = append(v.Deliveries, viewDelivery(dl))
+	}
+	return v, nil
+}
+
+// RetryRequests implements Control.
+func (c *Direct) RetryRequests(ctx context.Context, ids []string) (Page[Request], error) {
+	rs, err := c.Store.RetryRequests(ctx, ids)
+	return viewAll(rs, "", viewRequest), err
+}
+
+// Deliveries implements Control.
+func (c *Direct) Deliveries(ctx context.Context, f store.DeliveryFilter) (Page[Delivery], error) {
+	ds, next, err := c.Store.ListDeliveries(ctx, f)
+	return viewAll(ds, next, viewDelivery), err
+}
+
+// Delivery implements Control.
+func (c *Direct) Delivery(ctx context.Context, id string) (Delivery, error) {
+	d, err := c.Store.GetDelivery(ctx, id)
+	if err != nil {
+		return Delivery{}, err
+	}
+	v := viewDelivery(d.Delivery)
+	v.History = viewAttempts(d.Attempts)
+	if d.Delivery.Event != nil {
+		e := viewEvent(d.Delivery.Event)
+		v.Event = &e
+	}
+	return v, nil
+}
+
+// RetryDeliveries implements Control.
+func (c *Direct) RetryDeliveries(ctx context.Context, ids []string) (Page[Delivery], error) {
+	ds, err := c.Store.RetryDeliveries(ctx, ids)
+	if c.Wake != nil {
+		woken := map[string]bool{}
+		for _, d := range ds {
+			if !woken[d.Sink] {
+				woken[d.Sink] = true
+				c.Wake(d.Sink)
+			}
+		}
+	}
+	return viewAll(ds, "", viewDelivery), err
+}
+
+// Rejections implements Control.
+func (c *Direct) Rejections(ctx context.Context, f store.RejectionFilter) (Page[Rejection], error) {
+	rs, next, err := c.Store.ListRejections(ctx, f)
+	return viewAll(rs, next, viewRejection), err
+}
+
+// Rejection implements Control.
+func (c *Direct) Rejection(ctx context.Context, id int64) (Rejection, error) {
+	r, err := c.Store.GetRejection(ctx, id)
+	if err != nil {
+		return Rejection{}, err
+	}
+	return viewRejection(r), nil
+}

@@ -1,0 +1,115 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/grapnelhq/grapnel/core/store"
+)
+
+// maxCommand bounds the body of a command.
+const maxCommand = 4 << 20
+
+// ids is the body of a command on several things.
+type ids struct {
+	IDs []string `json:"ids"`
+}
+
+// failure is the body of an answer other than 200.
+type failure struct {
+	Error string `json:"error"`
+}
+
+// badRequest marks an error as the caller's.
+type badRequest struct{ error }
+
+func (e badRequest) Unwrap() error { return e.error }
+
+// Handler serves c as the control API.
+func Handler(c Control) http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, h func(*http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			v, err := h(r)
+			status := http.StatusOK
+			if err != nil {
+				status, v = statusOf(err), failure{err.Error()}
+			}
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			// The status is out; a caller that went away is no error of ours.
+			_ = json.NewEncoder(w).Encode(v)
+		})
+	}
+	handle("GET /v1/status", func(r *http.Request) (any, error) { return c.Status(r.Context()) })
+	handle("GET /v1/requests", func(r *http.Request) (any, error) {
+		var f store.RequestFilter
+		if err := parse(r.URL.Query(), requestFields(&f)); err != nil {
+			return nil, badRequest{err}
+		}
+		return c.Requests(r.Context(), f)
+	})
+	handle("GET /v1/requests/{id}", func(r *http.Request) (any, error) { return c.Request(r.Context(), r.PathValue("id")) })
+	handle("POST /v1/requests/retry", func(r *http.Request) (any, error) {
+		ids, err := readIDs(r)
+		if err != nil {
+			return nil, err
+		}
+		return c.RetryRequests(r.Context(), ids)
+	})
+	handle("GET /v1/deliveries", func(r *http.Request) (any, error) {
+		var f store.DeliveryFilter
+		if err := parse(r.URL.Query(), deliveryFields(&f)); err != nil {
+			return nil, badRequest{err}
+		}
+		return c.Deliveries(r.Context(), f)
+	})
+	handle("GET /v1/deliveries/{id}", func(r *http.Request) (any, error) { return c.Delivery(r.Context(), r.PathValue("id")) })
+	handle("POST /v1/deliveries/retry", func(r *http.Request) (any, error) {
+		ids, err := readIDs(r)
+		if err != nil {
+			return nil, err
+		}
+		return c.RetryDeliveries(r.Context(), ids)
+	})
+	handle("GET /v1/rejections", func(r *http.Request) (any, error) {
+		var f store.RejectionFilter
+		if err := parse(r.URL.Query(), rejectionFields(&f)); err != nil {
+			return nil, badRequest{err}
+		}
+		return c.Rejections(r.Context(), f)
+	})
+	handle("GET /v1/rejections/{id}", func(r *http.Request) (any, error) {
+		id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+		if err != nil {
+			return nil, badRequest{fmt.Errorf("%q is not a rejection's number", r.PathValue("id"))}
+		}
+		return c.Rejection(r.Context(), id)
+	})
+	return mux
+}
+
+func statusOf(err error) int {
+	var bad badRequest
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return http.StatusNotFound
+	case errors.As(err, &bad):
+		return http.StatusBadRequest
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+func readIDs(r *http.Request) ([]string, error) {
+	var body ids
+	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxCommand))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&body); err != nil {
+		return nil, badRequest{fmt.Errorf("the body is not {\"ids\": […]}: %w", err)}
+	}
+	return body.IDs, nil
+}

@@ -1,0 +1,191 @@
+package admin
+
+import (
+	"encoding/json"
+	"time"
+	"unicode/utf8"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/store"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+// Request is a stored request as shown.
+type Request struct {
+	ID         string    `json:"id"`
+	Seq        int64     `json:"sequence"`
+	Source     string    `json:"source"`
+	Tenant     string    `json:"tenant,omitempty"`
+	ReceivedAt time.Time `json:"received_at"`
+	State      string    `json:"state"`
+	Reason     string    `json:"reason,omitempty"`
+	Notes      []string  `json:"notes,omitempty"`
+	RemoteAddr string    `json:"remote_addr,omitempty"`
+	Method     string    `json:"method,omitempty"`
+	Query      string    `json:"query,omitempty"`
+
+	// Only of a single request:
+	Headers    []sdk.Header `json:"headers,omitempty"`
+	Body       string       `json:"body,omitempty"`        // when it is UTF-8
+	BodyBase64 []byte       `json:"body_base64,omitempty"` // when it is not
+	Events     []Event      `json:"events,omitempty"`
+	Deliveries []Delivery   `json:"deliveries,omitempty"`
+}
+
+// Event is a decoded event as shown.
+type Event struct {
+	sdk.Envelope
+	Data    json.RawMessage `json:"data,omitempty"`
+	Changes json.RawMessage `json:"changes,omitempty"`
+}
+
+// Delivery is a delivery as shown.
+type Delivery struct {
+	ID            string     `json:"id"`
+	Sequence      int64      `json:"sequence"`
+	RequestID     string     `json:"request_id,omitempty"`
+	EventID       string     `json:"event_id,omitempty"`
+	Type          string     `json:"type,omitempty"`
+	Subject       string     `json:"subject,omitempty"`
+	Source        string     `json:"source,omitempty"`
+	Route         string     `json:"route"`
+	Sink          string     `json:"sink"`
+	OrderKey      string     `json:"order_key,omitempty"`
+	State         string     `json:"state"`
+	Due           *time.Time `json:"due,omitempty"`
+	Attempts      int        `json:"attempts"`
+	Crashes       int        `json:"crashes,omitempty"`
+	Reason        string     `json:"reason,omitempty"`
+	AttributePath []string   `json:"attribute_path,omitempty"`
+	RouteRange    string     `json:"route_range,omitempty"` // file:line,column of what is to be mended
+	Reference     string     `json:"reference,omitempty"`
+	SettledAt     *time.Time `json:"settled_at,omitempty"`
+
+	// Only of a single delivery:
+	Message json.RawMessage `json:"message,omitempty"`
+	Event   *Event          `json:"event,omitempty"`
+	History []Attempt       `json:"history,omitempty"`
+}
+
+// Attempt is one try as shown.
+type Attempt struct {
+	Number  int       `json:"number"`
+	At      time.Time `json:"at"`
+	TookMS  float64   `json:"took_ms"`
+	Outcome string    `json:"outcome"`
+	Reason  string    `json:"reason,omitempty"`
+	Notes   []string  `json:"notes,omitempty"`
+}
+
+// Rejection is a request that was not stored, as shown.
+type Rejection struct {
+	ID         int64     `json:"id"`
+	At         time.Time `json:"at"`
+	Source     string    `json:"source,omitempty"`
+	Status     int       `json:"status"`
+	Cause      string    `json:"cause"`
+	Detail     string    `json:"detail,omitempty"`
+	RemoteAddr string    `json:"remote_addr,omitempty"`
+	Method     string    `json:"method,omitempty"`
+	Path       string    `json:"path,omitempty"`
+}
+
+// Page is one page of a list; Next is the cursor of the following one, empty at the end.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+// Status is what a host holds and how its parts are.
+type Status struct {
+	Running bool         `json:"running"` // false: read from the store of a host that does not run
+	Version string       `json:"version,omitempty"`
+	Stats   store.Stats  `json:"stats"`
+	Sinks   []SinkStatus `json:"sinks,omitempty"`
+	Plugins []Plugin     `json:"plugins,omitempty"`
+}
+
+// SinkStatus is where a sink stands.
+type SinkStatus struct {
+	Sink      string `json:"sink"`
+	InMemory  int    `json:"in_memory"`
+	InFlight  int    `json:"in_flight"`
+	Behind    bool   `json:"behind"`
+	Suspended string `json:"suspended,omitempty"`
+}
+
+// Plugin is how a plugin process is.
+type Plugin struct {
+	Plugin    string   `json:"plugin"`
+	Version   string   `json:"version"`
+	State     string   `json:"state"`
+	PID       int      `json:"pid,omitempty"`
+	Restarts  int      `json:"restarts"`
+	RSSBytes  int64    `json:"rss_bytes,omitempty"`
+	LastCrash string   `json:"last_crash,omitempty"`
+	Instances []string `json:"instances,omitempty"`
+}
+
+func viewRequest(r *core.Request) Request {
+	v := Request{
+		ID: r.ID(), Seq: r.Seq, Source: r.Source, Tenant: r.Tenant, ReceivedAt: r.ReceivedAt, State: string(r.State),
+		Reason: r.Reason, Notes: r.Notes, RemoteAddr: r.RemoteAddr, Method: r.Method, Query: r.Query, Headers: r.Headers,
+	}
+	if utf8.Valid(r.Body) {
+		v.Body = string(r.Body)
+	} else {
+		v.BodyBase64 = r.Body
+	}
+	return v
+}
+
+func viewEvent(e *core.Event) Event {
+	return Event{Envelope: e.Envelope, Data: e.Data, Changes: e.Changes}
+}
+
+func viewDelivery(d *core.Delivery) Delivery {
+	v := Delivery{
+		ID: d.ID, Sequence: int64(d.Key), Route: d.Route, Sink: d.Sink, OrderKey: d.OrderKey, State: string(d.State),
+		Attempts: d.Attempts, Crashes: d.Crashes, Reason: d.Reason, AttributePath: d.AttributePath, RouteRange: d.RouteRange,
+		Reference: d.Reference, Message: d.Message,
+	}
+	if d.State == core.DeliveryPending {
+		v.Due = &d.Due
+	}
+	if !d.SettledAt.IsZero() {
+		v.SettledAt = &d.SettledAt
+	}
+	if d.Event != nil {
+		v.EventID, v.Type, v.Subject, v.Source = d.Event.ID, d.Event.Type, d.Event.Subject, d.Event.Source
+	}
+	if key, repeat, _, err := core.ParseDeliveryID(d.ID); err == nil {
+		v.RequestID = core.RequestID(key, repeat)
+	}
+	return v
+}
+
+func viewAttempts(as []core.Attempt) []Attempt {
+	var views []Attempt
+	for _, a := range as {
+		views = append(views, Attempt{
+			Number: a.Number, At: a.At, TookMS: float64(a.Took) / float64(time.Millisecond),
+			Outcome: string(a.Outcome), Reason: a.Reason, Notes: a.Notes,
+		})
+	}
+	return views
+}
+
+func viewRejection(r core.Rejection) Rejection {
+	return Rejection{
+		ID: r.ID, At: r.At, Source: r.Source, Status: r.Status, Cause: r.Cause, Detail: r.Detail,
+		RemoteAddr: r.RemoteAddr, Method: r.Method, Path: r.Path,
+	}
+}
+
+func viewAll[T, V any](ts []T, next string, view func(T) V) Page[V] {
+	p := Page[V]{Items: make([]V, len(ts)), Next: next}
+	for i, t := range ts {
+		p.Items[i] = view(t)
+	}
+	return p
+}

@@ -1,0 +1,182 @@
+// Package route decides which sinks get an event: it evaluates the routes of a configuration and renders their messages. It
+// is pure; the engine commits what it returns.
+package route
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/expr"
+)
+
+// Route is one route block, compiled. All matching routes of an event fire.
+type Route struct {
+	Name    string
+	Sources []string        // names; nil: all
+	On      []string        // event types or patterns, in which * stands for any text, dots included; nil: all
+	When    *expr.Condition // nil: always
+	To      []To
+}
+
+// To is one `to` block: a message for one sink.
+type To struct {
+	Sink         string
+	Message      *expr.Message
+	OrderBy      *expr.Text // nil: unordered
+	SchemaDigest string     // of the sink's message schema
+	Range        string     // file:line,column
+}
+
+// Table holds a configuration's routes. It is not changed after NewTable; each source takes a Router of its own.
+type Table struct {
+	routes []Route
+	set    *expr.Set
+	digest string
+}
+
+// NewTable makes a table. set is the one that the expressions were compiled in, digest the configuration's.
+func NewTable(routes []Route, set *expr.Set, digest string) *Table {
+	return &Table{routes: routes, set: set, digest: digest}
+}
+
+// Locate returns where an attribute of a route's message to a sink is written, as file:line,column.
+func (t *Table) Locate(route, sink string, path []string) string {
+	for i := range t.routes {
+		if t.routes[i].Name != route {
+			continue
+		}
+		for _, to := range t.routes[i].To {
+			if to.Sink != sink {
+				continue
+			}
+			if at := to.Message.Locate(path); at != "" {
+				return at
+			}
+			return to.Range
+		}
+	}
+	return ""
+}
+
+// maxTypes bounds a router's memory of event types: providers may send types that nobody foresaw.
+const maxTypes = 1024
+
+// Router routes the events of one source. It is used from one goroutine at a time.
+type Router struct {
+	table  *Table
+	routes []*Route            // that listen to the source
+	byType map[string][]*Route // of those, by event type
+	record *expr.Record
+}
+
+// Router returns a router for the named source.
+func (t *Table) Router(source string) *Router {
+	r := &Router{table: t, byType: map[string][]*Route{}, record: t.set.NewRecord()}
+	for i := range t.routes {
+		if route := &t.routes[i]; route.Sources == nil || slices.Contains(route.Sources, source) {
+			r.routes = append(r.routes, route)
+		}
+	}
+	return r
+}
+
+// match returns the routes that listen to an event type. It asks each pattern once per type.
+func (r *Router) match(eventType string) []*Route {
+	if routes, ok := r.byType[eventType]; ok {
+		return routes
+	}
+	var routes []*Route
+	for _, route := range r.routes {
+		if route.On == nil || slices.ContainsFunc(route.On, func(p string) bool { return Match(p, eventType) }) {
+			routes = append(routes, route)
+		}
+	}
+	if len(r.byType) >= maxTypes {
+		clear(r.byType)
+	}
+	r.byType[strings.Clone(eventType)] = routes
+	return routes
+}
+
+// Route appends the deliveries of an event to dst. A route whose expression fails on the event yields dead deliveries that
+// carry the diagnostic: an error is never the same as "does not match". The error says that the event has more deliveries
+// than an id has room for.
+func (r *Router) Route(dst []*core.Delivery, req *core.Request, ev *core.Event) ([]*core.Delivery, error) {
+	routes := r.match(ev.Type)
+	if len(routes) == 0 {
+		return dst, nil
+	}
+	r.record.Reset(ev, req)
+	ordinal := 0
+	for _, route := range routes {
+		var failed error
+		if route.When != nil {
+			matches, err := route.When.Eval(r.record)
+			if err == nil && !matches {
+				continue
+			}
+			failed = err
+		}
+		for i := range route.To {
+			if ordinal == core.MaxDeliveries {
+				return dst, fmt.Errorf("event %d has more than %d deliveries", ev.Index, core.MaxDeliveries)
+			}
+			dst = append(dst, r.deliver(req, ev, route, &route.To[i], ordinal, failed))
+			ordinal++
+		}
+	}
+	return dst, nil
+}
+
+func (r *Router) deliver(req *core.Request, ev *core.Event, route *Route, to *To, ordinal int, failed error) *core.Delivery {
+	d := &core.Delivery{
+		Key:          core.NewDeliveryKey(req.Seq, ev.Index, ordinal),
+		ID:           core.DeliveryID(ev.ID, route.Name, to.Sink, 0),
+		Route:        route.Name,
+		Sink:         to.Sink,
+		ConfigDigest: r.table.digest,
+		SchemaDigest: to.SchemaDigest,
+		State:        core.DeliveryPending,
+		Due:          req.ReceivedAt,
+		Event:        ev,
+	}
+	if failed == nil && to.OrderBy != nil {
+		d.OrderKey, failed = to.OrderBy.Eval(r.record)
+	}
+	if failed == nil {
+		d.Message, failed = to.Message.Append(nil, r.record)
+	}
+	if failed != nil {
+		d.State, d.Message, d.Reason, d.RouteRange = core.DeliveryDead, nil, failed.Error(), expr.RangeOf(failed)
+		if d.RouteRange == "" {
+			d.RouteRange = to.Range
+		}
+	}
+	return d
+}
+
+// Match reports whether an event type matches an `on` entry: * stands for any text, the empty one and dots included.
+func Match(pattern, eventType string) bool {
+	head, rest, wild := strings.Cut(pattern, "*")
+	if !wild {
+		return pattern == eventType
+	}
+	eventType, ok := strings.CutPrefix(eventType, head)
+	if !ok {
+		return false
+	}
+	for {
+		var part string
+		part, rest, wild = strings.Cut(rest, "*")
+		if !wild {
+			return strings.HasSuffix(eventType, part)
+		}
+		i := strings.Index(eventType, part)
+		if i < 0 {
+			return false
+		}
+		eventType = eventType[i+len(part):]
+	}
+}
