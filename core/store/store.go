@@ -22,16 +22,20 @@ type Store interface {
 	Accept(ctx context.Context, r *core.Request) (Acceptance, error)
 
 	// Route commits what became of a batch of received requests, in the order given: events and deliveries, or death.
-	// A request that is no longer received is left alone (its Decision.Stale is set). Deliveries with Lease set are leased to the caller.
+	// A request that is no longer received is left alone (its Decision.Stale is set). Deliveries with Lease set are leased
+	// to the caller. A decision that cannot be written (Decision.Err) does not fail its batch; an error means that nothing
+	// was written for any.
 	Route(ctx context.Context, ds []*Decision) error
 
-	// Settle commits the outcomes of leased deliveries. A settlement of a delivery that is no longer pending is ignored.
+	// Settle commits the outcomes of leased deliveries and ends their leases. A settlement of a delivery that is no longer
+	// pending is ignored. After an error nothing was written and the leases still stand.
 	Settle(ctx context.Context, ss []Settlement) error
 
 	// Release gives leases back without an outcome: nothing is charged.
 	Release(ctx context.Context, keys []core.DeliveryKey) error
 
-	// ClaimRequests returns received requests of a source with a sequence above after, oldest first.
+	// ClaimRequests returns received requests of a source with a sequence above after, oldest first. Requests are not
+	// leased: one caller per source keeps track with after.
 	ClaimRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error)
 
 	// ClaimDeliveries leases due pending deliveries of a sink, oldest first, with Event, its Data and KeyState filled. A
@@ -45,7 +49,8 @@ type Store interface {
 	// RecordRejection adds to the bounded list of rejections. It does not wait for the disk.
 	RecordRejection(r core.Rejection)
 
-	// RetryDeliveries makes dead deliveries pending and due again, with their charges forgotten, and returns those it changed.
+	// RetryDeliveries makes dead deliveries pending and due again, with their charges forgotten, and returns those it
+	// changed, as ListDeliveries shows them. Ids that are unknown or not dead are passed over.
 	RetryDeliveries(ctx context.Context, ids []string) ([]*core.Delivery, error)
 	// RetryRequests makes dead requests received again; they are passed to Options.OnAccepted.
 	RetryRequests(ctx context.Context, ids []string) ([]*core.Request, error)
@@ -89,6 +94,7 @@ var (
 	ErrFull     = errors.New("the disk is full")
 	ErrLocked   = errors.New("the data folder is in use by another grapnel")
 	ErrNewer    = errors.New("the database was written by a newer grapnel")
+	ErrClosed   = errors.New("the store is closed")
 )
 
 // Decision is what became of one request: Events and Deliveries, or Dead.
@@ -102,7 +108,8 @@ type Decision struct {
 	Deliveries []*core.Delivery // keys set; State pending or dead
 	Lease      []bool           // per delivery: leased to the caller at once
 
-	Stale bool // set by Route: the request was not received any more, nothing was written for it
+	Stale bool  // set by Route: the request was not received any more, nothing was written for it
+	Err   error // set by Route: this decision cannot be written, though others of its batch were
 }
 
 // Settlement is the outcome of one attempt of a leased delivery, or of none (Attempt nil: given back with another Due).
@@ -130,20 +137,20 @@ type RequestFilter struct {
 	Source       string
 	State        core.RequestState
 	Unrouted     bool // routed, and some event of it has no delivery
-	Since, Until time.Time
+	Since, Until time.Time // of receipt; Until is exclusive
 	Cursor       string
 	Limit        int // default 50, at most 1000
 }
 
 // DeliveryFilter narrows a list; zero fields match all.
 type DeliveryFilter struct {
-	Source, Type, Subject, Tenant string
+	Source, Type, Subject, Tenant string // of the event; Source is the source block's name
 	Route, Sink                   string
 	RequestID                     string
-	State                         core.DeliveryState
-	Since, Until                  time.Time
+	State                         core.DeliveryState // leased ones are not among the pending
+	Since, Until                  time.Time          // of the request's receipt; Until is exclusive
 	Cursor                        string
-	Limit                         int
+	Limit                         int // default 50, at most 1000
 }
 
 // RejectionFilter narrows a list; zero fields match all.
