@@ -15,16 +15,17 @@ import (
 // All methods may be called from any number of goroutines. Writes are grouped into commits; a method that writes returns
 // when its commit is done. One failing write fails alone, never its group. A full disk is ErrFull.
 type Store interface {
-	// Accept stores a request durably: it returns after the fsync. On Accepted it has set Seq. A request with a known
+	// Accept stores a request durably: it returns after the fsync. On Accepted it has set Seq, Repeat and State. A request with a known
 	// dedupe key inside the dedupe window is a Duplicate (of a commit under way: after that commit); if the known one is
 	// dead, it becomes received again and the answer is Reopened. Accepted and reopened requests are then passed to
-	// Options.OnAccepted in accept order, reopened ones with Reopened set and their old Seq.
+	// Options.OnAccepted in commit order before Accept returns, reopened ones (as they were stored) with Reopened set and
+	// their old Seq. On Accepted r is the store's and the receiver's from here on. ctx only bounds the wait for a place in
+	// the queue: what is queued is committed.
 	Accept(ctx context.Context, r *core.Request) (Acceptance, error)
 
 	// Route commits what became of a batch of received requests, in the order given: events and deliveries, or death.
 	// A request that is no longer received is left alone (its Decision.Stale is set). Deliveries with Lease set are leased
-	// to the caller. A decision that cannot be written (Decision.Err) does not fail its batch; an error means that nothing
-	// was written for any.
+	// to the caller. An error means that nothing was written for any and nothing is leased.
 	Route(ctx context.Context, ds []*Decision) error
 
 	// Settle commits the outcomes of leased deliveries and ends their leases. A settlement of a delivery that is no longer
@@ -38,9 +39,9 @@ type Store interface {
 	// leased: one caller per source keeps track with after.
 	ClaimRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error)
 
-	// ClaimDeliveries leases due pending deliveries of a sink, oldest first, with Event, its Data and KeyState filled. A
-	// delivery with an order key is due only if no earlier one of its sink and key is unsettled, so one call returns at
-	// most one per key. The Backlog speaks of what is left after this claim.
+	// ClaimDeliveries leases due pending deliveries of a sink, longest due first, with Event, its Data and KeyState filled.
+	// A delivery with an order key is due only if no earlier one of its sink and key is unsettled and none is leased, so
+	// one call returns at most one per key. The Backlog speaks of what is left after this claim.
 	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int) ([]*core.Delivery, Backlog, error)
 
 	// KeyState reads the keyed state of a sink's order key; nil: none.
@@ -108,8 +109,7 @@ type Decision struct {
 	Deliveries []*core.Delivery // keys set; State pending or dead
 	Lease      []bool           // per delivery: leased to the caller at once
 
-	Stale bool  // set by Route: the request was not received any more, nothing was written for it
-	Err   error // set by Route: this decision cannot be written, though others of its batch were
+	Stale bool // set by Route: the request was not received any more, nothing was written for it
 }
 
 // Settlement is the outcome of one attempt of a leased delivery, or of none (Attempt nil: given back with another Due).
