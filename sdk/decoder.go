@@ -1,6 +1,12 @@
 package sdk
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+)
 
 // Decoder turns requests of one provider into events.
 //
@@ -26,16 +32,63 @@ type DecoderFactory struct {
 // NewDecoder makes a factory from a manifest and a typed constructor. C is the configuration struct (struct{} for none).
 // It panics if C cannot be described by a Schema, which a plugin's first start would show.
 func NewDecoder[C any](p Provider, open func(ctx context.Context, cfg C) (Decoder, error)) *DecoderFactory {
+	mustName(p.Name)
+	config := mustDescribe[C](useConfig)
 	return &DecoderFactory{
 		Provider: p,
-		Config:   mustSchema[C](),
-		Open: func(ctx context.Context, config []byte) (Decoder, error) {
-			cfg, err := decodeConfig[C](config)
+		Config:   config.schema,
+		Open: func(ctx context.Context, raw []byte) (Decoder, error) {
+			cfg, err := decodeConfig[C](config, raw)
 			if err != nil {
 				return nil, err
 			}
 			return open(ctx, cfg)
 		},
-		Validate: validateConfig[C],
+		Validate: func(raw []byte) error {
+			_, err := decodeConfig[C](config, raw)
+			return err
+		},
 	}
+}
+
+// Decoded is what a decoder made of one request, as it goes over the wire.
+type Decoded struct {
+	RequestID string
+	Events    []Event
+	Refused   string   // not empty: the request can never be decoded, the reason; Events is empty then
+	Notes     []string // those of the events, each text once
+}
+
+// DecodeAll decodes requests one after the other and returns one result for each, in order. A panic refuses its request.
+// Package serve calls it.
+func DecodeAll(ctx context.Context, d Decoder, rs []*Request) []Decoded {
+	out := make([]Decoded, len(rs))
+	for i, r := range rs {
+		out[i] = decodeOne(ctx, d, r)
+	}
+	return out
+}
+
+func decodeOne(ctx context.Context, d Decoder, r *Request) (out Decoded) {
+	out.RequestID = r.ID
+	defer func() {
+		if v := recover(); v != nil {
+			slog.ErrorContext(ctx, "decoder panicked", "request_id", r.ID, "panic", fmt.Sprint(v), "stack", stack())
+			out.Refused = fmt.Sprintf("panic: %v", v)
+		}
+	}()
+	events, err := d.Decode(ctx, r)
+	if err != nil {
+		out.Refused = cmp.Or(err.Error(), "refused without a reason")
+		return out
+	}
+	out.Events = events
+	for i := range events {
+		for _, note := range events[i].Notes {
+			if !slices.Contains(out.Notes, note) {
+				out.Notes = append(out.Notes, note)
+			}
+		}
+	}
+	return out
 }

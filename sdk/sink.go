@@ -50,9 +50,11 @@ type Delivery[M any] struct {
 	OrderKey string // empty: unordered
 	Replay   bool   // a replay of an older delivery
 	State    []byte // what SetState left for this order key; only with SinkInfo.State
-	Event    Envelope
-	Message  M
-	Data     json.RawMessage // the event's data, tokens untouched; only with SinkInfo.Data
+	// TraceParent is the delivery's W3C Trace Context, or empty: send it on as the header of that name.
+	TraceParent string
+	Event       Envelope
+	Message     M
+	Data        json.RawMessage // the event's data, tokens untouched; only with SinkInfo.Data
 
 	reference string
 	state     []byte
@@ -85,7 +87,8 @@ type SinkFactory struct {
 	Config  Schema
 	Message Schema
 	// Open is called once per configured block with the JSON configuration that the host decoded against Config.
-	// Several may run at once.
+	// Several may run at once. ctx ends with the call, not with the instance. AttributeErrors in the error are reported at
+	// their file and line and are final; any other error means that the far end is not there now, and Open comes again.
 	Open func(ctx context.Context, config []byte) (SinkInstance, error)
 	// Validate checks a configuration without opening anything; see Validator.
 	Validate func(config []byte) error
@@ -103,13 +106,14 @@ type SinkInstance interface {
 // cannot be described by a Schema, which a plugin's first start would show.
 func NewSink[C, M any](info SinkInfo, open func(ctx context.Context, cfg C) (Sink[M], error)) *SinkFactory {
 	info.MaxBatch = 1
-	return newSinkFactory(info, func(ctx context.Context, cfg C) (SinkInstance, error) {
+	message := mustDescribe[M](useMessage)
+	return newSinkFactory(info, message, func(ctx context.Context, cfg C) (SinkInstance, error) {
 		s, err := open(ctx, cfg)
 		if err != nil {
 			return nil, err
 		}
-		return &sinkInstance[M]{author: s, deliver: one(s)}, nil
-	}, mustSchema[M]())
+		return &sinkInstance[M]{author: s, deliver: one(s), message: message, state: info.State}, nil
+	})
 }
 
 // NewBatchSink is NewSink for a sink that takes several deliveries per call.
@@ -117,39 +121,36 @@ func NewBatchSink[C, M any](info SinkInfo, open func(ctx context.Context, cfg C)
 	if info.MaxBatch == 0 {
 		info.MaxBatch = 100
 	}
-	return newSinkFactory(info, func(ctx context.Context, cfg C) (SinkInstance, error) {
+	message := mustDescribe[M](useMessage)
+	return newSinkFactory(info, message, func(ctx context.Context, cfg C) (SinkInstance, error) {
 		s, err := open(ctx, cfg)
 		if err != nil {
 			return nil, err
 		}
-		return &sinkInstance[M]{author: s, deliver: s.DeliverBatch}, nil
-	}, mustSchema[M]())
+		return &sinkInstance[M]{author: s, deliver: batch(s), message: message, state: info.State}, nil
+	})
 }
 
-func newSinkFactory[C any](info SinkInfo, open func(context.Context, C) (SinkInstance, error), message Schema) *SinkFactory {
+func newSinkFactory[C any](
+	info SinkInfo, message *node, open func(context.Context, C) (SinkInstance, error),
+) *SinkFactory {
+	mustName(info.Name)
+	config := mustDescribe[C](useConfig)
 	return &SinkFactory{
 		Info:    info,
-		Config:  mustSchema[C](),
-		Message: message,
-		Open: func(ctx context.Context, config []byte) (SinkInstance, error) {
-			cfg, err := decodeConfig[C](config)
+		Config:  config.schema,
+		Message: message.schema,
+		Open: func(ctx context.Context, raw []byte) (SinkInstance, error) {
+			cfg, err := decodeConfig[C](config, raw)
 			if err != nil {
 				return nil, err
 			}
 			return open(ctx, cfg)
 		},
-		Validate: validateConfig[C],
-	}
-}
-
-// one makes a batch function of a single one; the host sends one delivery per call to such a sink.
-func one[M any](s Sink[M]) func(context.Context, []*Delivery[M]) []error {
-	return func(ctx context.Context, ds []*Delivery[M]) []error {
-		errs := make([]error, len(ds))
-		for i, d := range ds {
-			errs[i] = s.Deliver(ctx, d)
-		}
-		return errs
+		Validate: func(raw []byte) error {
+			_, err := decodeConfig[C](config, raw)
+			return err
+		},
 	}
 }
 
@@ -186,7 +187,13 @@ type outcomeError struct {
 	path  []string
 }
 
-func (e *outcomeError) Error() string { return e.err.Error() }
+func (e *outcomeError) Error() string {
+	if e.err == nil {
+		return string(e.kind)
+	}
+	return e.err.Error()
+}
+
 func (e *outcomeError) Unwrap() error { return e.err }
 
 // RetryAfter says: not now, try again, not before d from now.
