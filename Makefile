@@ -1,0 +1,71 @@
+# Grapnel. `make` lists the targets. Needs Go and git; race needs gcc, too.
+
+VERSION   ?= 0.1.0-dev
+PLUGINS   := $(notdir $(wildcard plugins/*))
+MODULES   := . sdk $(addprefix plugins/,$(PLUGINS)) $(wildcard examples/*)
+LDFLAGS   := -s -w -X main.version=$(VERSION) -X github.com/grapnelhq/grapnel/sdk/serve.version=$(VERSION)
+GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+TOOLS     := $(CURDIR)/bin/tools
+FUZZTIME  ?= 10s
+
+.PHONY: help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign $(PLUGINS)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: bin/grapnel $(PLUGINS) ## build bin/grapnel and bin/plugins/grapnel-<kind>-<name>
+
+.PHONY: bin/grapnel
+bin/grapnel:
+	$(GO_BUILD) -o $@ ./core/cmd/grapnel
+
+$(PLUGINS):
+	$(GO_BUILD) -o bin/plugins/grapnel-$@ ./plugins/$@
+
+demo: build ## build all, run the host on config.hcl and send it a sample of every event type; ONCE=1: stop then
+	go run ./core/internal/demo $(if $(ONCE),-once)
+
+test: ## run all tests; needs Go only
+	go test work
+
+race: ## run all tests under the race detector; needs gcc
+	CGO_ENABLED=1 go test -race work
+
+foreign: ## run the tests that need more than Go (strace, jq); a missing tool fails
+	go test -tags foreign -count=1 ./core/internal/foreign/...
+
+bench: build ## measure accept and end to end against a bare server; takes some minutes
+	go run ./core/internal/bench
+
+fuzz: ## run every fuzz target for FUZZTIME
+	@go run ./core/internal/fuzzall -time $(FUZZTIME)
+
+tools: ## build the pinned linters and generators into bin/tools
+	@mkdir -p $(TOOLS)
+	cd tools && GOWORK=off go build -o $(TOOLS)/ tool
+
+lint: tools ## lint, vet, and check the wire contract
+	$(TOOLS)/golangci-lint run $(addsuffix /...,$(addprefix ./,$(MODULES)))
+	go vet work
+	cd sdk/proto && $(TOOLS)/buf lint
+
+fmt: ## format
+	gofmt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
+
+generate: tools ## generate the wire code
+	cd sdk/proto && PATH=$(TOOLS):$$PATH buf generate
+
+tidy: ## tidy every module
+	for m in $(MODULES) tools; do (cd $$m && GOWORK=off go mod tidy) || exit 1; done
+	go work sync
+
+alone: ## build and vet every module on its own, without the workspace
+	for m in $(MODULES); do (cd $$m && echo "GOWORK=off $$m" && GOWORK=off go build ./... && GOWORK=off go vet ./...) || exit 1; done
+
+verify: generate ## what CI checks besides tests: generated code and modules are clean
+	git diff --exit-code -- sdk/proto
+	for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy -diff) || exit 1; done
+	test -z "$$(gofmt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))"
+
+clean: ## remove what was built
+	rm -rf bin dist
