@@ -24,7 +24,7 @@ type PartKind string
 // The kinds of parts.
 const (
 	PartBody        PartKind = "body"         // the raw bytes
-	PartHeader      PartKind = "header"       // Name: header name
+	PartHeader      PartKind = "header"       // Name: header name; alternatives, of which one may be there, split by commas
 	PartQuery       PartKind = "query"        // Name: parameter name
 	PartJSONPointer PartKind = "json_pointer" // Name: RFC 6901 pointer into the body
 	PartLiteral     PartKind = "literal"      // Name: the text itself
