@@ -40,8 +40,9 @@ func Handler(c Control) http.Handler {
 			}
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(status)
-			// The status is out; a caller that went away is no error of ours.
-			_ = json.NewEncoder(w).Encode(v)
+			enc := json.NewEncoder(w)
+			enc.SetEscapeHTML(false) // event data is shown as it came
+			_ = enc.Encode(v)        // the status is out; a caller that went away is no error of ours
 		})
 	}
 	handle("GET /v1/status", func(r *http.Request) (any, error) { return c.Status(r.Context()) })

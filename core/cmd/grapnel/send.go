@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/grapnelhq/grapnel/core/auth"
+	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/jsonscan"
+	"github.com/grapnelhq/grapnel/core/route"
+	"github.com/grapnelhq/grapnel/core/sample"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+func newSend() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "send SOURCE EVENT_TYPE",
+		Short: "Send correctly signed samples to a host",
+		Long: `Send a sample of an event type to a source of a running host, signed with the source's own secret.
+
+EVENT_TYPE is a type of the decoder's catalogue or a pattern such as 'youforce.*': then one sample of every matching type
+is sent. Each copy is an event of its own (ids and times vary), unless --same is given.`,
+		Example: `  grapnel send people peopleforce.employee.created
+  grapnel send people 'peopleforce.*' --count 3
+  grapnel send hr youforce.person.updated --file body.json`,
+		Args: cobra.ExactArgs(2),
+	}
+	path := configFlag(c)
+	base := c.Flags().String("url", "", "where the host listens, as http://host:port (default: from the configuration)")
+	file := c.Flags().String("file", "", "send this `file`'s bytes as the body instead of the sample's")
+	count := c.Flags().Int("count", 1, "how many of each")
+	same := c.Flags().Bool("same", false, "send the same request again and again, to see it deduplicated")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cfg, err := loadConfig(c, *path)
+		if err != nil {
+			return err
+		}
+		s, err := newSender(cfg, args[0], *base)
+		if err != nil {
+			return err
+		}
+		samples, err := s.samples(args[1], *file)
+		if err != nil {
+			return err
+		}
+		for _, smp := range samples {
+			for i := range *count {
+				send := smp.Sample
+				if *file == "" && (i == 0 || !*same) {
+					if send, err = sample.Copy(smp.Sample, s.random, time.Now()); err != nil {
+						return err
+					}
+					if *same {
+						smp.Sample = send
+					}
+				}
+				if err := s.send(c.Context(), c.OutOrStdout(), smp.eventType, send); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	return c
+}
+
+// sender signs and posts requests to one source.
+type sender struct {
+	source config.Source
+	url    string
+	client *http.Client
+	random *rand.Rand
+}
+
+type typedSample struct {
+	eventType string
+	sdk.Sample
+}
+
+func newSender(cfg *config.Config, name, base string) (*sender, error) {
+	var names []string
+	for _, src := range cfg.Sources {
+		if src.Name != name {
+			names = append(names, src.Name)
+			continue
+		}
+		if base == "" {
+			base = listenURL(cfg.Server)
+		}
+		return &sender{
+			source: src,
+			url:    strings.TrimSuffix(base, "/") + src.Path,
+			client: &http.Client{Timeout: 30 * time.Second},
+			random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		}, nil
+	}
+	return nil, fmt.Errorf("the configuration has no enabled source %q; it has %s", name, strings.Join(names, ", "))
+}
+
+// listenURL is how this machine reaches a server.
+func listenURL(s config.Server) string {
+	scheme := "http"
+	if s.TLS != nil {
+		scheme = "https"
+	}
+	host, port, err := net.SplitHostPort(s.Listen)
+	if err != nil {
+		return scheme + "://" + s.Listen
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// samples finds what an event type or pattern names.
+func (s *sender) samples(pattern, file string) ([]typedSample, error) {
+	p := s.source.Info.Provider
+	var found []typedSample
+	for _, t := range p.Events {
+		if route.Match(pattern, t.Type) && len(t.Samples) > 0 {
+			found = append(found, typedSample{t.Type, t.Samples[0]})
+		}
+	}
+	if len(found) == 0 {
+		_, err := sample.Find(p, pattern)
+		return nil, err
+	}
+	if file != "" {
+		body, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		for i := range found {
+			found[i].Body = body
+		}
+	}
+	return found, nil
+}
+
+func (s *sender) send(ctx context.Context, out io.Writer, eventType string, smp sdk.Sample) error {
+	in := auth.Input{Header: http.Header{}, Body: smp.Body, Checked: jsonscan.Check(smp.Body, jsonscan.DefaultLimits()) == nil}
+	in.Header.Set("Content-Type", "application/json")
+	for _, h := range smp.Headers {
+		in.Header.Set(h.Name, h.Value)
+	}
+	if s.source.Scheme != nil {
+		if err := auth.Sign(*s.source.Scheme, &in, s.source.Secrets[0], time.Now()); err != nil {
+			return err
+		}
+	}
+	url := s.url
+	if in.PathToken != "" {
+		url += "/" + in.PathToken
+	}
+	if in.RawQuery != "" {
+		url += "?" + in.RawQuery
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(smp.Body))
+	if err != nil {
+		return fmt.Errorf("the address of source %s does not make a request", s.source.Name) // err would show the path token
+	}
+	req.Header = in.Header
+	started := time.Now()
+	resp, err := s.client.Do(req)
+	if err != nil {
+		// An url.Error names the whole URL, path token included.
+		return fmt.Errorf("cannot reach the host at %s: %w (is it running?)", s.url, unwrapURL(err))
+	}
+	defer resp.Body.Close()
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
+	fmt.Fprintf(out, "%s  %s  %d bytes  %s\n", resp.Status, eventType, len(smp.Body), time.Since(started).Round(time.Microsecond))
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("the host refused it: %s: %s (grapnel rejections list says more)", resp.Status, bytes.TrimSpace(answer))
+	}
+	return nil
+}

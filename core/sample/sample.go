@@ -1,0 +1,162 @@
+// Package sample makes requests out of the samples that a decoder ships with its catalogue: verbatim, or as copies that are
+// events of their own.
+package sample
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/grapnelhq/grapnel/core/jsonscan"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+// Find returns the first sample of an event type.
+func Find(p *sdk.Provider, eventType string) (sdk.Sample, error) {
+	for _, t := range p.Events {
+		if t.Type != eventType {
+			continue
+		}
+		if len(t.Samples) == 0 {
+			return sdk.Sample{}, fmt.Errorf("event type %s has no sample", eventType)
+		}
+		return t.Samples[0], nil
+	}
+	return sdk.Sample{}, fmt.Errorf("%s has no event type %q; grapnel plugin describe %s lists them", p.Title, eventType, p.Name)
+}
+
+// Copy returns a sample as another event: what its variations name gets a fresh value of the same look, everything else
+// stays byte for byte. random makes the values; it is used from one goroutine.
+func Copy(s sdk.Sample, random *rand.Rand, now time.Time) (sdk.Sample, error) {
+	c := s
+	c.Headers = append([]sdk.Header(nil), s.Headers...)
+	for _, v := range s.Vary {
+		switch v.Part.Kind {
+		case sdk.PartHeader:
+			for i := range c.Headers {
+				if strings.EqualFold(c.Headers[i].Name, v.Part.Name) {
+					c.Headers[i].Value = fresh(c.Headers[i].Value, v.Kind, random, now)
+				}
+			}
+		case sdk.PartJSONPointer:
+			body, err := vary(c.Body, v, random, now)
+			if err != nil {
+				return c, fmt.Errorf("sample %s: %w", s.Name, err)
+			}
+			c.Body = body
+		default:
+			return c, fmt.Errorf("sample %s: a %s cannot be varied", s.Name, v.Part.Kind)
+		}
+	}
+	return c, nil
+}
+
+// vary replaces the value at a JSON pointer.
+func vary(body []byte, v sdk.Variation, random *rand.Rand, now time.Time) ([]byte, error) {
+	raw, ok := jsonscan.Lookup(body, v.Part.Name, v.Part.FoldCase)
+	if !ok {
+		return nil, fmt.Errorf("there is nothing at %q to vary", v.Part.Name)
+	}
+	at := cap(body) - cap(raw) // raw is a slice of body
+	value := string(raw)
+	if text, isText := jsonscan.Unquote(raw); isText {
+		quoted, err := json.Marshal(fresh(text, v.Kind, random, now))
+		if err != nil {
+			return nil, err
+		}
+		value = string(quoted)
+	} else {
+		value = fresh(value, v.Kind, random, now)
+	}
+	varied := make([]byte, 0, len(body)+len(value))
+	varied = append(varied, body[:at]...)
+	varied = append(varied, value...)
+	return append(varied, body[at+len(raw):]...), nil
+}
+
+func fresh(old string, kind sdk.VariationKind, random *rand.Rand, now time.Time) string {
+	if kind == sdk.VaryTime {
+		return freshTime(old, now)
+	}
+	return freshID(old, random)
+}
+
+// freshID keeps the look of an id: every digit becomes another digit, every letter of a UUID another hexadecimal one;
+// a text without digits gets some.
+func freshID(old string, random *rand.Rand) string {
+	hex := isUUID(old)
+	b := []byte(old)
+	changed := false
+	for i, c := range b {
+		switch {
+		case c >= '0' && c <= '9' && i == 0:
+			b[i], changed = '1'+byte(random.IntN(9)), true // no leading zero
+		case c >= '0' && c <= '9' && !hex:
+			b[i], changed = '0'+byte(random.IntN(10)), true
+		case hex && c != '-':
+			b[i], changed = "0123456789abcdef"[random.IntN(16)], true
+		}
+	}
+	if !changed {
+		return fmt.Sprintf("%s-%d", old, random.Uint64())
+	}
+	return string(b)
+}
+
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch i {
+		case 8, 13, 18, 23:
+			if c != '-' {
+				return false
+			}
+		default:
+			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// freshTime writes now as old is written: a number of seconds or milliseconds, a date, or RFC 3339 with the same number of
+// fractional digits and the same way to name the offset. An unknown look becomes RFC 3339 in UTC.
+func freshTime(old string, now time.Time) string {
+	now = now.UTC()
+	if isDigits(old) {
+		if len(old) >= 13 {
+			return fmt.Sprint(now.UnixMilli())
+		}
+		return fmt.Sprint(now.Unix())
+	}
+	if _, err := time.Parse(time.DateOnly, old); err == nil {
+		return now.Format(time.DateOnly)
+	}
+	layout := "2006-01-02T15:04:05"
+	if _, fraction, ok := strings.Cut(old, "."); ok {
+		digits := len(fraction) - len(strings.TrimLeft(fraction, "0123456789"))
+		if digits > 0 {
+			layout += "." + strings.Repeat("0", min(digits, 9))
+		}
+	}
+	t, err := time.Parse(time.RFC3339Nano, old)
+	switch {
+	case err != nil: // a time without a zone
+		if _, err := time.Parse("2006-01-02T15:04:05.999999999", old); err == nil {
+			return now.Format(layout)
+		}
+		return now.Format(time.RFC3339Nano)
+	case strings.HasSuffix(old, "Z"):
+		return now.Format(layout + "Z07:00")
+	default:
+		return now.In(t.Location()).Format(layout + "-07:00")
+	}
+}
+
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
