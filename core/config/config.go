@@ -1,0 +1,197 @@
+// Package config loads a configuration: HCL files in, plain structs out, with every mistake reported at once at its file,
+// line and column. What it takes is described in docs/config.md.
+//
+// Host blocks are decoded here. The rest of a source or sink block belongs to its plugin: it is decoded against the schema
+// that the plugin describes, turned into JSON and shown to the plugin's own validation. Routes are compiled by package expr.
+// No other package sees HCL.
+package config
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/expr"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+// Catalog knows the plugins that a configuration can name. Load calls it from one goroutine.
+type Catalog interface {
+	// Describe returns what a plugin says about itself. An error wraps ErrNoPlugin if there is none of that name.
+	Describe(ctx context.Context, kind core.PluginKind, name string) (*core.PluginInfo, error)
+	// Validate asks a plugin about a configuration that already fits its schema. The error is about asking, not about the
+	// configuration. Nothing is opened or dialled.
+	Validate(ctx context.Context, kind core.PluginKind, name string, config []byte) ([]sdk.AttributeError, error)
+	// Names lists the plugins of a kind, for suggestions.
+	Names(kind core.PluginKind) []string
+}
+
+// Options are what Load needs from outside. The zero value reads the process's environment and knows no plugin.
+type Options struct {
+	// Getenv looks up an environment variable; default os.LookupEnv. A variable that is set but empty counts as not set.
+	Getenv func(name string) (string, bool)
+	// Plugins opens the catalogue once the plugins block is known. It is called at most once; an error is reported at the
+	// block.
+	Plugins func(p Plugins) (Catalog, error)
+	// CheckAuth says what is wrong with a source's credentials or allow lists, or nil; default: nothing is. Its error must
+	// not show a credential.
+	CheckAuth func(scheme sdk.Scheme, secrets []string, allow map[string][]string) error
+}
+
+// Config is a configuration without mistakes. It is not changed after Load and may be read from any number of goroutines.
+type Config struct {
+	Path string // as Load was told
+	Dir  string // absolute; what relative paths start from
+
+	Server  Server
+	Admin   Admin
+	Storage Storage
+	Plugins Plugins
+	Log     Log
+
+	Sources  []Source   // enabled ones, in order of files and lines, like the lists below
+	Sinks    []Sink     // enabled ones
+	Routes   []Route    // enabled ones
+	Disabled []Disabled // blocks that stay out
+	Idle     []Idle     // `to` blocks of enabled routes that make no delivery because their sink is disabled
+
+	Set     *expr.Set // what all conditions and messages were compiled in
+	Secrets []string  // every secret text, longest first, for redaction
+	Digest  string    // of the routes, and of what they use: deliveries are rendered again when it changes
+}
+
+// Server is the listener for webhooks.
+type Server struct {
+	Listen          string
+	TLS             *TLS
+	TrustedProxies  []netip.Prefix // peers whose Forwarded or X-Forwarded-For header names the client
+	Limits          Limits
+	ShutdownTimeout time.Duration
+}
+
+// TLS names the files of a certificate chain and its key; absolute.
+type TLS struct{ Cert, Key string }
+
+// Limits bound what one request may cost.
+type Limits struct {
+	MaxBody       int64 // bytes
+	MaxHeader     int   // bytes
+	HeaderTimeout time.Duration
+	ReadTimeout   time.Duration
+	WriteTimeout  time.Duration
+	IdleTimeout   time.Duration
+}
+
+// Admin is the listener for people and monitoring.
+type Admin struct{ Listen string } // empty: none
+
+// Storage is the store.
+type Storage struct {
+	Driver       string // "sqlite"
+	Path         string // absolute
+	Retention    time.Duration
+	DedupeWindow time.Duration
+	MinFree      int64 // bytes
+}
+
+// Plugins says where plugins are.
+type Plugins struct {
+	Dir  string // absolute
+	Pins []Pin
+}
+
+// Pin is what a configuration asks of one plugin.
+type Pin struct {
+	Kind    core.PluginKind
+	Name    string
+	Version string // a constraint like "~> 1.2"; empty: any. Load checks it
+	Dev     string // absolute path of a binary to run instead; empty: none
+	Range   Range
+}
+
+// Log is what the host writes to its standard error.
+type Log struct {
+	Level  string // trace, debug, info, warn, error
+	Format string // text, json
+}
+
+// Source is an enabled source block.
+type Source struct {
+	Name, Plugin string
+	Info         *core.PluginInfo // of the decoder
+
+	Path     string // of the URL, without a slash at its end
+	Auth     string // name of the scheme, or "none"
+	Scheme   *sdk.Scheme
+	Secrets  []string            // credentials of the scheme, at least one unless Auth is "none"
+	Allow    map[string][]string // values of the scheme's allow lists that are written
+	AllowIPs []netip.Prefix      // nil: every address
+	Tenant   string
+	MaxBody  int64 // bytes
+	Isolated bool
+	Config   []byte // JSON for the decoder
+
+	Range Range
+}
+
+// Sink is an enabled sink block.
+type Sink struct {
+	Name, Plugin string
+	Info         *core.PluginInfo
+
+	Config   []byte   // JSON for the plugin
+	Secrets  []string // texts in Config that are secret
+	Isolated bool
+	Delivery Delivery
+
+	SchemaDigest string // of the message schema
+	Range        Range
+}
+
+// Delivery is how the host hands deliveries to a sink.
+type Delivery struct {
+	Concurrency int // calls in flight
+	Batch       int // deliveries per call
+	Timeout     time.Duration
+	OrderBy     *expr.Text // nil: unordered
+	Retry       Retry
+}
+
+// Retry is when a failed delivery is tried again, and when not any more.
+type Retry struct {
+	MaxAttempts int
+	MaxAge      time.Duration // since the first attempt
+	Min, Max    time.Duration // pause after the first failure; longest pause
+}
+
+// Route is an enabled route block.
+type Route struct {
+	Name    string
+	Sources []string        // names of sources; nil: all
+	On      []string        // event types, or patterns whose * crosses dots; nil: all
+	When    *expr.Condition // nil: always
+	To      []To            // to enabled sinks
+	Range   Range
+}
+
+// To is a `to` block.
+type To struct {
+	Sink         string
+	Message      *expr.Message
+	SchemaDigest string // Sink.SchemaDigest
+	Range        Range
+}
+
+// Disabled is a block that `enabled` keeps out.
+type Disabled struct {
+	Kind         string // "source", "sink" or "route"
+	Plugin, Name string // Plugin is empty for a route
+	Range        Range
+}
+
+// Idle is a `to` block that makes no delivery because its sink is disabled.
+type Idle struct {
+	Route, Sink string
+	Range       Range
+}

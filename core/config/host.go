@@ -1,0 +1,201 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/grapnelhq/grapnel/core"
+)
+
+const maxDuration = 10 * 366 * day
+
+func (l *loader) server(blocks []*hclsyntax.Block) {
+	c := &l.cfg.Server
+	*c = Server{
+		Listen:          ":8080",
+		ShutdownTimeout: 30 * time.Second,
+		Limits: Limits{
+			MaxBody:       5 << 20,
+			MaxHeader:     64 << 10,
+			HeaderTimeout: 10 * time.Second,
+			ReadTimeout:   30 * time.Second,
+			WriteTimeout:  30 * time.Second,
+			IdleTimeout:   2 * time.Minute,
+		},
+	}
+	if len(blocks) == 0 {
+		return
+	}
+	b := l.block(blocks[0], "server")
+	b.address("listen", &c.Listen)
+	b.prefixes("trusted_proxies", &c.TrustedProxies)
+	b.duration("shutdown_timeout", &c.ShutdownTimeout, 0, time.Hour)
+	if t := b.block("tls"); t != nil {
+		c.TLS = &TLS{}
+		t.path("cert", &c.TLS.Cert)
+		t.path("key", &c.TLS.Key)
+		t.required("cert", "key")
+		t.finish()
+	}
+	if t := b.block("limits"); t != nil {
+		t.size("max_body", &c.Limits.MaxBody, 1, maxBody)
+		header := int64(c.Limits.MaxHeader)
+		t.size("max_header", &header, 4<<10, 16<<20)
+		c.Limits.MaxHeader = int(header)
+		t.duration("header_timeout", &c.Limits.HeaderTimeout, time.Millisecond, time.Hour)
+		t.duration("read_timeout", &c.Limits.ReadTimeout, time.Millisecond, time.Hour)
+		t.duration("write_timeout", &c.Limits.WriteTimeout, time.Millisecond, time.Hour)
+		t.duration("idle_timeout", &c.Limits.IdleTimeout, time.Millisecond, day)
+		t.finish()
+	}
+	b.finish()
+}
+
+// maxBody bounds what a body limit can be: a request is held in memory and sent to its decoder in one message.
+const maxBody = 64 << 20
+
+func (l *loader) admin(blocks []*hclsyntax.Block) {
+	if len(blocks) == 0 {
+		return
+	}
+	b := l.block(blocks[0], "admin")
+	if b.address("listen", &l.cfg.Admin.Listen) {
+		l.warn(b.at, "This version does not serve the admin listener yet",
+			"Nothing listens there. The control API is on the unix socket in the data folder.")
+	}
+	b.finish()
+}
+
+func (l *loader) storage(blocks []*hclsyntax.Block) {
+	c := &l.cfg.Storage
+	*c = Storage{
+		Driver:       "sqlite",
+		Path:         l.abs(filepath.FromSlash("data/grapnel.db")),
+		Retention:    30 * day,
+		DedupeWindow: 7 * day,
+		MinFree:      256 << 20,
+	}
+	if len(blocks) == 0 {
+		return
+	}
+	switch label := blocks[0].Labels[0]; label {
+	case "sqlite":
+	case "postgres", "postgresql":
+		l.error(blocks[0].LabelRanges[0], "Storage in PostgreSQL is not supported by this version yet", `Use "sqlite".`)
+		return
+	default:
+		l.error(blocks[0].LabelRanges[0], fmt.Sprintf("There is no storage %q", label), `Use "sqlite".`)
+		return
+	}
+	b := l.block(blocks[0], "storage")
+	b.path("path", &c.Path)
+	b.duration("retention", &c.Retention, time.Minute, maxDuration)
+	b.duration("dedupe_window", &c.DedupeWindow, 0, maxDuration)
+	b.size("min_free", &c.MinFree, 0, 1<<50)
+	b.finish()
+}
+
+func (l *loader) log(blocks []*hclsyntax.Block) {
+	l.cfg.Log = Log{Level: "info", Format: "text"}
+	if len(blocks) == 0 {
+		return
+	}
+	b := l.block(blocks[0], "log")
+	b.choice("level", &l.cfg.Log.Level, "trace", "debug", "info", "warn", "error")
+	b.choice("format", &l.cfg.Log.Format, "text", "json")
+	b.finish()
+}
+
+func (l *loader) plugins(blocks []*hclsyntax.Block) {
+	c := &l.cfg.Plugins
+	c.Dir = l.abs(filepath.FromSlash("bin/plugins"))
+	if len(blocks) == 0 {
+		return
+	}
+	b := l.block(blocks[0], "plugins")
+	b.path("dir", &c.Dir)
+	b.blocks = append(b.blocks, "plugin")
+	seen := map[string]bool{}
+	for _, n := range b.body.Blocks {
+		if n.Type != "plugin" {
+			continue
+		}
+		if len(n.Labels) != 1 {
+			l.error(blockHeader(n), "A plugin block has one label", `Write plugin "sink-file" { … }`)
+			continue
+		}
+		kind, name, ok := strings.Cut(n.Labels[0], "-")
+		if !ok || kind != string(core.PluginDecoder) && kind != string(core.PluginSink) || !namePattern.MatchString(name) {
+			l.error(n.LabelRanges[0], fmt.Sprintf("%q names no plugin", n.Labels[0]),
+				`Write its kind and its name: "decoder-youforce" or "sink-file".`)
+			continue
+		}
+		if seen[n.Labels[0]] {
+			l.error(blockHeader(n), fmt.Sprintf("A second block for the plugin %q", n.Labels[0]), "")
+			continue
+		}
+		seen[n.Labels[0]] = true
+		pin := Pin{Kind: core.PluginKind(kind), Name: name, Range: rangeOf(blockHeader(n))}
+		p := l.block(n, fmt.Sprintf("plugin %q", n.Labels[0]))
+		if p.text("version", &pin.Version) {
+			if _, err := parseConstraint(pin.Version); err != nil {
+				p.wrong("version", p.body.Attributes["version"].Expr.Range(), `a constraint such as "~> 1.2" or ">= 1.2, < 2"`)
+			}
+		}
+		p.path("dev", &pin.Dev)
+		p.finish()
+		if pin.Dev != "" {
+			l.warn(p.at, fmt.Sprintf("The plugin %q is run from a development path", n.Labels[0]),
+				"The lock file is not consulted for it.")
+		}
+		c.Pins = append(c.Pins, pin)
+	}
+	b.finish()
+}
+
+// namePattern is what names of blocks look like.
+var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+// address takes a "host:port" to listen on.
+func (b *block) address(name string, to *string) bool {
+	if !b.text(name, to) {
+		return false
+	}
+	_, port, err := net.SplitHostPort(*to)
+	if err == nil {
+		var n uint64
+		if n, err = strconv.ParseUint(port, 10, 16); err == nil && n > 65535 {
+			err = strconv.ErrRange
+		}
+	}
+	if err != nil {
+		b.wrong(name, b.body.Attributes[name].Expr.Range(), `an address and a port such as ":8080" or "127.0.0.1:8080"`)
+	}
+	return true
+}
+
+// required reports attributes that are left out or null. Those whose value is wrong are reported already.
+func (b *block) required(names ...string) {
+	for _, name := range names {
+		a := b.body.Attributes[name]
+		if a == nil {
+			if !b.l.partial {
+				b.l.error(b.at, fmt.Sprintf("%q is missing in %s", name, b.what), "")
+			}
+			continue
+		}
+		n := len(b.l.diags.list)
+		v, ok := b.l.eval(a.Expr)
+		b.l.diags.list = b.l.diags.list[:n] // said when it was taken
+		if ok && v.IsNull() {
+			b.l.error(a.Expr.Range(), fmt.Sprintf("%q of %s is null", name, b.what), because(v))
+		}
+	}
+}

@@ -1,0 +1,410 @@
+package config
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/grapnelhq/grapnel/core"
+)
+
+// ErrNoPlugin is wrapped by a Catalog's error when there is no plugin of the name.
+var ErrNoPlugin = errors.New("no such plugin")
+
+const (
+	maxFile  = 1 << 20 // bytes of one configuration file, or of a file that file() reads
+	maxDepth = 100     // brackets inside each other
+	lockFile = "grapnel.lock.hcl"
+	testFile = ".test.hcl"
+)
+
+// Load reads the configuration in a file or in the *.hcl files of a folder (not *.test.hcl, not grapnel.lock.hcl). It reports
+// every mistake it can find. The Config is nil if there is an error among the Diagnostics, which are never nil. Load starts
+// nothing that outlives it; plugins are asked through the catalogue.
+func Load(ctx context.Context, path string, opt Options) (*Config, *Diagnostics) {
+	if opt.Getenv == nil {
+		opt.Getenv = os.LookupEnv
+	}
+	l := &loader{
+		ctx:   ctx,
+		opt:   opt,
+		diags: &Diagnostics{files: map[string][]byte{}},
+		cfg:   &Config{Path: path},
+		taint: map[string]bool{},
+		infos: map[pluginRef]*pluginAnswer{},
+	}
+	if l.read(path) {
+		l.load()
+	}
+	for _, s := range l.cfg.Secrets {
+		l.diags.mask(s)
+	}
+	l.diags.finish()
+	if l.diags.HasErrors() {
+		return nil, l.diags
+	}
+	return l.cfg, l.diags
+}
+
+// loader is the state of one Load.
+type loader struct {
+	ctx   context.Context
+	opt   Options
+	cfg   *Config
+	diags *Diagnostics
+
+	bodies  []*hclsyntax.Body
+	partial bool // a file has a syntax error: what seems to be missing may be there
+
+	locals  map[string]*local
+	env     []string        // values that env() and file() gave, never to be shown by foreign messages
+	taint   map[string]bool // marks (see origin) of values that landed in a secret place
+	catalog Catalog
+	infos   map[pluginRef]*pluginAnswer
+
+	sources map[string]*sourceBlock
+	sinks   map[string]*sinkBlock
+}
+
+// load goes through the blocks in the order in which they need each other.
+func (l *loader) load() {
+	top := l.split()
+	l.evalLocals(top["locals"])
+	l.server(top["server"])
+	l.admin(top["admin"])
+	l.storage(top["storage"])
+	l.log(top["log"])
+	l.plugins(top["plugins"])
+	if l.opt.Plugins != nil {
+		var err error
+		if l.catalog, err = l.opt.Plugins(l.cfg.Plugins); err != nil {
+			var at hcl.Range
+			if len(top["plugins"]) > 0 {
+				at = blockHeader(top["plugins"][0])
+			} else {
+				at.Filename = l.cfg.Path
+			}
+			l.error(at, "The plugins cannot be read", sentence(err.Error()))
+			l.catalog = nil
+		}
+	}
+	l.allSources(top["source"])
+	l.allSinks(top["sink"])
+	l.compile(top["route"])
+	l.sortSecrets()
+	l.digest(top["route"])
+}
+
+// read finds and parses the files. It reports whether there is anything to work on.
+func (l *loader) read(path string) bool {
+	files, err := l.find(path)
+	if err != nil {
+		l.error(hcl.Range{Filename: path}, "The configuration cannot be read", sentence(err.Error()))
+		return false
+	}
+	for _, name := range files {
+		src, err := readFile(name)
+		if err != nil {
+			l.error(hcl.Range{Filename: name}, "The configuration cannot be read", sentence(err.Error()))
+			continue
+		}
+		l.diags.files[name] = src
+		if at, deep := tooDeep(src, name); deep {
+			l.partial = true
+			l.error(at, "Too many brackets inside each other", fmt.Sprintf("The limit is %d.", maxDepth))
+			continue
+		}
+		f, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+		l.partial = l.partial || diags.HasErrors()
+		l.foreign(diags, nil)
+		if f != nil {
+			l.bodies = append(l.bodies, f.Body.(*hclsyntax.Body))
+		}
+	}
+	return true
+}
+
+// find lists the files to read and sets the folder that relative paths start from.
+func (l *loader) find(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	dir := path
+	if !info.IsDir() {
+		dir = filepath.Dir(path)
+	}
+	if l.cfg.Dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path) // sorted
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, e := range entries {
+		name := e.Name()
+		hidden := strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#")
+		if e.IsDir() || hidden || filepath.Ext(name) != ".hcl" || strings.HasSuffix(name, testFile) || name == lockFile {
+			continue
+		}
+		files = append(files, filepath.Join(path, name))
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("the folder %s holds no *.hcl file", path)
+	}
+	return files, nil
+}
+
+// readFile reads a regular file of bounded size.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return nil, err
+	} else if info.IsDir() {
+		return nil, fmt.Errorf("%s is a folder", name)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("%s is larger than 1 MiB", name)
+	}
+	return b, nil
+}
+
+// tooDeep keeps recursion in the parser within bounds.
+func tooDeep(src []byte, name string) (hcl.Range, bool) {
+	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
+	depth, run := 0, 0
+	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp,
+			hclsyntax.TokenTemplateControl:
+			depth++
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenTemplateSeqEnd:
+			depth--
+		}
+		switch t.Type {
+		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenQuestion: // !!!!x, a ? b : c ? d : e …
+			run++
+		case hclsyntax.TokenNewline:
+			run = 0
+		}
+		if depth > maxDepth || run > 5*maxDepth {
+			return t.Range, true
+		}
+	}
+	return hcl.Range{}, false
+}
+
+// topBlocks are the blocks of the top level, and how many labels each has.
+var topBlocks = map[string]int{
+	"server": 0, "admin": 0, "storage": 1, "plugins": 0, "log": 0, "locals": 0, "source": 2, "sink": 2, "route": 1,
+}
+
+// split sorts the top level by kind of block and reports what does not belong there.
+func (l *loader) split() map[string][]*hclsyntax.Block {
+	kinds := make([]string, 0, len(topBlocks))
+	for k := range topBlocks {
+		kinds = append(kinds, k)
+	}
+	slices.Sort(kinds)
+	labels := []string{"no label", "one label", "two labels"}
+	shape := map[string]string{
+		"storage": `storage "sqlite" {`, "source": `source "plugin" "name" {`, "sink": `sink "plugin" "name" {`,
+		"route": `route "name" {`,
+	}
+	top := map[string][]*hclsyntax.Block{}
+	for _, body := range l.bodies {
+		for _, a := range inOrder(body.Attributes) {
+			detail := "The top level holds blocks only: " + strings.Join(kinds, ", ") + "."
+			if _, ok := topBlocks[a.Name]; ok {
+				detail = fmt.Sprintf("%q is a block: write it without the equals sign.", a.Name)
+			}
+			l.error(a.NameRange, fmt.Sprintf("The attribute %q stands outside of all blocks", a.Name), detail)
+		}
+		for _, b := range body.Blocks {
+			want, ok := topBlocks[b.Type]
+			if !ok {
+				detail := suggest(b.Type, kinds)
+				if detail == "" {
+					detail = "The blocks are " + strings.Join(kinds, ", ") + "."
+				}
+				l.error(b.TypeRange, fmt.Sprintf("There is no block %q", b.Type), detail)
+				continue
+			}
+			if len(b.Labels) != want {
+				detail := ""
+				if s := shape[b.Type]; s != "" {
+					detail = "Write " + s + " … }"
+				}
+				l.error(blockHeader(b), fmt.Sprintf("A %s block has %s", b.Type, labels[want]), detail)
+				continue
+			}
+			if want == 0 && b.Type != "locals" || b.Type == "storage" {
+				if earlier := top[b.Type]; len(earlier) > 0 {
+					l.error(blockHeader(b), fmt.Sprintf("A second %s block", b.Type),
+						"The first is at "+rangeOf(earlier[0].TypeRange).place()+".")
+					continue
+				}
+			}
+			top[b.Type] = append(top[b.Type], b)
+		}
+	}
+	return top
+}
+
+// digest covers all that decides which deliveries an event makes and what is in them.
+func (l *loader) digest(routes []*hclsyntax.Block) {
+	h := sha256.New()
+	write := func(parts ...string) {
+		for _, p := range parts {
+			fmt.Fprintf(h, "%d:%s,", len(p), p)
+		}
+	}
+	sorted := slices.Clone(routes)
+	slices.SortStableFunc(sorted, func(a, b *hclsyntax.Block) int { return strings.Compare(a.Labels[0], b.Labels[0]) })
+	for _, b := range sorted {
+		r := b.Range()
+		write("route", string(l.diags.files[r.Filename][r.Start.Byte:b.CloseBraceRange.End.Byte]))
+	}
+	sinks := slices.Clone(l.cfg.Sinks)
+	slices.SortFunc(sinks, func(a, b Sink) int { return strings.Compare(a.Name, b.Name) })
+	for _, s := range sinks {
+		write("sink", s.Name, s.SchemaDigest)
+	}
+	for _, d := range l.cfg.Disabled {
+		write("disabled", d.Kind, d.Name)
+	}
+	for _, name := range l.localNames() {
+		if text, ok := l.localDigest(name); ok {
+			write("local", name, text)
+		}
+	}
+	l.cfg.Digest = hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// schemaDigest is a short name for a schema: the same for the same schema.
+func schemaDigest(info *core.PluginInfo) string {
+	b, err := json.Marshal(info.Message)
+	if err != nil {
+		return "" // a schema is made of texts and numbers: it cannot fail, except on a default that is no JSON
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}
+
+// secret remembers a secret text.
+func (l *loader) secret(text string) {
+	if text != "" && !slices.Contains(l.cfg.Secrets, text) {
+		l.cfg.Secrets = append(l.cfg.Secrets, text)
+	}
+}
+
+func (l *loader) sortSecrets() {
+	slices.SortFunc(l.cfg.Secrets, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a) // a secret inside another must not leave the other's rest in the open
+		}
+		return strings.Compare(a, b)
+	})
+}
+
+func (l *loader) error(at hcl.Range, summary, detail string) {
+	l.diags.list = append(l.diags.list,
+		Diagnostic{Severity: Error, Summary: summary, Detail: detail, Range: rangeOf(at)})
+}
+
+func (l *loader) warn(at hcl.Range, summary, detail string) {
+	l.diags.list = append(l.diags.list,
+		Diagnostic{Severity: Warning, Summary: summary, Detail: detail, Range: rangeOf(at)})
+}
+
+// veil keeps what the last diagnostic points at, and what follows on its line, out of its snippet.
+func (l *loader) veil(subject bool) {
+	d := &l.diags.list[len(l.diags.list)-1]
+	d.veiled, d.veilSubject = true, subject
+}
+
+// foreign takes over diagnostics of hcl. Their messages may quote values, so values from the environment are taken out.
+func (l *loader) foreign(diags hcl.Diagnostics, fallback *hcl.Range) {
+	for _, d := range diags {
+		x := Diagnostic{Severity: Error, Summary: l.hush(d.Summary), Detail: l.hush(d.Detail)}
+		if d.Severity == hcl.DiagWarning {
+			x.Severity = Warning
+		}
+		switch {
+		case d.Subject != nil:
+			x.Range = rangeOf(*d.Subject)
+		case fallback != nil:
+			x.Range = rangeOf(*fallback)
+		}
+		l.diags.list = append(l.diags.list, x)
+	}
+}
+
+func (l *loader) hush(text string) string {
+	masks := Diagnostics{}
+	for _, s := range l.env {
+		masks.mask(s)
+	}
+	return masks.redact(text)
+}
+
+// abs makes a path absolute from the configuration's folder.
+func (l *loader) abs(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(l.cfg.Dir, path)
+}
+
+// blockHeader is the range of a block's type and labels.
+func blockHeader(b *hclsyntax.Block) hcl.Range {
+	if n := len(b.LabelRanges); n > 0 {
+		return hcl.RangeBetween(b.TypeRange, b.LabelRanges[n-1])
+	}
+	return b.TypeRange
+}
+
+// inOrder lists attributes as they stand in the file.
+func inOrder(attrs hclsyntax.Attributes) []*hclsyntax.Attribute {
+	out := make([]*hclsyntax.Attribute, 0, len(attrs))
+	for _, a := range attrs {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, func(a, b *hclsyntax.Attribute) int { return a.SrcRange.Start.Byte - b.SrcRange.Start.Byte })
+	return out
+}
+
+// sentence makes a sentence of an error's text.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	text = strings.ToUpper(text[:1]) + text[1:]
+	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "?") {
+		return text
+	}
+	return text + "."
+}

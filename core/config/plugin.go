@@ -1,0 +1,161 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/grapnelhq/grapnel/core"
+)
+
+type pluginRef struct {
+	kind core.PluginKind
+	name string
+}
+
+type pluginAnswer struct {
+	info *core.PluginInfo
+	err  error
+}
+
+// lister is a Catalog that can list its plugins, for suggestions.
+type lister interface {
+	Names(kind core.PluginKind) []string
+}
+
+// describe asks for a block's plugin, once per plugin. Without an answer it says so at the block's first label, as an error
+// or, for a block that stays out anyway, as a warning; nil then.
+func (l *loader) describe(kind core.PluginKind, b *hclsyntax.Block, disabled bool) *core.PluginInfo {
+	if l.catalog == nil {
+		if l.opt.Plugins == nil && !disabled {
+			l.error(b.LabelRanges[0], fmt.Sprintf("There is no %s plugin %q", kind, b.Labels[0]), "")
+		}
+		return nil // or the catalogue itself failed, and that was said
+	}
+	ref := pluginRef{kind, b.Labels[0]}
+	answer := l.infos[ref]
+	if answer == nil {
+		answer = &pluginAnswer{}
+		answer.info, answer.err = l.catalog.Describe(l.ctx, kind, ref.name)
+		if answer.err == nil && answer.info == nil {
+			answer.err = core.ErrNoPlugin
+		}
+		l.infos[ref] = answer
+		if answer.err == nil {
+			l.checkPin(ref, answer.info)
+		}
+	}
+	if answer.err == nil {
+		return answer.info
+	}
+	say := l.error
+	if disabled {
+		say = l.warn
+	}
+	if !errors.Is(answer.err, core.ErrNoPlugin) {
+		say(b.LabelRanges[0], fmt.Sprintf("The %s plugin %q does not work", kind, ref.name),
+			sentence(l.hush(answer.err.Error())))
+		return nil
+	}
+	say(b.LabelRanges[0], fmt.Sprintf("There is no %s plugin %q", kind, ref.name), l.elsewhere(kind, ref.name))
+	return nil
+}
+
+// elsewhere helps with a plugin that is not there.
+func (l *loader) elsewhere(kind core.PluginKind, name string) string {
+	file := fmt.Sprintf("grapnel-%s-%s", kind, name)
+	where := fmt.Sprintf("No %s is in %s.", file, l.cfg.Plugins.Dir)
+	names, ok := l.catalog.(lister)
+	if !ok {
+		return where
+	}
+	there := slices.Sorted(slices.Values(names.Names(kind)))
+	if s := suggest(name, there); s != "" {
+		return s
+	}
+	if len(there) > 0 {
+		where += " There are " + list(there) + "."
+	}
+	return where
+}
+
+// checkPin compares a plugin with what the plugins block asks of it.
+func (l *loader) checkPin(ref pluginRef, info *core.PluginInfo) {
+	for _, p := range l.cfg.Plugins.Pins {
+		if p.Kind != ref.kind || p.Name != ref.name || p.Version == "" || p.Dev != "" {
+			continue
+		}
+		if c, err := parseConstraint(p.Version); err == nil && !c.allows(info.Version) {
+			l.diags.list = append(l.diags.list, Diagnostic{
+				Severity: Error,
+				Summary:  fmt.Sprintf("The plugin \"%s-%s\" has version %s", ref.kind, ref.name, info.Version),
+				Detail:   fmt.Sprintf("The configuration asks for %q.", p.Version),
+				Range:    p.Range,
+			})
+		}
+	}
+}
+
+// checkConfig shows a decoded configuration to its plugin and places the answer.
+func (l *loader) checkConfig(b *hclsyntax.Block, what string, info *core.PluginInfo, config []byte) bool {
+	errs, err := l.catalog.Validate(l.ctx, info.Kind, info.Name, config)
+	if err != nil {
+		l.error(blockHeader(b), fmt.Sprintf("The configuration of %s cannot be checked", what), sentence(l.hush(err.Error())))
+		return false
+	}
+	for _, e := range errs {
+		at := rangeInBody(b.Body, blockHeader(b), e.Path)
+		summary := e.Summary
+		if summary == "" {
+			summary = "The value is refused"
+		}
+		l.error(at, sentence2(l.hush(summary)), sentence(l.hush(e.Detail)))
+		l.veil(false)
+	}
+	return len(errs) == 0
+}
+
+// names checks a block's labels and that its name is new. what is `sink "audit"`.
+func (l *loader) names(b *hclsyntax.Block, seen map[string]hcl.Range) (what string, ok bool) {
+	ok = true
+	for i, label := range b.Labels {
+		if !namePattern.MatchString(label) {
+			l.error(b.LabelRanges[i], fmt.Sprintf("%q is no name", label),
+				"Names start with a letter a to z and go on with those, digits and underscores.")
+			ok = false
+		}
+	}
+	last := len(b.Labels) - 1
+	name := b.Labels[last]
+	what = fmt.Sprintf("%s %q", b.Type, name)
+	if earlier, twice := seen[name]; twice {
+		l.error(b.LabelRanges[last], fmt.Sprintf("A second %s", what),
+			"The first is at "+rangeOf(earlier).place()+fmt.Sprintf(". Names are unique among all %s blocks.", b.Type))
+		ok = false
+	} else {
+		seen[name] = b.LabelRanges[last]
+	}
+	return what, ok
+}
+
+// enabled reads the attribute that keeps a block out. A null or wrong value is a mistake: neither default would be right.
+func (b *block) enabled() bool {
+	a := b.attr("enabled")
+	if a == nil {
+		return true
+	}
+	v, ok := b.l.eval(a.Expr)
+	if !ok {
+		return true
+	}
+	bare, _ := v.UnmarkDeep()
+	x, ok := asBool(bare)
+	if !ok {
+		b.l.error(a.Expr.Range(), fmt.Sprintf("%q of %s must be true or false", "enabled", b.what), because(v))
+		return true
+	}
+	return x
+}

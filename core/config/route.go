@@ -1,0 +1,358 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/grapnelhq/grapnel/core/expr"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+// compile compiles everything that is evaluated per event. Sources and sinks are loaded by now, so that it is known which
+// locals are secret.
+func (l *loader) compile(routes []*hclsyntax.Block) {
+	l.cfg.Set = expr.NewSet(map[string]cty.Value{"local": cty.ObjectVal(l.routeLocals())}, nil)
+	for _, name := range slices.Sorted(maps.Keys(l.sinks)) {
+		s := l.sinks[name]
+		if s.disabled {
+			continue
+		}
+		if text := l.orderBy(s.orderBy); s.index < len(l.cfg.Sinks) {
+			l.cfg.Sinks[s.index].Delivery.OrderBy = text
+		}
+	}
+	seen := map[string]hcl.Range{}
+	for _, hb := range routes {
+		l.route(hb, seen)
+	}
+}
+
+// orderBy compiles an order_by; without one the partition key is the order, and null is none.
+func (l *loader) orderBy(e hclsyntax.Expression) *expr.Text {
+	if e == nil {
+		def, _ := hclsyntax.ParseExpression([]byte("event.partitionkey"), "order_by", hcl.InitialPos)
+		text, diags := l.cfg.Set.Text(def)
+		l.foreign(diags, nil)
+		return text
+	}
+	if lit, ok := e.(*hclsyntax.LiteralValueExpr); ok && lit.Val.IsNull() {
+		return nil
+	}
+	if !l.routeExpression(e, "order_by") {
+		return nil
+	}
+	text, diags := l.cfg.Set.Text(e)
+	l.foreign(diags, e.Range().Ptr())
+	return text
+}
+
+// routeExpression checks what package expr does not know: names that exist at load only. Not ok: do not compile it.
+func (l *loader) routeExpression(e hclsyntax.Expression, where string) bool {
+	ok := true
+	if call := callOf(e, "env", "file", "sensitive"); call != nil {
+		detail := fmt.Sprintf("It is evaluated when the configuration is loaded. If the value is no secret, write "+
+			"locals { x = %s(…) } and name local.x here.", call.Name)
+		if call.Name == "sensitive" {
+			detail = "Messages and keys are stored and shown: a secret belongs in its sink's block."
+		}
+		l.error(call.Range(), fmt.Sprintf("%s() cannot be called in %s", call.Name, where), detail)
+		ok = false
+	}
+	for _, t := range e.Variables() {
+		name, named := localName(t)
+		if !named {
+			continue // package expr reports other names
+		}
+		loc := l.locals[name]
+		switch {
+		case loc == nil:
+			if !l.partial {
+				l.error(t.SourceRange(), fmt.Sprintf("There is no local %q", name), suggest(name, l.localNames()))
+			}
+			ok = false
+		case !loc.ok:
+			ok = false // said there
+		}
+	}
+	return ok
+}
+
+func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
+	what, _ := l.names(hb, seen)
+	r := Route{Name: hb.Labels[0], Range: rangeOf(blockHeader(hb))}
+	b := l.block(hb, what)
+	enabled := b.enabled()
+	b.from(&r)
+	b.on(&r)
+	if a := b.attr("when"); a != nil && l.routeExpression(a.Expr, "when") {
+		when, diags := l.cfg.Set.Condition(a.Expr)
+		l.foreign(diags, a.Expr.Range().Ptr())
+		r.When = when
+	}
+	b.blocks = append(b.blocks, "to")
+	targets := map[string]hcl.Range{}
+	n := 0
+	for _, t := range hb.Body.Blocks {
+		if t.Type != "to" {
+			continue
+		}
+		n++
+		l.to(t, &r, what, targets)
+	}
+	if n == 0 && !l.partial {
+		l.error(b.at, what+" leads nowhere", `Add a block such as to "file" "audit" {}.`)
+	}
+	b.finish()
+	if !enabled {
+		l.cfg.Disabled = append(l.cfg.Disabled, Disabled{"route", "", r.Name, r.Range})
+		l.cfg.Idle = slices.DeleteFunc(l.cfg.Idle, func(i Idle) bool { return i.Route == r.Name })
+		return
+	}
+	l.cfg.Routes = append(l.cfg.Routes, r)
+}
+
+// from takes the sources of a route: source.<plugin>.<name>, one or a list.
+func (b *block) from(r *Route) {
+	a := b.attr("from")
+	if a == nil {
+		return
+	}
+	items := []hclsyntax.Expression{a.Expr}
+	if tuple, ok := a.Expr.(*hclsyntax.TupleConsExpr); ok {
+		items = tuple.Exprs
+	}
+	if len(items) == 0 {
+		b.l.error(a.Expr.Range(), fmt.Sprintf("\"from\" of %s is empty", b.what), "Leave it out to take events of every source.")
+	}
+	r.Sources = []string{}
+	for _, e := range items {
+		plugin, name, ok := sourceRef(e)
+		if !ok {
+			b.l.error(e.Range(), "This names no source", "Write source.<plugin>.<name>, or a list of such names.")
+			continue
+		}
+		src, found := b.l.sources[name]
+		switch {
+		case found && src.plugin == plugin:
+			if slices.Contains(r.Sources, name) {
+				b.l.warn(e.Range(), fmt.Sprintf("The source %q is named twice", name), "")
+				continue
+			}
+			r.Sources = append(r.Sources, name)
+		case b.l.partial:
+		case found:
+			b.l.error(e.Range(), fmt.Sprintf("The source %q is of the plugin %q", name, src.plugin),
+				fmt.Sprintf("Write source.%s.%s.", src.plugin, name))
+		default:
+			detail := ""
+			if guess := nearest(name, slices.Sorted(maps.Keys(b.l.sources))); guess != "" {
+				detail = fmt.Sprintf("Did you mean source.%s.%s?", b.l.sources[guess].plugin, guess)
+			}
+			b.l.error(e.Range(), fmt.Sprintf("There is no source %q of the plugin %q", name, plugin), detail)
+		}
+	}
+}
+
+// sourceRef reads source.<plugin>.<name>.
+func sourceRef(e hclsyntax.Expression) (plugin, name string, ok bool) {
+	t, diags := hcl.AbsTraversalForExpr(e)
+	if diags.HasErrors() || len(t) != 3 || t.RootName() != "source" {
+		return "", "", false
+	}
+	p, ok1 := t[1].(hcl.TraverseAttr)
+	n, ok2 := t[2].(hcl.TraverseAttr)
+	return p.Name, n.Name, ok1 && ok2
+}
+
+// on takes the event types of a route.
+func (b *block) on(r *Route) {
+	a := b.attr("on")
+	if a == nil {
+		return
+	}
+	v, ok := b.l.eval(a.Expr)
+	if !ok {
+		return
+	}
+	if _, marks := v.UnmarkDeep(); marks != nil {
+		for m := range marks {
+			if _, isOrigin := m.(origin); !isOrigin {
+				b.l.error(a.Expr.Range(), fmt.Sprintf("\"on\" of %s is a secret", b.what), "")
+				return
+			}
+		}
+	}
+	v, _ = v.UnmarkDeep()
+	if v.IsNull() {
+		return
+	}
+	items := elementsOrOne(v)
+	if len(items) == 0 {
+		b.l.error(a.Expr.Range(), fmt.Sprintf("\"on\" of %s is empty", b.what), "Leave it out to take events of every type.")
+	}
+	r.On = []string{}
+	for i, x := range items {
+		at := a.Expr.Range()
+		if isList(v) {
+			at = b.item("on", i)
+		}
+		pattern, ok := asText(x)
+		if !ok {
+			b.l.error(at, fmt.Sprintf("An item of \"on\" of %s is no text", b.what),
+				`Write event types or patterns: ["peopleforce.employee.created", "*.deleted"].`)
+			continue
+		}
+		if why := patternMistake(pattern); why != "" {
+			b.l.error(at, fmt.Sprintf("%q is no event type and no pattern", pattern), why)
+			continue
+		}
+		b.plausible(pattern, at, r)
+		r.On = append(r.On, pattern)
+	}
+}
+
+// patternMistake says why a text cannot be an event type or a pattern of one.
+func patternMistake(p string) string {
+	switch {
+	case p == "":
+		return "It is empty."
+	case strings.ContainsFunc(p, func(c rune) bool { return c <= ' ' || c == 0x7f }):
+		return "It holds white space."
+	case strings.HasPrefix(p, ".") || strings.HasSuffix(p, ".") || strings.Contains(p, ".."):
+		return "A part between dots is empty."
+	case strings.ContainsAny(p, "?[]{}()|^$\\+\"',;"):
+		return "Only * is special: it stands for any text, dots included."
+	}
+	return ""
+}
+
+// plausible warns about a pattern that none of the route's sources is known to satisfy. Providers send types that their
+// catalogue lacks, so it is no error, and silent unless something similar is there or no source has such a provider.
+func (b *block) plausible(pattern string, at hcl.Range, r *Route) {
+	names := r.Sources
+	if len(names) == 0 {
+		names = slices.Sorted(maps.Keys(b.l.sources))
+	}
+	var types, providers []string
+	for _, name := range names {
+		s := b.l.sources[name]
+		if s.info == nil || s.info.Provider == nil {
+			return
+		}
+		providers = append(providers, s.info.Provider.Name)
+		for _, e := range s.info.Provider.Events {
+			types = append(types, e.Type)
+		}
+	}
+	if len(names) == 0 || slices.ContainsFunc(types, func(t string) bool { return matches(pattern, t) }) {
+		return
+	}
+	possible := slices.ContainsFunc(providers, func(p string) bool { return overlaps(pattern, p+".") })
+	guess := nearest(pattern, types)
+	switch {
+	case guess != "":
+		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern), fmt.Sprintf("Did you mean %q?", guess))
+	case !possible:
+		slices.Sort(providers)
+		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern),
+			"Their events start with "+list(slices.Compact(providers))+".")
+	}
+}
+
+// matches reports whether an event type satisfies a pattern, in which * stands for any text.
+func matches(pattern, eventType string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == eventType
+	}
+	if !strings.HasPrefix(eventType, head) {
+		return false
+	}
+	s := eventType[len(head):]
+	for {
+		part, more, again := strings.Cut(rest, "*")
+		if !again {
+			return strings.HasSuffix(s, part)
+		}
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s, rest = s[i+len(part):], more
+	}
+}
+
+// overlaps reports whether a pattern can match a text that starts with prefix.
+func overlaps(pattern, prefix string) bool {
+	head, _, star := strings.Cut(pattern, "*")
+	if star && len(head) < len(prefix) {
+		return strings.HasPrefix(prefix, head)
+	}
+	return strings.HasPrefix(head, prefix)
+}
+
+// to takes a `to` block.
+func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[string]hcl.Range) {
+	if len(hb.Labels) != 2 {
+		l.error(blockHeader(hb), "A to block has two labels", `Write to "plugin" "name" { … }, as in the sink's block.`)
+		return
+	}
+	plugin, name := hb.Labels[0], hb.Labels[1]
+	at := hcl.RangeBetween(hb.LabelRanges[0], hb.LabelRanges[1])
+	s, found := l.sinks[name]
+	if !found || s.plugin != plugin {
+		if l.partial {
+			return
+		}
+		detail := ""
+		if found {
+			detail = fmt.Sprintf("The sink %q is of the plugin %q: write to %q %q.", name, s.plugin, s.plugin, name)
+		} else if guess := nearest(name, slices.Sorted(maps.Keys(l.sinks))); guess != "" {
+			detail = fmt.Sprintf("Did you mean to %q %q?", l.sinks[guess].plugin, guess)
+		} else if len(l.sinks) > 0 {
+			detail = "There are the sinks " + list(slices.Sorted(maps.Keys(l.sinks))) + "."
+		}
+		l.error(at, fmt.Sprintf("There is no sink %q %q", plugin, name), detail)
+		return
+	}
+	if earlier, twice := targets[name]; twice {
+		l.error(at, fmt.Sprintf("%s has a second to block for the sink %q", route, name),
+			"The first is at "+rangeOf(earlier).place()+". Write a second route.")
+		return
+	}
+	targets[name] = at
+	for _, nested := range hb.Body.Blocks {
+		l.error(blockHeader(nested), "A to block holds attributes only", fmt.Sprintf("Write %s = { … }.", nested.Type))
+	}
+	attrs := map[string]*hcl.Attribute{}
+	var reported []string
+	for _, a := range inOrder(hb.Body.Attributes) {
+		if l.routeExpression(a.Expr, "a to block") {
+			attrs[a.Name] = a.AsHCLAttribute()
+		} else {
+			reported = append(reported, a.Name)
+		}
+	}
+	if s.info == nil {
+		return
+	}
+	schema := s.info.Message
+	if len(reported) > 0 { // the other attributes are checked as if those were not asked for
+		schema.Attributes = slices.DeleteFunc(slices.Clone(schema.Attributes), func(a sdk.Attribute) bool {
+			return slices.Contains(reported, a.Name)
+		})
+	}
+	m, diags := l.cfg.Set.Message(attrs, &schema, blockHeader(hb))
+	l.foreign(diags, at.Ptr())
+	if s.disabled {
+		l.cfg.Idle = append(l.cfg.Idle, Idle{r.Name, name, rangeOf(at)})
+		return
+	}
+	r.To = append(r.To, To{Sink: name, Message: m, SchemaDigest: s.digest, Range: rangeOf(at)})
+}

@@ -1,0 +1,133 @@
+package config
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/grapnelhq/grapnel/core"
+)
+
+// sinkBlock is a sink block that has a good name, whatever else may be wrong with it.
+type sinkBlock struct {
+	plugin   string
+	info     *core.PluginInfo // nil: unknown
+	digest   string
+	disabled bool
+	orderBy  hclsyntax.Expression // nil: the default
+	index    int                  // in Config.Sinks, if enabled
+}
+
+func (l *loader) allSinks(blocks []*hclsyntax.Block) {
+	l.sinks = map[string]*sinkBlock{}
+	seen := map[string]hcl.Range{}
+	for _, hb := range blocks {
+		what, ok := l.names(hb, seen)
+		s := l.sink(hb, what)
+		if ok {
+			l.sinks[hb.Labels[1]] = s
+		}
+	}
+}
+
+func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
+	s := Sink{
+		Plugin: hb.Labels[0],
+		Name:   hb.Labels[1],
+		Delivery: Delivery{
+			Concurrency: 8,
+			Timeout:     30 * time.Second,
+			Retry:       Retry{MaxAttempts: 100, MaxAge: 3 * day, Min: time.Second, Max: time.Hour},
+		},
+		Range: rangeOf(blockHeader(hb)),
+	}
+	b := l.block(hb, what)
+	b.plugin = true
+	enabled := b.enabled()
+	s.Info = l.describe(core.PluginSink, hb, !enabled)
+	out := &sinkBlock{plugin: s.Plugin, info: s.Info, disabled: !enabled, index: len(l.cfg.Sinks)}
+	if s.Info != nil {
+		s.SchemaDigest = schemaDigest(s.Info)
+		out.digest = s.SchemaDigest
+	}
+	if !enabled {
+		b.attrs = append(b.attrs, "isolated")
+		b.blocks = append(b.blocks, "delivery")
+		if s.Info != nil {
+			pluginNames(b, &s.Info.Config)
+			b.finish()
+		}
+		l.cfg.Disabled = append(l.cfg.Disabled, Disabled{"sink", s.Plugin, s.Name, s.Range})
+		return out
+	}
+	b.bool("isolated", &s.Isolated)
+	maxBatch := 1
+	if s.Info != nil {
+		maxBatch = max(1, s.Info.MaxBatch)
+	}
+	s.Delivery.Batch = maxBatch
+	if d := b.block("delivery"); d != nil {
+		out.orderBy = d.delivery(&s, maxBatch)
+	}
+	if s.Info != nil {
+		config, secrets, ok := l.pluginConfig(b, &s.Info.Config)
+		b.finish()
+		s.Config, s.Secrets = config, secrets
+		if ok {
+			l.checkConfig(hb, what, s.Info, config)
+		}
+	}
+	l.cfg.Sinks = append(l.cfg.Sinks, s)
+	return out
+}
+
+// delivery takes a delivery block and returns the order_by expression, if there is one.
+func (b *block) delivery(s *Sink, maxBatch int) hclsyntax.Expression {
+	d := &s.Delivery
+	b.integer("concurrency", &d.Concurrency, 1, 1024)
+	if s.Info != nil {
+		n := len(b.l.diags.list)
+		b.integer("batch", &d.Batch, 1, 1<<16)
+		if d.Batch > maxBatch && len(b.l.diags.list) == n {
+			b.l.error(b.body.Attributes["batch"].Expr.Range(), fmt.Sprintf("\"batch\" of %s is at most %d", b.what, maxBatch),
+				fmt.Sprintf("The plugin %q takes no more deliveries per call.", s.Plugin))
+		}
+	} else {
+		b.attr("batch")
+	}
+	b.duration("timeout", &d.Timeout, time.Millisecond, day)
+	b.later("rate", "breaker")
+	if a := b.attr("on_dead"); a != nil {
+		word := "continue"
+		b.choice("on_dead", &word, "continue", "hold")
+		if word == "hold" {
+			b.l.error(a.Expr.Range(), `on_dead = "hold" is not supported by this version yet`,
+				"A key goes on after a dead letter. Leave it out.")
+		}
+	}
+	if r := b.block("retry"); r != nil {
+		r.integer("max_attempts", &d.Retry.MaxAttempts, 1, 1<<20)
+		r.duration("max_age", &d.Retry.MaxAge, 0, maxDuration)
+		r.duration("min", &d.Retry.Min, time.Millisecond, maxDuration)
+		r.duration("max", &d.Retry.Max, time.Millisecond, maxDuration)
+		if d.Retry.Min > d.Retry.Max {
+			at := r.at
+			if a := r.body.Attributes["min"]; a != nil {
+				at = a.SrcRange
+			} else if a := r.body.Attributes["max"]; a != nil {
+				at = a.SrcRange
+			}
+			b.l.error(at, fmt.Sprintf("\"min\" of %s is longer than \"max\"", r.what), fmt.Sprintf(
+				"The pause goes from %s up to %s.", formatDuration(d.Retry.Min), formatDuration(d.Retry.Max)))
+		}
+		r.finish()
+	}
+	a := b.attr("order_by")
+	b.finish()
+	if a == nil {
+		return nil
+	}
+	return a.Expr
+}
