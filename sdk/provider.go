@@ -1,6 +1,10 @@
 package sdk
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strings"
+	"time"
+)
 
 // Provider is a decoder's manifest: all that the host needs to receive and authenticate one provider's webhooks, and the
 // catalogue of its events. The host runs what the manifest declares; the decoder never sees a secret.
@@ -186,4 +190,16 @@ const (
 type Variation struct {
 	Part Part // PartHeader or PartJSONPointer
 	Kind VariationKind
+}
+
+// Request is the sample as a decoder gets it, for tests.
+func (s *Sample) Request() *Request {
+	r := &Request{
+		ID: "req_sample", Source: "sample", Method: "POST", Body: s.Body,
+		ReceivedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
+	for _, h := range s.Headers {
+		r.Headers = append(r.Headers, Header{Name: strings.ToLower(h.Name), Value: h.Value})
+	}
+	return r
 }
