@@ -56,7 +56,7 @@ generate: tools ## generate the wire code
 	cd sdk/proto && PATH=$(TOOLS):$$PATH buf generate
 
 tidy: ## tidy every module
-	for m in $(MODULES) tools; do (cd $$m && GOWORK=off go mod tidy) || exit 1; done
+	for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy) || exit 1; done
 	go work sync
 
 alone: ## build and vet every module on its own, without the workspace
