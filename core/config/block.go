@@ -23,6 +23,7 @@ type block struct {
 	at     hcl.Range // of the header
 	attrs  []string  // known attributes
 	blocks []string  // known blocks
+	hidden []string  // of those, what this version refuses
 	plugin bool      // values may be secrets that nobody declared yet: show none
 }
 
@@ -60,6 +61,7 @@ func (b *block) block(name string) *block {
 
 // later refuses attributes and blocks that the design knows and this version does not do.
 func (b *block) later(names ...string) {
+	b.hidden = append(b.hidden, names...)
 	for _, name := range names {
 		if a := b.attr(name); a != nil {
 			b.l.error(a.NameRange, fmt.Sprintf("%q is not supported by this version yet", name), "Leave it out.")
@@ -107,7 +109,7 @@ func (b *block) finish() {
 func (b *block) meant(name string) string {
 	names := append(slices.Clone(b.attrs), b.blocks...)
 	slices.Sort(names)
-	names = slices.Compact(names)
+	names = slices.DeleteFunc(slices.Compact(names), func(n string) bool { return slices.Contains(b.hidden, n) })
 	if s := suggest(name, names); s != "" {
 		return s
 	}
@@ -169,7 +171,7 @@ func (b *block) choice(name string, to *string, words ...string) {
 	}
 	s, ok := asText(v)
 	if !ok || !slices.Contains(words, s) {
-		b.wrong(name, at, "one of "+list(words))
+		b.wrong(name, at, "one of "+join(words, "or"))
 		if d := &b.l.diags.list[len(b.l.diags.list)-1]; ok {
 			d.Detail = suggest(s, words)
 		}
@@ -243,12 +245,20 @@ func (b *block) size(name string, to *int64, min, max int64) {
 
 // prefixes takes a list of addresses and CIDR ranges.
 func (b *block) prefixes(name string, to *[]netip.Prefix) {
-	texts, ok := b.texts(name)
+	v, at, ok := b.value(name)
 	if !ok {
 		return
 	}
+	if !isList(v) {
+		b.wrong(name, at, "a list of addresses: [\"192.0.2.7\"]")
+		return
+	}
 	out := []netip.Prefix{}
-	for i, t := range texts {
+	for i, x := range elements(v) {
+		if x.IsNull() {
+			continue
+		}
+		t, _ := asText(x)
 		p, err := netip.ParsePrefix(t)
 		if err != nil {
 			var a netip.Addr

@@ -16,15 +16,14 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// Catalog knows the plugins that a configuration can name. Load calls it from one goroutine.
+// Catalog knows the plugins that a configuration can name. Load calls it from one goroutine. If it also has a method
+// Names(core.PluginKind) []string, its answer is used for suggestions.
 type Catalog interface {
-	// Describe returns what a plugin says about itself. An error wraps ErrNoPlugin if there is none of that name.
+	// Describe returns what a plugin says about itself. An error wraps core.ErrNoPlugin if there is none of that name.
 	Describe(ctx context.Context, kind core.PluginKind, name string) (*core.PluginInfo, error)
 	// Validate asks a plugin about a configuration that already fits its schema. The error is about asking, not about the
 	// configuration. Nothing is opened or dialled.
 	Validate(ctx context.Context, kind core.PluginKind, name string, config []byte) ([]sdk.AttributeError, error)
-	// Names lists the plugins of a kind, for suggestions.
-	Names(kind core.PluginKind) []string
 }
 
 // Options are what Load needs from outside. The zero value reads the process's environment and knows no plugin.

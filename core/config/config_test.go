@@ -84,9 +84,13 @@ func optional(s sdk.Schema, def string) sdk.Schema {
 	return s
 }
 
-func object(attrs ...sdk.Attribute) sdk.Schema { return sdk.Schema{Kind: sdk.KindObject, Attributes: attrs} }
+func object(attrs ...sdk.Attribute) sdk.Schema {
+	return sdk.Schema{Kind: sdk.KindObject, Attributes: attrs}
+}
 
-func of(kind sdk.Kind, element sdk.Schema) sdk.Schema { return sdk.Schema{Kind: kind, Element: &element} }
+func of(kind sdk.Kind, element sdk.Schema) sdk.Schema {
+	return sdk.Schema{Kind: kind, Element: &element}
+}
 
 func catalog() plugins {
 	secret := text()

@@ -280,7 +280,7 @@ func wrap(text string, width int) string {
 	return b.String()
 }
 
-// suggest returns ` Did you mean "x"?` for the candidate nearest to a name, or "".
+// suggest returns `Did you mean "x"?` for the candidate nearest to a name, or "".
 func suggest(name string, candidates []string) string {
 	if best := nearest(name, candidates); best != "" {
 		return fmt.Sprintf("Did you mean %q?", best)
@@ -328,7 +328,9 @@ func distance(a, b string) int {
 }
 
 // list writes names for people: "a", "b" and "c".
-func list(names []string) string {
+func list(names []string) string { return join(names, "and") }
+
+func join(names []string, last string) string {
 	quoted := make([]string, len(names))
 	for i, n := range names {
 		quoted[i] = strconv.Quote(n)
@@ -336,5 +338,5 @@ func list(names []string) string {
 	if len(quoted) < 2 {
 		return strings.Join(quoted, "")
 	}
-	return strings.Join(quoted[:len(quoted)-1], ", ") + " and " + quoted[len(quoted)-1]
+	return strings.Join(quoted[:len(quoted)-1], ", ") + " " + last + " " + quoted[len(quoted)-1]
 }

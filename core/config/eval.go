@@ -132,10 +132,34 @@ func (l *loader) eval(e hclsyntax.Expression) (v cty.Value, ok bool) {
 		return cty.DynamicVal, false
 	}
 	if !v.IsWhollyKnown() {
+		if l.partial {
+			return cty.DynamicVal, false // what the parser puts where it cannot read on
+		}
 		l.error(e.Range(), "The value is not known when the configuration is loaded", "")
 		return cty.DynamicVal, false
 	}
+	l.declared(v)
 	return v, true
+}
+
+// declared remembers what sensitive() was called on.
+func (l *loader) declared(v cty.Value) {
+	bare, places := v.UnmarkDeepWithPaths()
+	for _, p := range places {
+		if _, ok := p.Marks[expr.Sensitive]; !ok {
+			continue
+		}
+		part, err := p.Path.Apply(bare)
+		if err != nil {
+			part = bare // a path into a set leads nowhere: all of it, then
+		}
+		_ = cty.Walk(part, func(_ cty.Path, x cty.Value) (bool, error) {
+			if s, ok := asText(x); ok {
+				l.secret(s)
+			}
+			return true, nil
+		})
+	}
 }
 
 // namesKnown reports the names in an expression that do not exist at load.
@@ -164,19 +188,37 @@ func (l *loader) namesKnown(e hclsyntax.Expression) bool {
 		case "source", "sink":
 			bad(at, fmt.Sprintf("%q cannot be named here", root), "Sources are named in a route's from, sinks by to blocks.")
 		default:
-			if len(t) == 1 {
-				bad(at, fmt.Sprintf("There is nothing named %q", root), fmt.Sprintf("A text needs quotes: %q.", root))
-			} else {
-				bad(at, fmt.Sprintf("There is nothing named %q", root),
-					`Expressions of this kind can name local.<name>, and call env("NAME") and file("path").`)
-			}
+			bad(at, fmt.Sprintf("There is nothing named %q", root),
+				"Names start with local. A text needs quotes: "+strconv.Quote(dotted(t))+".")
 		}
 	}
 	return ok
 }
 
+// dotted writes a traversal as far as it is made of names.
+func dotted(t hcl.Traversal) string {
+	text := t.RootName()
+	for _, step := range t[1:] {
+		a, ok := step.(hcl.TraverseAttr)
+		if !ok {
+			break
+		}
+		text += "." + a.Name
+	}
+	return text
+}
+
 // evalErrors words the errors of our own functions, and takes over the others.
 func (l *loader) evalErrors(diags hcl.Diagnostics, e hclsyntax.Expression) {
+	from := len(l.diags.list)
+	defer func() {
+		if callOf(e, "sensitive") == nil {
+			return
+		}
+		for i := from; i < len(l.diags.list); i++ {
+			l.diags.list[i].veiled, l.diags.list[i].veilSubject = true, true
+		}
+	}()
 	for _, d := range diags {
 		extra, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d)
 		if !ok || extra.FunctionCallError() == nil {
@@ -227,10 +269,10 @@ func (l *loader) functions() map[string]function.Function {
 			path := args[0].AsString()
 			b, err := readFile(l.abs(path))
 			if err != nil {
-				return cty.UnknownVal(cty.String), err
+				return cty.UnknownVal(cty.String), fmt.Errorf("%q cannot be read: %s", path, ioMessage(err))
 			}
 			if !utf8.Valid(b) {
-				return cty.UnknownVal(cty.String), fmt.Errorf("%s is not a UTF-8 text", path)
+				return cty.UnknownVal(cty.String), fmt.Errorf("%q is not a UTF-8 text", path)
 			}
 			l.outside(string(b))
 			return cty.StringVal(string(b)).Mark(origin("file " + path)), nil
@@ -254,7 +296,7 @@ func sensitive() function.Function {
 
 func (l *loader) getenv(args []cty.Value) (cty.Value, error) {
 	if len(args) > 2 {
-		return cty.DynamicVal, function.NewArgErrorf(2, "env takes a name and at most one default")
+		return cty.DynamicVal, function.NewArgErrorf(2, "it takes a name and at most one default")
 	}
 	name := args[0].AsString()
 	text, ok := l.opt.Getenv(name)
@@ -289,19 +331,24 @@ func origins(marks cty.ValueMarks) []string {
 	return out
 }
 
-// because names the variables that made a value null: " (environment variable X is not set)".
-func because(v cty.Value) string {
+// because says what made a value null: "The environment variable X is not set."
+func (l *loader) because(v cty.Value) string {
 	_, marks := v.UnmarkDeep()
-	from := origins(marks)
-	if len(from) == 0 {
+	var names []string
+	for _, o := range origins(marks) {
+		name, ok := strings.CutPrefix(o, string(variable("")))
+		if text, _ := l.opt.Getenv(name); ok && text == "" {
+			names = append(names, name)
+		}
+	}
+	switch len(names) {
+	case 0:
 		return ""
+	case 1:
+		return "The environment variable " + names[0] + " is not set."
 	}
-	verb := " is"
-	if len(from) > 1 {
-		verb = " are"
-	}
-	text := strings.Join(from, " and ") + verb + " not set"
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	last := len(names) - 1
+	return "The environment variables " + strings.Join(names[:last], ", ") + " and " + names[last] + " are not set."
 }
 
 // callOf finds a call of one of the named functions in an expression.

@@ -195,7 +195,7 @@ func (b *block) required(names ...string) {
 		v, ok := b.l.eval(a.Expr)
 		b.l.diags.list = b.l.diags.list[:n] // said when it was taken
 		if ok && v.IsNull() {
-			b.l.error(a.Expr.Range(), fmt.Sprintf("%q of %s is null", name, b.what), because(v))
+			b.l.error(a.Expr.Range(), fmt.Sprintf("%q of %s is null", name, b.what), b.l.because(v))
 		}
 	}
 }

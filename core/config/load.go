@@ -19,9 +19,6 @@ import (
 	"github.com/grapnelhq/grapnel/core"
 )
 
-// ErrNoPlugin is wrapped by a Catalog's error when there is no plugin of the name.
-var ErrNoPlugin = errors.New("no such plugin")
-
 const (
 	maxFile  = 1 << 20 // bytes of one configuration file, or of a file that file() reads
 	maxDepth = 100     // brackets inside each other
@@ -110,13 +107,13 @@ func (l *loader) load() {
 func (l *loader) read(path string) bool {
 	files, err := l.find(path)
 	if err != nil {
-		l.error(hcl.Range{Filename: path}, "The configuration cannot be read", sentence(err.Error()))
+		l.error(hcl.Range{Filename: path}, "The configuration cannot be read", sentence(ioMessage(err)))
 		return false
 	}
 	for _, name := range files {
 		src, err := readFile(name)
 		if err != nil {
-			l.error(hcl.Range{Filename: name}, "The configuration cannot be read", sentence(err.Error()))
+			l.error(hcl.Range{Filename: name}, "The configuration cannot be read", sentence(ioMessage(err)))
 			continue
 		}
 		l.diags.files[name] = src
@@ -165,7 +162,7 @@ func (l *loader) find(path string) ([]string, error) {
 		files = append(files, filepath.Join(path, name))
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("the folder %s holds no *.hcl file", path)
+		return nil, errors.New("the folder holds no *.hcl file")
 	}
 	return files, nil
 }
@@ -180,16 +177,24 @@ func readFile(name string) ([]byte, error) {
 	if info, err := f.Stat(); err != nil {
 		return nil, err
 	} else if info.IsDir() {
-		return nil, fmt.Errorf("%s is a folder", name)
+		return nil, errors.New("it is a folder")
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(b) > maxFile {
-		return nil, fmt.Errorf("%s is larger than 1 MiB", name)
+		return nil, errors.New("it is larger than 1 MiB")
 	}
 	return b, nil
+}
+
+// ioMessage is an error's text without the operation and the path, which stand elsewhere.
+func ioMessage(err error) string {
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
+		return pe.Err.Error()
+	}
+	return err.Error()
 }
 
 // tooDeep keeps recursion in the parser within bounds.
@@ -344,6 +349,13 @@ func (l *loader) warn(at hcl.Range, summary, detail string) {
 func (l *loader) veil(subject bool) {
 	d := &l.diags.list[len(l.diags.list)-1]
 	d.veiled, d.veilSubject = true, subject
+}
+
+// veilValue keeps the value that the last diagnostic points at out of its snippet, if it is spelt out there.
+func (l *loader) veilValue(e hclsyntax.Expression) {
+	if hasText(e) {
+		l.veil(true)
+	}
 }
 
 // foreign takes over diagnostics of hcl. Their messages may quote values, so values from the environment are taken out.

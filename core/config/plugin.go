@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -29,6 +30,9 @@ type lister interface {
 // describe asks for a block's plugin, once per plugin. Without an answer it says so at the block's first label, as an error
 // or, for a block that stays out anyway, as a warning; nil then.
 func (l *loader) describe(kind core.PluginKind, b *hclsyntax.Block, disabled bool) *core.PluginInfo {
+	if !namePattern.MatchString(b.Labels[0]) {
+		return nil // said with the labels
+	}
 	if l.catalog == nil {
 		if l.opt.Plugins == nil && !disabled {
 			l.error(b.LabelRanges[0], fmt.Sprintf("There is no %s plugin %q", kind, b.Labels[0]), "")
@@ -112,7 +116,12 @@ func (l *loader) checkConfig(b *hclsyntax.Block, what string, info *core.PluginI
 		if summary == "" {
 			summary = "The value is refused"
 		}
-		l.error(at, sentence2(l.hush(summary)), sentence(l.hush(e.Detail)))
+		if len(e.Path) > 0 {
+			summary = fmt.Sprintf("%q of %s: %s", strings.Join(e.Path, "."), what, summary)
+		} else {
+			summary = what + ": " + summary
+		}
+		l.error(at, strings.TrimSuffix(l.hush(summary), "."), sentence(l.hush(e.Detail)))
 		l.veil(false)
 	}
 	return len(errs) == 0
@@ -154,7 +163,7 @@ func (b *block) enabled() bool {
 	bare, _ := v.UnmarkDeep()
 	x, ok := asBool(bare)
 	if !ok {
-		b.l.error(a.Expr.Range(), fmt.Sprintf("%q of %s must be true or false", "enabled", b.what), because(v))
+		b.l.error(a.Expr.Range(), fmt.Sprintf("%q of %s must be true or false", "enabled", b.what), b.l.because(v))
 		return true
 	}
 	return x

@@ -62,6 +62,9 @@ func (l *loader) routeExpression(e hclsyntax.Expression, where string) bool {
 			detail = "Messages and keys are stored and shown: a secret belongs in its sink's block."
 		}
 		l.error(call.Range(), fmt.Sprintf("%s() cannot be called in %s", call.Name, where), detail)
+		if call.Name == "sensitive" {
+			l.veilValue(call)
+		}
 		ok = false
 	}
 	for _, t := range e.Variables() {
@@ -106,7 +109,7 @@ func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
 		l.to(t, &r, what, targets)
 	}
 	if n == 0 && !l.partial {
-		l.error(b.at, what+" leads nowhere", `Add a block such as to "file" "audit" {}.`)
+		l.error(b.at, fmt.Sprintf("\"to\" is missing in %s", what), `Add a block such as to "file" "audit" {}.`)
 	}
 	b.finish()
 	if !enabled {
@@ -170,51 +173,60 @@ func sourceRef(e hclsyntax.Expression) (plugin, name string, ok bool) {
 	return p.Name, n.Name, ok1 && ok2
 }
 
-// on takes the event types of a route.
+// on takes the event types of a route: one or a list. Items that are written out are evaluated one by one, so that a mistake
+// in one does not hide another.
 func (b *block) on(r *Route) {
 	a := b.attr("on")
 	if a == nil {
 		return
 	}
-	v, ok := b.l.eval(a.Expr)
-	if !ok {
-		return
-	}
-	if _, marks := v.UnmarkDeep(); marks != nil {
-		for m := range marks {
-			if _, isOrigin := m.(origin); !isOrigin {
-				b.l.error(a.Expr.Range(), fmt.Sprintf("\"on\" of %s is a secret", b.what), "")
-				return
-			}
-		}
-	}
-	v, _ = v.UnmarkDeep()
-	if v.IsNull() {
-		return
-	}
-	items := elementsOrOne(v)
-	if len(items) == 0 {
-		b.l.error(a.Expr.Range(), fmt.Sprintf("\"on\" of %s is empty", b.what), "Leave it out to take events of every type.")
+	exprs := []hclsyntax.Expression{a.Expr}
+	if tuple, ok := a.Expr.(*hclsyntax.TupleConsExpr); ok {
+		exprs = tuple.Exprs
 	}
 	r.On = []string{}
-	for i, x := range items {
-		at := a.Expr.Range()
-		if isList(v) {
-			at = b.item("on", i)
-		}
-		pattern, ok := asText(x)
+	seen := 0
+	for _, e := range exprs {
+		v, ok := b.l.eval(e)
 		if !ok {
-			b.l.error(at, fmt.Sprintf("An item of \"on\" of %s is no text", b.what),
-				`Write event types or patterns: ["peopleforce.employee.created", "*.deleted"].`)
+			seen++
 			continue
 		}
-		if why := patternMistake(pattern); why != "" {
-			b.l.error(at, fmt.Sprintf("%q is no event type and no pattern", pattern), why)
+		v, marks := v.UnmarkDeep()
+		if v.IsNull() && e == a.Expr {
+			r.On = nil
+			return
+		}
+		if _, secret := marks[expr.Sensitive]; secret {
+			b.l.error(e.Range(), fmt.Sprintf("An item of \"on\" of %s is a secret", b.what), "")
+			b.l.veilValue(e)
+			seen++
 			continue
 		}
-		b.plausible(pattern, at, r)
-		r.On = append(r.On, pattern)
+		for _, x := range elementsOrOne(v) {
+			seen++
+			b.pattern(x, e.Range(), r)
+		}
 	}
+	if seen == 0 {
+		b.l.error(a.Expr.Range(), fmt.Sprintf("\"on\" of %s is empty", b.what), "Leave it out to take events of every type.")
+	}
+}
+
+// pattern takes one event type or pattern.
+func (b *block) pattern(v cty.Value, at hcl.Range, r *Route) {
+	p, ok := asText(v)
+	if !ok {
+		b.l.error(at, fmt.Sprintf("An item of \"on\" of %s is no text", b.what),
+			`Write event types or patterns: ["peopleforce.employee.created", "*.deleted"].`)
+		return
+	}
+	if why := patternMistake(p); why != "" {
+		b.l.error(at, fmt.Sprintf("%q is no event type and no pattern", p), why)
+		return
+	}
+	b.plausible(p, at, r)
+	r.On = append(r.On, p)
 }
 
 // patternMistake says why a text cannot be an event type or a pattern of one.
@@ -316,13 +328,13 @@ func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[str
 		} else if guess := nearest(name, slices.Sorted(maps.Keys(l.sinks))); guess != "" {
 			detail = fmt.Sprintf("Did you mean to %q %q?", l.sinks[guess].plugin, guess)
 		} else if len(l.sinks) > 0 {
-			detail = "There are the sinks " + list(slices.Sorted(maps.Keys(l.sinks))) + "."
+			detail = "The sinks of the configuration: " + list(slices.Sorted(maps.Keys(l.sinks))) + "."
 		}
 		l.error(at, fmt.Sprintf("There is no sink %q %q", plugin, name), detail)
 		return
 	}
 	if earlier, twice := targets[name]; twice {
-		l.error(at, fmt.Sprintf("%s has a second to block for the sink %q", route, name),
+		l.error(at, fmt.Sprintf("A second to block for the sink %q in %s", name, route),
 			"The first is at "+rangeOf(earlier).place()+". Write a second route.")
 		return
 	}

@@ -79,7 +79,7 @@ func (d *decoder) body(b *block, schema *sdk.Schema, path []string, sensitive bo
 		case attr == nil && !s.Optional && misspelt(b.body, schema, name):
 			d.failed = true // finish says so
 		case attr == nil:
-			d.absent(&first, name, s, b.at, at, "")
+			d.absent(&first, name, s, b.at, at)
 		default:
 			v, ok := d.l.eval(attr.Expr)
 			if !ok {
@@ -117,7 +117,11 @@ func (p place) at() hcl.Range { return rangeInExpr(p.expr, p.path) }
 // attribute writes a member of an object, or nothing for a null that means "left out".
 func (d *decoder) attribute(first *bool, name string, v cty.Value, s *sdk.Schema, p place, sensitive bool) {
 	if v.IsNull() && !s.Nullable {
-		d.absent(first, name, s, p.at(), p.full, because(v))
+		if len(s.Default) == 0 && !s.Optional {
+			d.error(p.at(), d.name(p)+" is null", d.l.because(v))
+			return
+		}
+		d.absent(first, name, s, p.at(), p.full)
 		return
 	}
 	d.member(first, name)
@@ -133,15 +137,13 @@ func (d *decoder) member(first *bool, name string) {
 	d.out.WriteByte(':')
 }
 
-// absent writes the default of an attribute that has no value. reason says why it has none, if anything does.
-func (d *decoder) absent(first *bool, name string, s *sdk.Schema, at hcl.Range, path []string, reason string) {
+// absent writes the default of an attribute that is left out, or null where null is no value of its own.
+func (d *decoder) absent(first *bool, name string, s *sdk.Schema, at hcl.Range, path []string) {
 	switch {
 	case len(s.Default) > 0:
 		d.member(first, name)
 		d.out.Write(d.defaultOf(s))
 	case s.Optional:
-	case reason != "":
-		d.error(at, fmt.Sprintf("%q of %s is null", strings.Join(path, "."), d.what), reason)
 	case !d.l.partial:
 		detail := s.Description
 		if detail != "" {
@@ -182,7 +184,7 @@ func (d *decoder) value(v cty.Value, s *sdk.Schema, p place, sensitive bool) {
 	}
 	if v.IsNull() {
 		if !s.Nullable && s.Kind != sdk.KindAny {
-			d.error(p.at(), fmt.Sprintf("%s is null", d.name(p)), because(v.WithMarks(marks)))
+			d.error(p.at(), fmt.Sprintf("%s is null", d.name(p)), d.l.because(v.WithMarks(marks)))
 			return
 		}
 		d.out.WriteString("null")
@@ -190,8 +192,8 @@ func (d *decoder) value(v cty.Value, s *sdk.Schema, p place, sensitive bool) {
 	}
 	wrong := func(want, detail string) {
 		d.error(p.at(), fmt.Sprintf("%s must be %s", d.name(p), want), detail)
-		if sensitive && (callOf(p.expr, "env", "file") == nil || hasText(p.expr)) {
-			d.l.veil(true)
+		if sensitive {
+			d.l.veilValue(p.expr)
 		}
 	}
 	switch s.Kind {
@@ -204,7 +206,7 @@ func (d *decoder) value(v cty.Value, s *sdk.Schema, p place, sensitive bool) {
 		if len(s.Enum) > 0 && !slices.Contains(s.Enum, text) {
 			detail := "Use " + list(s.Enum) + "."
 			if len(s.Enum) > 1 {
-				detail = "Use one of " + list(s.Enum) + "."
+				detail = "Use one of " + join(s.Enum, "or") + "."
 			}
 			if guess := nearest(text, s.Enum); guess != "" && len(marks) == 0 {
 				detail = fmt.Sprintf("Did you mean %q?", guess)
@@ -344,7 +346,7 @@ func (d *decoder) object(v cty.Value, s *sdk.Schema, p place, sensitive bool, wr
 		if x, ok := values[name]; ok {
 			d.attribute(&first, name, x, as, at, sensitive || as.Sensitive)
 		} else {
-			d.absent(&first, name, as, p.at(), at.full, "")
+			d.absent(&first, name, as, p.at(), at.full)
 		}
 	}
 	d.out.WriteByte('}')

@@ -154,7 +154,7 @@ func (b *block) credentials(s *Source) {
 	a := b.attr(name)
 	if a == nil {
 		if !b.l.partial {
-			b.l.error(b.at, fmt.Sprintf("%s has no %s", b.what, name), fmt.Sprintf(
+			b.l.error(b.at, fmt.Sprintf("%q is missing in %s", name, b.what), fmt.Sprintf(
 				`Write %s = [env("NAME")], or auth = "none" to take unsigned requests.`, name))
 		}
 		return
@@ -177,7 +177,7 @@ func (b *block) credentials(s *Source) {
 		text, ok := asText(bare)
 		if !ok || text == "" {
 			b.l.error(at, fmt.Sprintf("An item of %q of %s is no text", name, b.what), "An item is a text that is not empty.")
-			b.l.veil(true)
+			b.l.veilValue(a.Expr)
 			good = false
 			continue
 		}
@@ -188,20 +188,20 @@ func (b *block) credentials(s *Source) {
 		if strings.TrimSpace(text) != text {
 			b.l.warn(at, "The secret starts or ends with white space",
 				`It is used with it. A file's newline goes away with trimspace(file("…")).`)
-			b.l.veil(true)
+			b.l.veilValue(a.Expr)
 		}
 		s.Secrets = append(s.Secrets, text)
 	}
 	if len(s.Secrets) == 0 && good {
-		detail := because(v.WithMarks(marks))
-		b.l.error(a.Expr.Range(), fmt.Sprintf("%s has no %s", b.what, name),
+		detail := b.l.because(v.WithMarks(marks))
+		b.l.error(a.Expr.Range(), fmt.Sprintf("There is nothing in %q of %s", name, b.what),
 			strings.TrimSpace(detail+` Only auth = "none" takes unsigned requests.`))
 		return
 	}
 	if good && b.l.opt.CheckAuth != nil {
 		if err := b.l.opt.CheckAuth(*s.Scheme, s.Secrets, s.Allow); err != nil {
 			b.l.error(a.Expr.Range(), fmt.Sprintf("%q of %s cannot be used", name, b.what), sentence(b.l.hush(err.Error())))
-			b.l.veil(true)
+			b.l.veilValue(a.Expr)
 		}
 	}
 }
