@@ -1,0 +1,284 @@
+package pluginhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/sdk"
+	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
+	"github.com/grapnelhq/grapnel/sdk/wire"
+)
+
+// binary is a plugin's program whose content is known.
+type binary struct {
+	Binary
+	sha256 string
+	dev    bool
+	size   int64
+	mtime  time.Time
+
+	probe  *lane // for Describe and Validate; made when needed
+	redact *redactor
+}
+
+// key tells binaries apart: one program may be installed under several names.
+func (b *binary) key() string { return b.sha256 + " " + b.Path }
+
+func (b *binary) label() string { return string(b.Kind) + "." + b.Name }
+
+// Describe returns what the plugin says about itself, checked. Of a binary whose content it knows, from this host's life or
+// from Options.CacheDir, it starts nothing; else it starts the plugin, asks, and stops it soon after. A plugin that is not
+// there is a *NotFoundError. What OpenSink and OpenDecoder run is the binary that was described last.
+func (h *Host) Describe(ctx context.Context, kind core.PluginKind, name string) (*core.PluginInfo, error) {
+	h.describing.Lock() // One at a time: several sources of one plugin must not each start it.
+	defer h.describing.Unlock()
+	b, err := h.find(kind, name)
+	if err != nil {
+		return nil, err
+	}
+	if info := h.known(b); info != nil {
+		return info, nil
+	}
+	response := h.cached(b)
+	fresh := response == nil
+	if fresh {
+		err := h.ask(ctx, b, func(ctx context.Context, c *child) error {
+			var err error
+			response, err = c.plugin.Describe(ctx, &pluginv1.DescribeRequest{Context: h.callContext})
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("describe plugin %s: %w", b.Path, err)
+		}
+	}
+	info, err := h.info(b, response)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %s: %w", b.Path, err)
+	}
+	if fresh {
+		h.cache(b, response)
+	}
+	h.mu.Lock()
+	h.infos[b.key()] = info
+	h.mu.Unlock()
+	return info, nil
+}
+
+// Validate asks the plugin what its schema cannot say about a configuration, given as JSON. Nothing is opened or dialled.
+func (h *Host) Validate(ctx context.Context, kind core.PluginKind, name string, config []byte) ([]sdk.AttributeError, error) {
+	info, err := h.Describe(ctx, kind, name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Has(wire.CapabilityValidate) {
+		return nil, nil
+	}
+	b, err := h.find(kind, name)
+	if err != nil {
+		return nil, err
+	}
+	b.redact.add(sensitiveTexts(&info.Config, config)...)
+	var response *pluginv1.ValidateResponse
+	err = h.ask(ctx, b, func(ctx context.Context, c *child) error {
+		var err error
+		response, err = c.plugin.Validate(ctx, &pluginv1.ValidateRequest{Context: h.callContext, Config: config})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("validate with plugin %s: %w", b.Path, err)
+	}
+	return attributeErrors(response.GetErrors(), b.redact), nil
+}
+
+// find resolves a plugin and hashes it if it is not known as it is on disk now.
+func (h *Host) find(kind core.PluginKind, name string) (*binary, error) {
+	found, dev, err := h.locate(kind, name)
+	if err != nil {
+		return nil, err
+	}
+	stat, err := os.Stat(found.Path)
+	if err != nil {
+		return nil, fmt.Errorf("plugin: %w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := h.binaries[found.Path]
+	if old != nil && old.size == stat.Size() && old.mtime.Equal(stat.ModTime()) {
+		h.resolved[kind][name] = old
+		return old, nil
+	}
+	sum, err := hashFile(found.Path)
+	if err != nil {
+		return nil, fmt.Errorf("plugin: %w", err)
+	}
+	if pin, ok := h.setting(h.opts.Pins, kind, name); ok && !dev && !strings.EqualFold(pin, sum) {
+		return nil, fmt.Errorf("plugin %s: its sha256 is %s, the lock file has %s: it is not the program that was locked",
+			found.Path, sum, pin)
+	}
+	b := &binary{
+		Binary: found, sha256: sum, dev: dev, size: stat.Size(), mtime: stat.ModTime(), redact: &redactor{},
+	}
+	b.probe = newLane(h.ctx, h.starter(b, "describe"), describeIdle)
+	h.binaries[found.Path] = b
+	h.resolved[kind][name] = b
+	h.lanes = append(h.lanes, b.probe)
+	return b, nil
+}
+
+// locate finds the program of a plugin.
+func (h *Host) locate(kind core.PluginKind, name string) (b Binary, dev bool, err error) {
+	if path, ok := h.setting(h.opts.Dev, kind, name); ok {
+		if err := checkExecutable(path); err != nil {
+			return Binary{}, false, fmt.Errorf("development plugin: %w", err)
+		}
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return Binary{}, false, fmt.Errorf("development plugin: %w", err)
+		}
+		return Binary{Kind: kind, Name: name, Path: abs}, true, nil
+	}
+	list, problems := Discover(h.opts.Dir)
+	missing := &NotFoundError{Kind: kind, Name: name, Dir: h.opts.Dir, Problems: problems}
+	for _, b := range list {
+		if b.Kind != kind {
+			continue
+		}
+		if b.Name == name {
+			return b, false, nil
+		}
+		missing.Available = append(missing.Available, b.Name)
+	}
+	return Binary{}, false, missing
+}
+
+// setting looks a plugin up in a map by "<kind>-<name>" or name.
+func (h *Host) setting(m map[string]string, kind core.PluginKind, name string) (string, bool) {
+	if v, ok := m[string(kind)+"-"+name]; ok {
+		return v, true
+	}
+	v, ok := m[name]
+	return v, ok
+}
+
+func (h *Host) known(b *binary) *core.PluginInfo {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.infos[b.key()]
+}
+
+// ask makes one call to a short-lived process of the binary.
+func (h *Host) ask(ctx context.Context, b *binary, call func(ctx context.Context, c *child) error) error {
+	return b.probe.use(ctx, func(c *child) error {
+		ctx, cancel := context.WithTimeout(ctx, h.openTimeout)
+		defer cancel()
+		err := call(ctx, c)
+		if err == nil {
+			return nil
+		}
+		if crashed(c, err) {
+			return fmt.Errorf("the plugin died: %s", b.redact.text(c.report()))
+		}
+		if ctx.Err() != nil {
+			c.kill() // Whatever it hangs in, nobody waits for it.
+			return fmt.Errorf("the plugin gave no answer: %w", context.Cause(ctx))
+		}
+		return errors.New(b.redact.text(err.Error()))
+	})
+}
+
+// info checks a description.
+func (h *Host) info(b *binary, r *pluginv1.DescribeResponse) (*core.PluginInfo, error) {
+	d, err := wire.DescriptionFromProto(r)
+	if err != nil {
+		return nil, fmt.Errorf("this version of grapnel does not understand it: %w", err)
+	}
+	info := &core.PluginInfo{
+		Name: d.Name, Version: d.Version, Description: clip(clean(d.Description), maxReason),
+		Capabilities: d.Capabilities, Config: d.Config,
+		Path: b.Path, SHA256: b.sha256, Dev: b.dev,
+	}
+	switch {
+	case d.Sink != nil:
+		info.Kind, info.Message = core.PluginSink, d.Message
+		info.MaxBatch, info.WantData, info.WantState = max(d.Sink.MaxBatch, 1), d.Sink.Data, d.Sink.State
+		if d.Sink.MaxBatch < 0 {
+			info.MaxBatch = d.Sink.MaxBatch
+		}
+	case d.Provider != nil:
+		info.Kind, info.Provider = core.PluginDecoder, d.Provider
+	}
+	if info.Kind != b.Kind || info.Name != b.Name {
+		return nil, fmt.Errorf("it calls itself %s %q, its file says %s %q", info.Kind, clip(clean(info.Name), 80), b.Kind, b.Name)
+	}
+	if b.Version != "" && info.Version != b.Version {
+		h.log.Warn("plugin's file name has another version than the plugin", "path", b.Path, "version", clean(info.Version))
+	}
+	if err := checkInfo(info); err != nil {
+		return nil, err
+	}
+	return info, nil
+}
+
+// cacheFile is where a binary's description is kept. The format is the wire contract's own JSON, checked again when read.
+func (h *Host) cacheFile(b *binary) string {
+	return filepath.Join(h.opts.CacheDir, "describe-v1-"+b.sha256+".json")
+}
+
+func (h *Host) cached(b *binary) *pluginv1.DescribeResponse {
+	if h.opts.CacheDir == "" {
+		return nil
+	}
+	data, err := os.ReadFile(h.cacheFile(b))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			h.log.Warn("cannot read a cached plugin description", "error", err)
+		}
+		return nil
+	}
+	r := &pluginv1.DescribeResponse{}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, r); err != nil {
+		h.log.Warn("cached plugin description is damaged, the plugin is asked again", "path", h.cacheFile(b))
+		return nil
+	}
+	return r
+}
+
+// cache keeps a description. It is best effort: without it the plugin is asked again.
+func (h *Host) cache(b *binary, r *pluginv1.DescribeResponse) {
+	if h.opts.CacheDir == "" {
+		return
+	}
+	err := func() error {
+		data, err := protojson.Marshal(r)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(h.opts.CacheDir, 0o700); err != nil {
+			return err
+		}
+		tmp, err := os.CreateTemp(h.opts.CacheDir, "describe-*.tmp")
+		if err != nil {
+			return err
+		}
+		_, err = tmp.Write(data)
+		if err = errors.Join(err, tmp.Close()); err == nil {
+			err = os.Rename(tmp.Name(), h.cacheFile(b))
+		}
+		if err != nil {
+			_ = os.Remove(tmp.Name())
+		}
+		return err
+	}()
+	if err != nil {
+		h.log.Warn("cannot cache a plugin description", "error", err)
+	}
+}
