@@ -40,9 +40,10 @@ type dispatcher struct {
 	mu       sync.Mutex
 	changed  *sync.Cond
 	stopping bool
+	onHold   bool // by the host: no calls
 	ready    []*core.Delivery
 	keys     map[string][]*core.Delivery // waiting deliveries by order key; the key is there while one is ready or in a call
-	held     int                         // deliveries in memory: reserved, ready, waiting, in calls
+	inMemory int                         // deliveries: reserved, ready, waiting, in calls
 	bytes    int
 	inFlight int
 
@@ -98,12 +99,12 @@ func (d *dispatcher) reserve(dl *core.Delivery) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := size(dl)
-	if d.behind || d.held >= windowDeliveries || d.bytes+n > windowBytes {
+	if d.behind || d.inMemory >= windowDeliveries || d.bytes+n > windowBytes {
 		d.behind = true
 		d.returning++
 		return false
 	}
-	d.held++
+	d.inMemory++
 	d.bytes += n
 	return true
 }
@@ -184,7 +185,7 @@ func (d *dispatcher) enqueue(dl *core.Delivery) {
 
 // drop forgets a held delivery. d.mu is held.
 func (d *dispatcher) drop(dl *core.Delivery) {
-	d.held--
+	d.inMemory--
 	d.bytes -= size(dl)
 }
 
@@ -216,7 +217,7 @@ func (d *dispatcher) park(key string) []core.DeliveryKey {
 func (d *dispatcher) status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Status{Sink: d.Name, InMemory: d.held, InFlight: d.inFlight, Behind: d.behind, Suspended: d.suspended}
+	return Status{Sink: d.Name, InMemory: d.inMemory, InFlight: d.inFlight, Behind: d.behind, Suspended: d.suspended}
 }
 
 // run works until ctx ends; calls under way end with calls at the latest.
@@ -244,8 +245,8 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 	for failures := 0; ; {
 		d.mu.Lock()
 		behind, left := d.behind, d.left
-		room := min(windowDeliveries-d.held, claimBatch)
-		full := room < claimBatch && d.held > 0 || d.bytes >= windowBytes
+		room := min(windowDeliveries-d.inMemory, claimBatch)
+		full := room < claimBatch && d.inMemory > 0 || d.bytes >= windowBytes
 		d.mu.Unlock()
 
 		var next time.Time
@@ -263,7 +264,7 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 			failures = 0
 			d.mu.Lock()
 			for _, dl := range ds {
-				d.held++
+				d.inMemory++
 				d.bytes += size(dl)
 				d.enqueue(dl)
 			}
@@ -355,8 +356,19 @@ func (d *dispatcher) take(ctx context.Context) []*core.Delivery {
 	return ds
 }
 
-// mayCall reports whether a suspended sink may be probed now. d.mu is held.
+// hold stops calls, or lets them go on.
+func (d *dispatcher) hold(on bool) {
+	d.mu.Lock()
+	d.onHold = on
+	d.mu.Unlock()
+	d.changed.Broadcast()
+}
+
+// mayCall reports whether the sink may be called now; a suspended one is probed now and then. d.mu is held.
 func (d *dispatcher) mayCall() bool {
+	if d.onHold {
+		return false
+	}
 	return d.suspended == "" || !d.probing && !time.Now().Before(d.until)
 }
 

@@ -117,6 +117,13 @@ func (e *Engine) Wake(sink string) {
 	}
 }
 
+// Hold stops all calls to sinks, or lets them go on. What is under way is not touched.
+func (e *Engine) Hold(hold bool) {
+	for _, d := range e.sinks {
+		d.hold(hold)
+	}
+}
+
 // Run works until ctx ends, then stops in order: no new calls, the calls in flight get grace to end, their outcomes are
 // committed. It returns nil after a stop that was asked for.
 func (e *Engine) Run(ctx context.Context, grace time.Duration) error {

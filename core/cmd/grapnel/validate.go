@@ -48,8 +48,8 @@ func loadConfig(c *cobra.Command, path string) (*config.Config, error) {
 	cfg, diags := config.Load(c.Context(), path, config.Options{
 		Plugins: func(p config.Plugins) (config.Catalog, error) {
 			var err error
-			host, err = newPluginHost(p, hclog.NewNullLogger(), nil)
-			return host, err
+			host, err = newPluginHost(p, hclog.NewNullLogger())
+			return catalog{host, p.Dir}, err
 		},
 		CheckAuth: checkAuth,
 	})

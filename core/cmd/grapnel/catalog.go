@@ -1,0 +1,50 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/pluginhost"
+)
+
+// catalog is the plugins of a folder as package config asks for them.
+type catalog struct {
+	*pluginhost.Host
+	dir string
+}
+
+// Names implements config.Catalog.
+func (c catalog) Names(kind core.PluginKind) []string {
+	found, err := pluginhost.Discover(c.dir)
+	if err != nil {
+		return nil // Describe reports it
+	}
+	var names []string
+	for _, b := range found {
+		if b.Kind == kind {
+			names = append(names, b.Name)
+		}
+	}
+	return names
+}
+
+// newPluginHost makes a host for the plugins that a configuration names. What plugins say of themselves is remembered
+// between runs, by the hash of their programs, so that a check of a configuration starts nothing it knows.
+func newPluginHost(p config.Plugins, log hclog.Logger) (*pluginhost.Host, error) {
+	dev := map[string]string{}
+	for _, pin := range p.Pins {
+		if pin.Dev != "" {
+			dev[string(pin.Kind)+"-"+pin.Name] = pin.Dev
+			log.Warn("a plugin is started from a path of the configuration", "plugin", pin.Name, "path", pin.Dev)
+		}
+	}
+	cache := ""
+	if dir, err := os.UserCacheDir(); err == nil {
+		cache = filepath.Join(dir, "grapnel", "plugins")
+	}
+	return pluginhost.New(pluginhost.Options{Dir: p.Dir, Dev: dev, CacheDir: cache, Logger: log})
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/pluginhost"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+func newPlugin() *cobra.Command {
+	group := &cobra.Command{Use: "plugin", Short: "Show plugins", Args: cobra.NoArgs}
+	group.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	dir := group.PersistentFlags().String("dir", filepath.Join("bin", "plugins"), "`folder` of the plugins' programs")
+	asJSON := group.PersistentFlags().Bool("json", false, "print JSON")
+
+	list := &cobra.Command{Use: "list", Short: "List the plugins of the folder", Args: cobra.NoArgs}
+	list.RunE = func(c *cobra.Command, _ []string) error {
+		found, err := pluginhost.Discover(*dir)
+		if err != nil {
+			return err
+		}
+		host, err := newPluginHost(config.Plugins{Dir: *dir}, hclog.NewNullLogger())
+		if err != nil {
+			return err
+		}
+		defer host.Close(c.Context())
+		var infos []*core.PluginInfo
+		for _, b := range found {
+			info, err := host.Describe(c.Context(), b.Kind, b.Name)
+			if err != nil {
+				return err
+			}
+			infos = append(infos, info)
+		}
+		return page(newPrinter(c, *asJSON), infos, "", "KIND NAME VERSION DESCRIPTION", func(p *core.PluginInfo) []string {
+			return []string{string(p.Kind), p.Name, p.Version, describe(p)}
+		})
+	}
+
+	show := &cobra.Command{
+		Use:   "describe FILE-OR-NAME",
+		Short: "Show a plugin's configuration, messages and events",
+		Long: `Show what a plugin says about itself. The argument is the path of a plugin's program, or the name of one in the folder:
+"file", or "sink-file" where a sink and a decoder share a name.`,
+		Args: cobra.ExactArgs(1),
+	}
+	show.RunE = func(c *cobra.Command, args []string) error {
+		info, err := describePlugin(c, *dir, args[0])
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			enc := json.NewEncoder(c.OutOrStdout())
+			enc.SetEscapeHTML(false)
+			return enc.Encode(info)
+		}
+		writePlugin(c.OutOrStdout(), info)
+		return nil
+	}
+	group.AddCommand(list, show)
+	return group
+}
+
+// describePlugin asks the plugin that an argument names: a file, a name, or kind-name.
+func describePlugin(c *cobra.Command, dir, arg string) (*core.PluginInfo, error) {
+	if strings.ContainsRune(arg, filepath.Separator) {
+		dir, arg = filepath.Split(arg)
+		arg = strings.TrimSuffix(strings.TrimPrefix(arg, "grapnel-"), ".exe")
+		arg, _, _ = strings.Cut(arg, "_v")
+	}
+	host, err := newPluginHost(config.Plugins{Dir: dir}, hclog.NewNullLogger())
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close(c.Context())
+	found, err := pluginhost.Discover(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, b := range found {
+		full := string(b.Kind) + "-" + b.Name
+		if arg == full || arg == b.Name {
+			return host.Describe(c.Context(), b.Kind, b.Name)
+		}
+		names = append(names, full)
+	}
+	return nil, fmt.Errorf("no plugin %q in %s; there are %s", arg, dir, strings.Join(names, ", "))
+}
+
+func describe(p *core.PluginInfo) string {
+	if p.Description == "" && p.Provider != nil {
+		return "Decodes webhooks of " + p.Provider.Title
+	}
+	return p.Description
+}
+
+// writePlugin prints a plugin for people.
+func writePlugin(w io.Writer, p *core.PluginInfo) {
+	fmt.Fprintf(w, "%s %s %s\n%s\n", p.Kind, p.Name, p.Version, describe(p))
+	fmt.Fprintf(w, "\nConfiguration (%s %q \"…\" { … }):\n", block(p.Kind), p.Name)
+	writeAttributes(w, "  ", p.Config.Attributes)
+	if p.Kind == core.PluginSink {
+		fmt.Fprintf(w, "\nMessage (to %q \"…\" { … }):\n", p.Name)
+		writeAttributes(w, "  ", p.Message.Attributes)
+		return
+	}
+	fmt.Fprintln(w, "\nAuthentication:")
+	for _, s := range p.Provider.Schemes {
+		attribute := s.Attribute
+		if attribute == "" {
+			attribute = "secrets"
+		}
+		fmt.Fprintf(w, "  %s: %s = […]  %s\n", s.Name, attribute, s.Description)
+		for _, a := range s.Allow {
+			fmt.Fprintf(w, "    %s = […]  %s\n", a.Attribute, a.Description)
+		}
+	}
+	if len(p.Provider.Addresses) > 0 {
+		fmt.Fprintf(w, "  published source addresses: %s\n", strings.Join(p.Provider.Addresses, ", "))
+	}
+	fmt.Fprintln(w, "\nEvents:")
+	for _, e := range p.Provider.Events {
+		fmt.Fprintf(w, "\n  %s\n    %s\n", e.Type, e.Description)
+		writeAttributes(w, "    ", e.Data.Attributes)
+	}
+}
+
+func block(k core.PluginKind) string {
+	if k == core.PluginDecoder {
+		return "source"
+	}
+	return string(k)
+}
+
+func writeAttributes(w io.Writer, indent string, as []sdk.Attribute) {
+	if len(as) == 0 {
+		fmt.Fprintln(w, indent+"(none)")
+	}
+	for _, a := range as {
+		s := a.Schema
+		words := []string{string(s.Kind)}
+		for s.Element != nil {
+			s = *s.Element
+			words = append(words, "of", string(s.Kind))
+		}
+		for _, f := range []struct {
+			set  bool
+			word string
+		}{
+			{a.Schema.Optional, "optional"}, {a.Schema.Nullable, "nullable"}, {a.Schema.Sensitive, "sensitive"},
+			{len(a.Schema.Default) > 0, "default " + string(a.Schema.Default)},
+			{len(a.Schema.Enum) > 0, "one of " + strings.Join(a.Schema.Enum, ", ")},
+		} {
+			if f.set {
+				words = append(words, f.word)
+			}
+		}
+		fmt.Fprintf(w, "%s%s  (%s)  %s\n", indent, a.Name, strings.Join(words, " "), a.Schema.Description)
+		writeNested(w, indent+"  ", s)
+	}
+}
+
+func writeNested(w io.Writer, indent string, s sdk.Schema) {
+	if len(s.Attributes) > 0 {
+		writeAttributes(w, indent, s.Attributes)
+	}
+}

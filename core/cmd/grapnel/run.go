@@ -1,0 +1,336 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/admin"
+	"github.com/grapnelhq/grapnel/core/auth"
+	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/engine"
+	"github.com/grapnelhq/grapnel/core/ingress"
+	"github.com/grapnelhq/grapnel/core/pluginhost"
+	"github.com/grapnelhq/grapnel/core/route"
+	"github.com/grapnelhq/grapnel/core/store/sqlite"
+)
+
+func newRun() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the host",
+		Long: `Run the host until it gets SIGINT or SIGTERM. It then refuses new webhooks, lets what is under way end, and stops;
+what waits is in the store and goes on with the next start.`,
+		Args: cobra.NoArgs,
+	}
+	path := configFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(c, *path)
+		if err != nil {
+			return err
+		}
+		h := &host{cfg: cfg, log: newLogger(os.Stderr, cfg.Log)}
+		return h.run(c.Context())
+	}
+	return c
+}
+
+// host is one running host: what run starts it also stops, in the opposite order.
+type host struct {
+	cfg     *config.Config
+	log     hclog.Logger
+	store   *sqlite.Store
+	plugins *pluginhost.Host
+	engine  *engine.Engine
+	ingress *ingress.Server
+	short   atomic.Bool // of disk: nothing is accepted
+}
+
+// run returns when ctx has ended and everything has stopped, or when something could not be started.
+func (h *host) run(ctx context.Context) (err error) {
+	h.tellWhatStaysOut()
+	st := h.cfg.Storage
+	if err := os.MkdirAll(filepath.Dir(st.Path), 0o700); err != nil {
+		return err
+	}
+	h.store, err = sqlite.Open(ctx, sqlite.Options{
+		Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
+		OnAccepted: func(rs []*core.Request) { h.engine.Accepted(rs) }, // nothing is accepted before there is an engine
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.store.Close()) }()
+
+	h.plugins, err = newPluginHost(h.cfg.Plugins, h.log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stop, cancel := context.WithTimeout(context.Background(), h.cfg.Server.ShutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, h.plugins.Close(stop))
+	}()
+	if err := h.wire(ctx); err != nil {
+		return err
+	}
+	return h.serve(ctx)
+}
+
+// tellWhatStaysOut logs what the configuration switches off.
+func (h *host) tellWhatStaysOut() {
+	for _, d := range h.cfg.Disabled {
+		h.log.Info("disabled, stays out", "block", d.Kind, "name", d.Name)
+	}
+	for _, i := range h.cfg.Idle {
+		h.log.Info("a route sends nothing to a disabled sink", "route", i.Route, "sink", i.Sink)
+	}
+}
+
+// wire opens the plugins and makes engine and ingress.
+func (h *host) wire(ctx context.Context) error {
+	table := route.NewTable(routes(h.cfg), h.cfg.Set, h.cfg.Digest)
+	opt := engine.Options{
+		Store: h.store, Logger: h.log.Named("engine"),
+		Sinks: make([]engine.Sink, len(h.cfg.Sinks)), Sources: make([]engine.Source, len(h.cfg.Sources)),
+	}
+	endpoints := make([]ingress.Endpoint, len(h.cfg.Sources))
+
+	errs := make([]error, len(h.cfg.Sinks)+len(h.cfg.Sources))
+	var opening sync.WaitGroup
+	for i, s := range h.cfg.Sinks {
+		opening.Go(func() {
+			plugin, err := h.plugins.OpenSink(ctx, s.Name, s.Plugin, s.Config,
+				pluginhost.SinkOptions{Isolated: s.Isolated, Secrets: s.Secrets})
+			if err != nil {
+				errs[i] = fmt.Errorf("%s: sink %q: %w", s.Range, s.Name, err)
+				return
+			}
+			opt.Sinks[i] = engine.Sink{
+				Name: s.Name, Plugin: plugin,
+				Concurrency: s.Delivery.Concurrency, Batch: s.Delivery.Batch, Timeout: s.Delivery.Timeout,
+				Retry: engine.RetryPolicy{
+					MaxAttempts: s.Delivery.Retry.MaxAttempts, MaxAge: s.Delivery.Retry.MaxAge,
+					Min: s.Delivery.Retry.Min, Max: s.Delivery.Retry.Max,
+				},
+				WantsState: s.Info.WantState,
+				Locate:     func(route string, path []string) string { return table.Locate(route, s.Name, path) },
+			}
+		})
+	}
+	for i, s := range h.cfg.Sources {
+		opening.Go(func() {
+			plugin, err := h.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config, pluginhost.DecoderOptions{Isolated: s.Isolated})
+			if err == nil {
+				endpoints[i], err = endpoint(s)
+			}
+			if err != nil {
+				errs[len(h.cfg.Sinks)+i] = fmt.Errorf("%s: source %q: %w", s.Range, s.Name, err)
+				return
+			}
+			opt.Sources[i] = engine.Source{Name: s.Name, Decoder: plugin, Router: table.Router(s.Name)}
+		})
+	}
+	opening.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	h.engine = engine.New(opt)
+
+	srv := h.cfg.Server
+	icfg := ingress.Config{
+		Listen: srv.Listen, TrustedProxies: srv.TrustedProxies, Endpoints: endpoints,
+		Limits: ingress.Limits{
+			MaxBody: srv.Limits.MaxBody, MaxHeader: srv.Limits.MaxHeader, ReadHeaderTimeout: srv.Limits.HeaderTimeout,
+			BodyTimeout: srv.Limits.ReadTimeout, IdleTimeout: srv.Limits.IdleTimeout,
+		},
+		Acceptor: h.store, Rejections: h.store, Admit: h.admit, Logger: h.log.Named("ingress"),
+	}
+	if srv.TLS != nil {
+		icfg.CertFile, icfg.KeyFile = srv.TLS.Cert, srv.TLS.Key
+	}
+	var err error
+	h.ingress, err = ingress.New(icfg)
+	return err
+}
+
+// routes hands a configuration's routes to the table, each message with the order of its sink.
+func routes(cfg *config.Config) []route.Route {
+	sinks := map[string]config.Sink{}
+	for _, s := range cfg.Sinks {
+		sinks[s.Name] = s
+	}
+	all := make([]route.Route, len(cfg.Routes))
+	for i, r := range cfg.Routes {
+		all[i] = route.Route{Name: r.Name, Sources: r.Sources, On: r.On, When: r.When}
+		for _, to := range r.To {
+			all[i].To = append(all[i].To, route.To{
+				Sink: to.Sink, Message: to.Message, OrderBy: sinks[to.Sink].Delivery.OrderBy,
+				SchemaDigest: to.SchemaDigest, Range: to.Range.String(),
+			})
+		}
+	}
+	return all
+}
+
+// endpoint makes a source's endpoint out of its block and its decoder's manifest.
+func endpoint(s config.Source) (ingress.Endpoint, error) {
+	p := s.Info.Provider
+	e := ingress.Endpoint{
+		Source: s.Name, Tenant: s.Tenant, Path: s.Path, Methods: p.Methods, ContentTypes: p.ContentTypes, AllowIPs: s.AllowIPs,
+		KeepHeaders: p.Headers, Dedupe: p.Dedupe, Reply: p.Reply, Handshake: p.Handshake, MaxBody: s.MaxBody,
+	}
+	if s.Scheme == nil {
+		e.Unsigned = true
+		return e, nil
+	}
+	var err error
+	e.Verifier, err = auth.New(*s.Scheme, s.Secrets, s.Allow)
+	return e, err
+}
+
+// admit is the ingress's question whether anything can be accepted now.
+func (h *host) admit() string {
+	if h.short.Load() {
+		return ingress.CauseDiskShort
+	}
+	return ""
+}
+
+// serve runs everything until ctx ends or a listener fails.
+func (h *host) serve(ctx context.Context) (err error) {
+	address, err := h.ingress.Listen()
+	if err != nil {
+		return err
+	}
+	socket, err := admin.Listen(filepath.Dir(h.cfg.Storage.Path))
+	if err != nil {
+		return errors.Join(err, h.ingress.Shutdown(ctx))
+	}
+	control := &http.Server{
+		Handler:           admin.Handler(&admin.Direct{Store: h.store, Wake: h.engine.Wake, Describe: h.describe}),
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+
+	// Work outlives ctx until the ingress is quiet: what it accepts last is still on its way.
+	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	failed := make(chan error, 2)
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := control.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("control API: %w", err)
+		}
+	})
+	running.Go(func() {
+		if err := h.ingress.Serve(); err != nil {
+			failed <- err
+		}
+	})
+	running.Go(func() { err = errors.Join(err, h.engine.Run(working, h.cfg.Server.ShutdownTimeout)) })
+	running.Go(func() { h.keepHouse(working) })
+	h.log.Info("the host is ready", "listen", address.String(), "version", version,
+		"sources", len(h.cfg.Sources), "sinks", len(h.cfg.Sinks), "routes", len(h.cfg.Routes))
+
+	var cause error
+	select {
+	case <-ctx.Done():
+		h.log.Info("the host stops", "reason", context.Cause(ctx))
+	case cause = <-failed:
+	}
+	stop, cancel := context.WithTimeout(context.Background(), h.cfg.Server.ShutdownTimeout)
+	defer cancel()
+	cause = errors.Join(cause, h.ingress.Shutdown(stop))
+	stopWork()
+	cause = errors.Join(cause, control.Shutdown(stop))
+	running.Wait()
+	return errors.Join(cause, err)
+}
+
+// describe completes the status with what only a running host knows.
+func (h *host) describe(s *admin.Status) {
+	s.Running, s.Version = true, version
+	for _, d := range h.engine.Status() {
+		s.Sinks = append(s.Sinks, admin.SinkStatus(d))
+	}
+	for _, p := range h.plugins.Status() {
+		v := admin.Plugin{
+			Plugin: string(p.Kind) + "-" + p.Plugin, Version: p.Version, State: string(p.State), PID: p.PID,
+			Restarts: p.Restarts, RSSBytes: p.RSS,
+		}
+		if p.LastCrash != nil {
+			v.LastCrash = cmp.Or(p.LastCrash.Reason, "unknown")
+		}
+		for _, i := range p.Instances {
+			v.Instances = append(v.Instances, i.Block)
+		}
+		s.Plugins = append(s.Plugins, v)
+	}
+}
+
+const (
+	diskEvery  = time.Second
+	purgeEvery = 10 * time.Minute
+	purgeStep  = 500 // requests per step, so that accepting goes on between two
+)
+
+// keepHouse watches the disk and deletes what is past its retention.
+func (h *host) keepHouse(ctx context.Context) {
+	disk, purge := time.NewTicker(diskEvery), time.NewTicker(purgeEvery)
+	defer disk.Stop()
+	defer purge.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-disk.C:
+			h.checkDisk()
+		case <-purge.C:
+			if err := h.purge(ctx); err != nil && ctx.Err() == nil {
+				h.log.Error("cannot delete old requests", "error", err)
+			}
+		}
+	}
+}
+
+// checkDisk stops accepting when the disk is short, and dispatching before outcomes could no longer be stored.
+func (h *host) checkDisk() {
+	free, err := freeBytes(filepath.Dir(h.cfg.Storage.Path))
+	if err != nil {
+		h.log.Error("cannot see how much disk is free", "error", err)
+		return
+	}
+	short := free < h.cfg.Storage.MinFree
+	if was := h.short.Swap(short); was != short {
+		if short {
+			h.log.Error("the disk is short, webhooks are refused", "free_bytes", free, "min_free_bytes", h.cfg.Storage.MinFree)
+		} else {
+			h.log.Info("the disk has room again", "free_bytes", free)
+		}
+	}
+	h.engine.Hold(free < h.cfg.Storage.MinFree/4)
+}
+
+func (h *host) purge(ctx context.Context) error {
+	if h.cfg.Storage.Retention == 0 {
+		return nil
+	}
+	before := time.Now().Add(-h.cfg.Storage.Retention)
+	for {
+		n, err := h.store.Purge(ctx, before, purgeStep)
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
