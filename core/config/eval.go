@@ -37,9 +37,16 @@ type local struct {
 	ok    bool
 }
 
-// evalLocals reads all locals blocks. Locals may name each other in any order.
+// evalLocals evaluates all locals, used or not: a mistake in one is a mistake.
 func (l *loader) evalLocals(blocks []*hclsyntax.Block) {
-	l.locals = map[string]*local{}
+	l.declareLocals(blocks)
+	for _, name := range l.localNames() {
+		l.evalLocal(name, nil)
+	}
+}
+
+// declareLocals finds the locals. They are evaluated when they are needed, so they may name each other in any order.
+func (l *loader) declareLocals(blocks []*hclsyntax.Block) {
 	for _, b := range blocks {
 		for _, nested := range b.Body.Blocks {
 			l.error(blockHeader(nested), "A locals block holds attributes only",
@@ -52,11 +59,6 @@ func (l *loader) evalLocals(blocks []*hclsyntax.Block) {
 				continue
 			}
 			l.locals[a.Name] = &local{attr: a}
-		}
-	}
-	for _, b := range blocks {
-		for _, a := range inOrder(b.Body.Attributes) {
-			l.evalLocal(a.Name, nil)
 		}
 	}
 }
@@ -79,14 +81,18 @@ func (l *loader) evalLocal(name string, path []string) {
 		return
 	}
 	loc.state = 1
-	path = append(path, name)
-	for _, t := range loc.attr.Expr.Variables() {
-		if dep, ok := localName(t); ok && l.locals[dep] != nil {
-			l.evalLocal(dep, path)
+	l.evalNamed(loc.attr.Expr, append(path, name))
+	loc.state = 2
+	loc.value, loc.ok = l.evalNow(loc.attr.Expr)
+}
+
+// evalNamed evaluates the locals that an expression names.
+func (l *loader) evalNamed(e hclsyntax.Expression, path []string) {
+	for _, t := range e.Variables() {
+		if name, ok := localName(t); ok && l.locals[name] != nil {
+			l.evalLocal(name, path)
 		}
 	}
-	loc.state = 2
-	loc.value, loc.ok = l.eval(loc.attr.Expr)
 }
 
 // localName is the x of local.x.
@@ -101,7 +107,13 @@ func localName(t hcl.Traversal) (string, bool) {
 }
 
 // eval evaluates an expression at load. Not ok: a diagnostic says why, here or at the local that it names.
-func (l *loader) eval(e hclsyntax.Expression) (v cty.Value, ok bool) {
+func (l *loader) eval(e hclsyntax.Expression) (cty.Value, bool) {
+	l.evalNamed(e, nil)
+	return l.evalNow(e)
+}
+
+// evalNow is eval for an expression whose locals are evaluated.
+func (l *loader) evalNow(e hclsyntax.Expression) (v cty.Value, ok bool) {
 	if !l.namesKnown(e) {
 		return cty.DynamicVal, false
 	}
@@ -125,7 +137,7 @@ func (l *loader) eval(e hclsyntax.Expression) (v cty.Value, ok bool) {
 	}()
 	v, diags := e.Value(&hcl.EvalContext{
 		Variables: map[string]cty.Value{"local": cty.ObjectVal(values)},
-		Functions: l.functions(),
+		Functions: l.functions,
 	})
 	if diags.HasErrors() {
 		l.evalErrors(diags, e)
@@ -246,8 +258,8 @@ func (l *loader) evalErrors(diags hcl.Diagnostics, e hclsyntax.Expression) {
 // sentence2 is a sentence without a full stop, as summaries are.
 func sentence2(text string) string { return strings.TrimSuffix(sentence(text), ".") }
 
-// functions are those of expressions, and the ones that exist at load only.
-func (l *loader) functions() map[string]function.Function {
+// functionTable are the functions of expressions, and the ones that exist at load only.
+func (l *loader) functionTable() map[string]function.Function {
 	fs := maps.Clone(expr.Functions())
 	fs["env"] = function.New(&function.Spec{
 		Description: "the value of an environment variable, or the second argument where it is not set or empty",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/grapnelhq/grapnel/core"
 )
@@ -30,28 +31,57 @@ const (
 // every mistake it can find. The Config is nil if there is an error among the Diagnostics, which are never nil. Load starts
 // nothing that outlives it; plugins are asked through the catalogue.
 func Load(ctx context.Context, path string, opt Options) (*Config, *Diagnostics) {
-	if opt.Getenv == nil {
-		opt.Getenv = os.LookupEnv
-	}
-	l := &loader{
-		ctx:   ctx,
-		opt:   opt,
-		diags: &Diagnostics{files: map[string][]byte{}},
-		cfg:   &Config{Path: path},
-		taint: map[string]bool{},
-		infos: map[pluginRef]*pluginAnswer{},
-	}
+	l := newLoader(ctx, path, opt)
 	if l.read(path) {
 		l.load()
 	}
-	for _, s := range l.cfg.Secrets {
-		l.diags.mask(s)
-	}
-	l.diags.finish()
+	l.finish()
 	if l.diags.HasErrors() {
 		return nil, l.diags
 	}
 	return l.cfg, l.diags
+}
+
+// LoadStorage reads the storage block of a configuration and nothing else, for those who look for a host or its database:
+// what other blocks need of the environment need not be there, and plugins are not asked.
+func LoadStorage(path string, opt Options) (Storage, error) {
+	l := newLoader(context.Background(), path, opt)
+	if !l.read(path) || l.partial {
+		l.finish()
+		return Storage{}, l.diags.Err()
+	}
+	top := l.split()
+	l.diags.list = nil // not about storage
+	l.declareLocals(top["locals"])
+	l.diags.list = nil
+	l.storage(top["storage"])
+	l.finish()
+	return l.cfg.Storage, l.diags.Err()
+}
+
+func newLoader(ctx context.Context, path string, opt Options) *loader {
+	if opt.Getenv == nil {
+		opt.Getenv = os.LookupEnv
+	}
+	l := &loader{
+		ctx:    ctx,
+		opt:    opt,
+		diags:  &Diagnostics{files: map[string][]byte{}},
+		cfg:    &Config{Path: path},
+		locals: map[string]*local{},
+		taint:  map[string]bool{},
+		infos:  map[pluginRef]*pluginAnswer{},
+	}
+	l.functions = l.functionTable()
+	return l
+}
+
+// finish makes the diagnostics fit to be shown.
+func (l *loader) finish() {
+	for _, s := range l.cfg.Secrets {
+		l.diags.mask(s)
+	}
+	l.diags.finish()
 }
 
 // loader is the state of one Load.
@@ -64,7 +94,9 @@ type loader struct {
 	bodies  []*hclsyntax.Body
 	partial bool // a file has a syntax error: what seems to be missing may be there
 
-	locals  map[string]*local
+	locals    map[string]*local
+	functions map[string]function.Function
+
 	env     []string        // values that env() and file() gave, never to be shown by foreign messages
 	taint   map[string]bool // marks (see origin) of values that landed in a secret place
 	catalog Catalog

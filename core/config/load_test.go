@@ -309,11 +309,7 @@ sink "crm" "main" {
 	if err := os.WriteFile("config.hcl", []byte(src), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l := &loader{
-		ctx: t.Context(), opt: options(map[string]string{"TOKEN": "the-token", "SITE": "oslo"}),
-		diags: &Diagnostics{files: map[string][]byte{}}, cfg: &Config{}, taint: map[string]bool{},
-		infos: map[pluginRef]*pluginAnswer{},
-	}
+	l := newLoader(t.Context(), "config.hcl", options(map[string]string{"TOKEN": "the-token", "SITE": "oslo"}))
 	if !l.read("config.hcl") {
 		t.Fatal(l.diags.All())
 	}
@@ -340,6 +336,43 @@ sink "crm" "main" {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestLoadStorage(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(src string) {
+		if err := os.WriteFile("config.hcl", []byte(src), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opt := options(map[string]string{"DATA": "/var/lib/grapnel"})
+	write(`
+locals {
+  dir    = "${local.base}/db"
+  base   = env("DATA")
+  secret = env("NOT_SET")
+}
+storage "sqlite" {
+  path = "${local.dir}/grapnel.db"
+}
+source "nowhere" "hr" {
+  secrets = [env("NOT_SET")]
+}
+unknown {}
+`)
+	got, err := LoadStorage("config.hcl", opt)
+	if want := "/var/lib/grapnel/db/grapnel.db"; err != nil || got.Path != want {
+		t.Errorf("path %q, %v; want %q", got.Path, err, want)
+	}
+	for src, want := range map[string]string{
+		"storage \"sqlite\" {\n  path = env(\"X\")\n}": "config.hcl:2:10: The environment variable X is not set",
+		"storage \"sqlite\" {":                         "config.hcl:1:18: Unclosed configuration block",
+	} {
+		write(src)
+		if _, err := LoadStorage("config.hcl", opt); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", src, err, want)
+		}
 	}
 }
 
