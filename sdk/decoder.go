@@ -42,7 +42,11 @@ func NewDecoder[C any](p Provider, open func(ctx context.Context, cfg C) (Decode
 			if err != nil {
 				return nil, err
 			}
-			return open(ctx, cfg)
+			d, err := open(ctx, cfg)
+			if err == nil && d == nil {
+				err = errNothing
+			}
+			return d, err
 		},
 		Validate: func(raw []byte) error {
 			_, err := decodeConfig[C](config, raw)

@@ -103,7 +103,7 @@ func one[M any](s Sink[M]) func(context.Context, []*Delivery[M]) []error {
 	return func(ctx context.Context, ds []*Delivery[M]) []error {
 		errs := make([]error, len(ds))
 		for i, d := range ds {
-			errs[i] = recovered(ctx, d, func() error { return s.Deliver(ctx, d) })
+			errs[i] = recovered(ctx, func() error { return s.Deliver(ctx, d) })
 		}
 		return errs
 	}
@@ -112,7 +112,7 @@ func one[M any](s Sink[M]) func(context.Context, []*Delivery[M]) []error {
 // batch is s.DeliverBatch with a panic turned into an error for every delivery.
 func batch[M any](s BatchSink[M]) func(context.Context, []*Delivery[M]) []error {
 	return func(ctx context.Context, ds []*Delivery[M]) (errs []error) {
-		err := recovered(ctx, ds[0], func() error {
+		err := recovered(ctx, func() error {
 			errs = s.DeliverBatch(ctx, ds)
 			return nil
 		})
@@ -126,11 +126,11 @@ func batch[M any](s BatchSink[M]) func(context.Context, []*Delivery[M]) []error 
 	}
 }
 
-// recovered runs an author's call and makes an error of its panic. d is the delivery, or the first of them, for the log.
-func recovered[M any](ctx context.Context, d *Delivery[M], call func() error) (err error) {
+// recovered runs an author's call and makes an error of its panic. The log's ids are in ctx.
+func recovered(ctx context.Context, call func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			slog.ErrorContext(ctx, "sink panicked", "delivery_id", d.ID, "panic", fmt.Sprint(v), "stack", stack())
+			slog.ErrorContext(ctx, "sink panicked", "panic", fmt.Sprint(v), "stack", stack())
 			err = fmt.Errorf("panic: %v", v)
 		}
 	}()

@@ -112,6 +112,9 @@ func NewSink[C, M any](info SinkInfo, open func(ctx context.Context, cfg C) (Sin
 		if err != nil {
 			return nil, err
 		}
+		if s == nil {
+			return nil, errNothing
+		}
 		return &sinkInstance[M]{author: s, deliver: one(s), message: message, state: info.State}, nil
 	})
 }
@@ -127,9 +130,15 @@ func NewBatchSink[C, M any](info SinkInfo, open func(ctx context.Context, cfg C)
 		if err != nil {
 			return nil, err
 		}
+		if s == nil {
+			return nil, errNothing
+		}
 		return &sinkInstance[M]{author: s, deliver: batch(s), message: message, state: info.State}, nil
 	})
 }
+
+// errNothing is what an author's constructor gets for returning neither a value nor an error.
+var errNothing = errors.New("the plugin's open function returned nothing")
 
 func newSinkFactory[C any](
 	info SinkInfo, message *node, open func(context.Context, C) (SinkInstance, error),

@@ -86,9 +86,9 @@ func OutcomeToProto(o *sdk.Outcome) *pluginv1.Outcome {
 	out := &pluginv1.Outcome{
 		DeliveryId:    text(o.DeliveryID),
 		Kind:          outcomes.number(&unknown, "outcome", o.Kind),
-		Reason:        short(o.Reason),
+		Reason:        Text(o.Reason),
 		AfterMs:       (min(max(o.After, 0), maxAfter) + time.Millisecond - 1).Milliseconds(),
-		Reference:     short(o.Reference),
+		Reference:     Text(o.Reference),
 		AttributePath: texts(o.AttributePath),
 		Notes:         NotesToProto(o.Notes),
 	}

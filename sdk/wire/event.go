@@ -37,8 +37,8 @@ func texts(in []string) []string {
 	return out
 }
 
-// short is text, cut to MaxText.
-func short(s string) string {
+// Text makes a text of the author's fit for the wire: it cuts it to MaxText and replaces bytes that are not UTF-8.
+func Text(s string) string {
 	if len(s) > MaxText {
 		const more = "…"
 		s = strings.ToValidUTF8(s[:MaxText-len(more)], "") + more
@@ -234,14 +234,14 @@ func changesFromJSON(b []byte) ([]sdk.Change, error) {
 // DecodedToProto converts the result of decoding the request with this body. A result that the wire cannot carry becomes
 // a refusal that says so.
 func DecodedToProto(d *sdk.Decoded, body []byte) *pluginv1.DecodeResult {
-	out := &pluginv1.DecodeResult{RequestId: text(d.RequestID), Refused: short(d.Refused), Notes: NotesToProto(d.Notes)}
+	out := &pluginv1.DecodeResult{RequestId: text(d.RequestID), Refused: Text(d.Refused), Notes: NotesToProto(d.Notes)}
 	if d.Refused != "" {
 		return out
 	}
 	for i := range d.Events {
 		e, err := EventToProto(&d.Events[i], body)
 		if err != nil {
-			out.Events, out.Refused = nil, short(fmt.Sprintf("event %d: %v", i, err))
+			out.Events, out.Refused = nil, Text(fmt.Sprintf("event %d: %v", i, err))
 			return out
 		}
 		out.Events = append(out.Events, e)
@@ -266,7 +266,7 @@ func DecodedFromProto(r *pluginv1.DecodeResult, body []byte) (sdk.Decoded, error
 func NotesToProto(in []string) []*pluginv1.Note {
 	var out []*pluginv1.Note
 	for _, s := range in {
-		out = append(out, &pluginv1.Note{Level: pluginv1.Note_LEVEL_INFO, Message: short(s)})
+		out = append(out, &pluginv1.Note{Level: pluginv1.Note_LEVEL_INFO, Message: Text(s)})
 	}
 	return out
 }
@@ -284,7 +284,7 @@ func NotesFromProto(in []*pluginv1.Note) []string {
 func AttributeErrorsToProto(err error) []*pluginv1.AttributeError {
 	var out []*pluginv1.AttributeError
 	for _, e := range sdk.AttributeErrors(err) {
-		out = append(out, &pluginv1.AttributeError{Path: texts(e.Path), Summary: short(e.Summary), Detail: short(e.Detail)})
+		out = append(out, &pluginv1.AttributeError{Path: texts(e.Path), Summary: Text(e.Summary), Detail: Text(e.Detail)})
 	}
 	return out
 }

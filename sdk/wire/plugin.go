@@ -27,7 +27,8 @@ const MaxMessage = 64 << 20
 // PluginName is the only name in a plugin's set.
 const PluginName = "plugin"
 
-// EnvHostPID is the environment variable that tells a plugin the host's process id. A plugin ends when that process does.
+// EnvHostPID is the environment variable that tells a plugin the host's process id, where both see the same ids. A plugin
+// ends when that process does. Without it, a plugin watches its parent only.
 const EnvHostPID = "GRAPNEL_HOST_PID"
 
 // Capabilities that a DescribeResponse may list.
