@@ -15,82 +15,163 @@
 package expr
 
 import (
+	"maps"
+
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 	"github.com/zclconf/go-cty/cty/function"
 
-	"github.com/grapnelhq/grapnel/core"
-	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/core/jsonscan"
 )
 
 // Sensitive marks cty values that are secret. Package config puts it on what env(), file() and sensitive() return and on
-// locals made from it; a Set refuses such values in every expression it compiles.
+// locals made from it; a Set refuses such values, and those with any other mark, in every expression it compiles.
 const Sensitive = sensitiveMark("sensitive")
 
 type sensitiveMark string
 
 // Set is the expressions of one configuration. The methods that compile are called from one goroutine, before the first
 // Record is made.
-type Set struct{}
+type Set struct {
+	consts    map[string]cty.Value
+	load      map[string]function.Function // callable with constants only
+	functions map[string]function.Function // callable at any time
+	constCtx  *hcl.EvalContext             // consts and all functions
+	data      *jsonscan.Paths              // into Event.Data
+	changes   *jsonscan.Paths              // into Event.Changes
+
+	hclOnly bool // tests: no closures
+}
 
 // NewSet makes a Set. The variables of its expressions are event, request and consts, which holds the values known at
 // load time ("local" → an object). loadFunctions are functions beyond Functions that may be called with constant
 // arguments only (env, file, sensitive …); they are called while compiling, never per event. It may be nil.
-func NewSet(consts map[string]cty.Value, loadFunctions map[string]function.Function) *Set { return &Set{} }
+func NewSet(consts map[string]cty.Value, loadFunctions map[string]function.Function) *Set {
+	s := &Set{
+		consts:    consts,
+		load:      loadFunctions,
+		functions: Functions(),
+		data:      jsonscan.NewPaths(),
+		changes:   jsonscan.NewPaths(),
+	}
+	all := maps.Clone(s.functions)
+	maps.Copy(all, loadFunctions)
+	s.constCtx = &hcl.EvalContext{Variables: consts, Functions: all}
+	return s
+}
 
 // Condition is a compiled `when`.
-type Condition struct{}
+type Condition struct {
+	expr hclsyntax.Expression
+	fast boolFunc // nil: hcl only
+}
 
 // Condition compiles an expression that is true or false.
-func (s *Set) Condition(e hcl.Expression) (*Condition, hcl.Diagnostics) { return &Condition{}, nil }
+func (s *Set) Condition(e hcl.Expression) (*Condition, hcl.Diagnostics) {
+	out, known, diags := s.rewrite(e, false)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	if d := mustConvert(known, cty.Bool, e.Range(), "a condition is true or false"); d != nil {
+		return nil, append(diags, d)
+	}
+	return &Condition{expr: out, fast: s.compileBool(out)}, diags
+}
+
+// mustConvert reports a value that cannot become one of the type, as far as that is known without an event.
+func mustConvert(known cty.Value, ty cty.Type, rng hcl.Range, want string) *hcl.Diagnostic {
+	if known.IsNull() && known.IsKnown() {
+		return &hcl.Diagnostic{
+			Severity: hcl.DiagError, Summary: "Null is no value here", Detail: "This is always null, but " + want + ".",
+			Subject: &rng,
+		}
+	}
+	if _, err := convert.Convert(known, ty); err != nil {
+		return &hcl.Diagnostic{
+			Severity: hcl.DiagError, Summary: "Wrong type",
+			Detail:  "This is " + article(known.Type().FriendlyName()) + ", but " + want + ".",
+			Subject: &rng,
+		}
+	}
+	return nil
+}
+
+func article(noun string) string {
+	switch noun[0] {
+	case 'a', 'e', 'i', 'o', 'u':
+		return "an " + noun
+	}
+	return "a " + noun
+}
 
 // Eval evaluates the condition for the record's event. An error is an *Error; it never counts as false.
-func (c *Condition) Eval(rec *Record) (bool, error) { return false, nil }
+func (c *Condition) Eval(rec *Record) (bool, error) {
+	rec.arena = rec.arena[:0]
+	if c.fast != nil {
+		if b := rec.runBool(c.fast); b != bail {
+			return b == yes, nil
+		}
+	}
+	v, err := rec.hclValue(c.expr)
+	if err != nil {
+		return false, err
+	}
+	if v.IsNull() {
+		return false, errorAt(c.expr.Range(), "Condition is null",
+			"It must be true or false. Guard it, for instance with coalesce.")
+	}
+	b, cerr := convert.Convert(v, cty.Bool)
+	if cerr != nil {
+		return false, errorAt(c.expr.Range(), "Condition has the wrong type", "It must be true or false, but it is %s.",
+			article(v.Type().FriendlyName()))
+	}
+	return b.True(), nil
+}
 
 // Text is a compiled `order_by`.
-type Text struct{}
+type Text struct {
+	expr hclsyntax.Expression
+	fast valueFunc // nil: hcl only
+}
 
 // Text compiles an expression that is a string or null; numbers and bools convert.
-func (s *Set) Text(e hcl.Expression) (*Text, hcl.Diagnostics) { return &Text{}, nil }
+func (s *Set) Text(e hcl.Expression) (*Text, hcl.Diagnostics) {
+	out, known, diags := s.rewrite(e, false)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	if !known.IsNull() {
+		if d := mustConvert(known, cty.String, e.Range(), "a text is required"); d != nil {
+			return nil, append(diags, d)
+		}
+	}
+	return &Text{expr: out, fast: s.compile(out).fn}, diags
+}
 
 // Eval evaluates the text for the record's event; ok is false if it is null. An error is an *Error.
-func (t *Text) Eval(rec *Record) (text string, ok bool, err error) { return "", false, nil }
-
-// Message is the compiled arguments of a `to` block.
-type Message struct{}
-
-// Message compiles the attributes of a `to` block against the message schema of its sink, an object. It reports every
-// unknown, missing and ill-typed attribute that is visible without an event. block is where a missing attribute is reported.
-func (s *Set) Message(attrs map[string]*hcl.Attribute, schema *sdk.Schema, block hcl.Range) (*Message, hcl.Diagnostics) {
-	return &Message{}, nil
+func (t *Text) Eval(rec *Record) (text string, ok bool, err error) {
+	rec.arena = rec.arena[:0]
+	if t.fast != nil {
+		if v, ok := rec.runValue(t.fast); ok && v.kind <= kindString {
+			if v.kind == kindNull {
+				return "", false, nil
+			}
+			return string(v.appendText(nil)), true, nil
+		}
+	}
+	v, e := rec.hclValue(t.expr)
+	if e != nil {
+		return "", false, e
+	}
+	if v.IsNull() {
+		return "", false, nil
+	}
+	s, cerr := convert.Convert(v, cty.String)
+	if cerr != nil {
+		return "", false, errorAt(t.expr.Range(), "Wrong type", "A text is required, but this is %s.",
+			article(v.Type().FriendlyName()))
+	}
+	return s.AsString(), true, nil
 }
-
-// Append renders the message for the record's event as a JSON object that meets the schema, and appends it to dst. An
-// error is an *Error whose Path names the attribute; dst is then returned as it was given.
-func (m *Message) Append(dst []byte, rec *Record) ([]byte, error) { return append(dst, "{}"...), nil }
-
-// Record is the event that expressions are evaluated against. It is used by one goroutine at a time and reused from event
-// to event.
-type Record struct{}
-
-// NewRecord makes a Record for the expressions that the Set has compiled by now.
-func (s *Set) NewRecord() *Record { return &Record{} }
-
-// Reset points the record at another event and the request it came in. Both, with all they refer to, must stay unchanged
-// until the next Reset; Reset(nil, nil) lets go of them. Event.Data and Event.Changes must have passed jsonscan.Check.
-func (r *Record) Reset(ev *core.Event, req *core.Request) {}
-
-// Error is why an expression could not be evaluated for an event. It holds no values of the event.
-type Error struct {
-	Summary string   // one line
-	Detail  string   // may be empty
-	Range   string   // file:line,column-column of the expression
-	Path    []string // Message: the attribute, outermost first
-}
-
-// Error implements error.
-func (e *Error) Error() string { return e.Summary }
-
-// Functions returns a new table of the functions that every expression may call. Package config adds its own for
-// expressions that are evaluated at load.
-func Functions() map[string]function.Function { return map[string]function.Function{} }

@@ -1,0 +1,346 @@
+package expr
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2/ext/tryfunc"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
+
+	"github.com/grapnelhq/grapnel/core/jsonscan"
+)
+
+// Functions returns a new table of the functions that every expression may call. Package config adds its own for
+// expressions that are evaluated at load. present is in it only so that its name is known: outside expressions that are
+// evaluated per event it refuses to run.
+func Functions() map[string]function.Function {
+	return map[string]function.Function{
+		// texts
+		"chomp":        stdlib.ChompFunc,
+		"endswith":     affixFunc("suffix", strings.HasSuffix),
+		"format":       boundedFormat(stdlib.FormatFunc),
+		"formatlist":   boundedFormat(stdlib.FormatListFunc),
+		"join":         stdlib.JoinFunc,
+		"lower":        stdlib.LowerFunc,
+		"matches":      matchesFunc,
+		"regex":        stdlib.RegexFunc,
+		"regexall":     stdlib.RegexAllFunc,
+		"replace":      boundedReplace(stdlib.ReplaceFunc),
+		"split":        stdlib.SplitFunc,
+		"startswith":   affixFunc("prefix", strings.HasPrefix),
+		"strlen":       stdlib.StrlenFunc,
+		"strrev":       stdlib.ReverseFunc,
+		"substr":       stdlib.SubstrFunc,
+		"title":        stdlib.TitleFunc,
+		"trim":         stdlib.TrimFunc,
+		"trimprefix":   stdlib.TrimPrefixFunc,
+		"trimspace":    stdlib.TrimSpaceFunc,
+		"trimsuffix":   stdlib.TrimSuffixFunc,
+		"upper":        stdlib.UpperFunc,
+		"raw":          rawFunc,
+		"jsonencode":   stdlib.JSONEncodeFunc,
+		"jsondecode":   jsonDecodeFunc,
+		"regexreplace": boundedReplace(stdlib.RegexReplaceFunc),
+
+		// times
+		"date":       dateFunc,
+		"formatdate": stdlib.FormatDateFunc,
+		"timeadd":    stdlib.TimeAddFunc,
+		"timecmp":    timeCmpFunc,
+
+		// numbers
+		"abs":      stdlib.AbsoluteFunc,
+		"ceil":     stdlib.CeilFunc,
+		"floor":    stdlib.FloorFunc,
+		"int":      stdlib.IntFunc,
+		"log":      stdlib.LogFunc,
+		"max":      stdlib.MaxFunc,
+		"min":      stdlib.MinFunc,
+		"parseint": stdlib.ParseIntFunc,
+		"pow":      stdlib.PowFunc,
+		"signum":   stdlib.SignumFunc,
+
+		// collections
+		"chunklist":              stdlib.ChunklistFunc,
+		"coalescelist":           stdlib.CoalesceListFunc,
+		"compact":                stdlib.CompactFunc,
+		"concat":                 stdlib.ConcatFunc,
+		"contains":               containsFunc,
+		"distinct":               distinctFunc,
+		"element":                stdlib.ElementFunc,
+		"flatten":                stdlib.FlattenFunc,
+		"keys":                   stdlib.KeysFunc,
+		"length":                 lengthFunc,
+		"lookup":                 stdlib.LookupFunc,
+		"merge":                  stdlib.MergeFunc,
+		"range":                  stdlib.RangeFunc,
+		"reverse":                stdlib.ReverseListFunc,
+		"setintersection":        stdlib.SetIntersectionFunc,
+		"setsubtract":            stdlib.SetSubtractFunc,
+		"setsymmetricdifference": stdlib.SetSymmetricDifferenceFunc,
+		"setunion":               stdlib.SetUnionFunc,
+		"slice":                  stdlib.SliceFunc,
+		"sort":                   stdlib.SortFunc,
+		"values":                 stdlib.ValuesFunc,
+		"zipmap":                 stdlib.ZipmapFunc,
+
+		// types, nulls and failures
+		"can":      tryfunc.CanFunc,
+		"coalesce": stdlib.CoalesceFunc,
+		"present":  presentFunc,
+		"tobool":   stdlib.MakeToFunc(cty.Bool),
+		"tolist":   stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)),
+		"tomap":    stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
+		"tonumber": stdlib.MakeToFunc(cty.Number),
+		"toset":    stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
+		"tostring": stdlib.MakeToFunc(cty.String),
+		"try":      tryfunc.TryFunc,
+	}
+}
+
+var presentFunc = function.New(&function.Spec{
+	Description: "Whether a field exists in the event, be its value null or not.",
+	Params: []function.Parameter{{
+		Name: "reference", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true,
+	}},
+	Type: function.StaticReturnType(cty.Bool),
+	Impl: func([]cty.Value, cty.Type) (cty.Value, error) {
+		return cty.NilVal, errors.New("present looks into an event, so it works in when, order_by and to only")
+	},
+})
+
+var rawFunc = function.New(&function.Spec{
+	Description: "The value as it is: a message's escaping is not applied to it.",
+	Params: []function.Parameter{{
+		Name: "value", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true,
+	}},
+	Type: func(args []cty.Value) (cty.Type, error) { return args[0].Type(), nil },
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return args[0], nil },
+})
+
+func affixFunc(name string, has func(s, affix string) bool) function.Function {
+	return function.New(&function.Spec{
+		Description: "Whether a text has the " + name + ".",
+		Params:      []function.Parameter{{Name: "str", Type: cty.String}, {Name: name, Type: cty.String}},
+		Type:        function.StaticReturnType(cty.Bool),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			return cty.BoolVal(has(args[0].AsString(), args[1].AsString())), nil
+		},
+	})
+}
+
+// maxPattern bounds a regular expression, which may come from an event.
+const maxPattern = 4096
+
+var matchesFunc = function.New(&function.Spec{
+	Description: "Whether a text matches a regular expression (RE2) anywhere; ^ and $ anchor it.",
+	Params:      []function.Parameter{{Name: "str", Type: cty.String}, {Name: "pattern", Type: cty.String}},
+	Type:        function.StaticReturnType(cty.Bool),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		pattern := args[1].AsString()
+		if len(pattern) > maxPattern {
+			return cty.NilVal, function.NewArgErrorf(1, "a pattern has at most %d bytes", maxPattern)
+		}
+		re, err := regexp.Compile(pattern)
+		if err != nil {
+			return cty.NilVal, function.NewArgErrorf(1, "invalid regular expression: %s", err)
+		}
+		return cty.BoolVal(re.MatchString(args[0].AsString())), nil
+	},
+})
+
+// containsFunc is cty's contains, except that null may be looked for: nothing of an event is ever unknown.
+var containsFunc = function.New(&function.Spec{
+	Description: "Whether a list, tuple or set has a value.",
+	Params: []function.Parameter{
+		{Name: "list", Type: cty.DynamicPseudoType},
+		{Name: "value", Type: cty.DynamicPseudoType, AllowNull: true, AllowDynamicType: true},
+	},
+	Type: function.StaticReturnType(cty.Bool),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		if ty := args[0].Type(); !ty.IsListType() && !ty.IsTupleType() && !ty.IsSetType() {
+			return cty.NilVal, function.NewArgErrorf(0, "a list, tuple or set is required")
+		}
+		unknown := false
+		for it := args[0].ElementIterator(); it.Next(); {
+			_, v := it.Element()
+			eq := args[1].Equals(v)
+			if !eq.IsKnown() {
+				unknown = true
+			} else if eq.True() {
+				return cty.True, nil
+			}
+		}
+		if unknown {
+			return cty.UnknownVal(cty.Bool), nil
+		}
+		return cty.False, nil
+	},
+})
+
+// lengthFunc is cty's length, and counts the attributes of objects, which is what JSON objects become.
+var lengthFunc = function.New(&function.Spec{
+	Description: "The number of elements of a list, set, map, tuple or object. For texts there is strlen.",
+	Params:      []function.Parameter{{Name: "collection", Type: cty.DynamicPseudoType, AllowUnknown: true}},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		ty := args[0].Type()
+		if !ty.IsTupleType() && !ty.IsObjectType() && !ty.IsCollectionType() {
+			return cty.NilType, function.NewArgErrorf(0, "a list, set, map or object is required; for texts there is strlen")
+		}
+		return cty.Number, nil
+	},
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		if ty := args[0].Type(); ty.IsObjectType() {
+			return cty.NumberIntVal(int64(len(ty.AttributeTypes()))), nil
+		}
+		return args[0].Length(), nil
+	},
+})
+
+// The bounds below keep an event from making an expression of harmless looks run for minutes or fill the memory.
+const (
+	maxDistinct = 1000
+	maxReplaced = 16 << 20
+)
+
+var distinctFunc = bounded(stdlib.DistinctFunc, func(args []cty.Value) error {
+	if v := args[0]; v.IsKnown() && !v.IsNull() && v.LengthInt() > maxDistinct {
+		return function.NewArgErrorf(0, "the list has more than %d elements", maxDistinct)
+	}
+	return nil
+})
+
+var wide = regexp.MustCompile(`[0-9]{4}`)
+
+// boundedFormat refuses formats with a width or precision that would make huge texts.
+func boundedFormat(f function.Function) function.Function {
+	return bounded(f, func(args []cty.Value) error {
+		if v := args[0]; v.IsKnown() && !v.IsNull() {
+			for _, verb := range strings.Split(v.AsString(), "%")[1:] {
+				flags := verb[:len(verb)-len(strings.TrimLeft(verb, "0123456789.[]+-# "))]
+				if wide.MatchString(flags) {
+					return function.NewArgErrorf(0, "widths and precisions of more than 999 are refused")
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// boundedReplace refuses replacements that would make huge texts.
+func boundedReplace(f function.Function) function.Function {
+	return bounded(f, func(args []cty.Value) error {
+		for _, v := range args {
+			if !v.IsKnown() || v.IsNull() {
+				return nil
+			}
+		}
+		if (len(args[0].AsString())+1)*(len(args[2].AsString())+1) > maxReplaced {
+			return function.NewArgErrorf(2, "the text and its replacement are too long together")
+		}
+		return nil
+	})
+}
+
+// bounded puts a check of the arguments before a function.
+func bounded(f function.Function, refuse func(args []cty.Value) error) function.Function {
+	return function.New(&function.Spec{
+		Description: f.Description(),
+		Params:      f.Params(),
+		VarParam:    f.VarParam(),
+		Type: func(args []cty.Value) (cty.Type, error) {
+			if err := refuse(args); err != nil {
+				return cty.NilType, err
+			}
+			return f.ReturnTypeForValues(args)
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f.Call(args) },
+	})
+}
+
+// jsonDecodeFunc is cty's jsondecode within limits: deep nesting would exhaust the stack.
+var jsonDecodeFunc = function.New(&function.Spec{
+	Description: "The value of a JSON text.",
+	Params:      []function.Parameter{{Name: "str", Type: cty.String}},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		if !args[0].IsKnown() {
+			return cty.DynamicPseudoType, nil
+		}
+		v, err := decodeJSON(args[0].AsString())
+		if err != nil {
+			return cty.NilType, function.NewArgError(0, err)
+		}
+		return v.Type(), nil
+	},
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		v, err := decodeJSON(args[0].AsString())
+		if err != nil {
+			return cty.NilVal, function.NewArgError(0, err)
+		}
+		return v, nil
+	},
+})
+
+func decodeJSON(text string) (cty.Value, error) {
+	limits := jsonscan.DefaultLimits()
+	if err := jsonscan.Check([]byte(text), limits); err != nil {
+		return cty.NilVal, err
+	}
+	nodes := maxNodes
+	v, ok := valueOf(jsonscan.Trim([]byte(text)), limits.MaxDepth, &nodes)
+	if !ok {
+		return cty.NilVal, fmt.Errorf("the text has more than %d values", maxNodes)
+	}
+	return v, nil
+}
+
+// dateLen is the length of a date, as in 2026-02-14.
+const dateLen = len(time.DateOnly)
+
+var dateFunc = function.New(&function.Spec{
+	Description: "The date part of a date or RFC 3339 time, as it is written there: 2026-02-14.",
+	Params:      []function.Parameter{{Name: "time", Type: cty.String}},
+	Type:        function.StaticReturnType(cty.String),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		text := args[0].AsString()
+		if _, ok := parseTime(text); !ok {
+			return cty.NilVal, function.NewArgErrorf(0, "a date (2006-01-02) or an RFC 3339 time is required")
+		}
+		return cty.StringVal(text[:dateLen]), nil
+	},
+})
+
+var timeCmpFunc = function.New(&function.Spec{
+	Description: "-1, 0 or 1: whether the first date or RFC 3339 time is before, the same as or after the second. " +
+		"A date counts as its midnight in UTC.",
+	Params: []function.Parameter{{Name: "a", Type: cty.String}, {Name: "b", Type: cty.String}},
+	Type:   function.StaticReturnType(cty.Number),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		var t [2]time.Time
+		for i, arg := range args {
+			var ok bool
+			if t[i], ok = parseTime(arg.AsString()); !ok {
+				return cty.NilVal, function.NewArgErrorf(i, "a date (2006-01-02) or an RFC 3339 time is required")
+			}
+		}
+		return cty.NumberIntVal(int64(t[0].Compare(t[1]))), nil
+	},
+})
+
+// parseTime reads a date or an RFC 3339 time, with a space instead of T, too.
+func parseTime(text string) (time.Time, bool) {
+	if len(text) == dateLen {
+		t, err := time.Parse(time.DateOnly, text)
+		return t, err == nil
+	}
+	if len(text) > dateLen && text[dateLen] == ' ' {
+		text = text[:dateLen] + "T" + text[dateLen+1:]
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	return t, err == nil
+}

@@ -1,0 +1,475 @@
+package expr
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+// rewriter turns an expression of the configuration into one that hcl evaluates with this language's exceptions: references
+// are resolved, constants folded, and mistakes that need no event are found.
+type rewriter struct {
+	set    *Set
+	scopes []map[string]bool // variables of the for expressions around
+	diags  hcl.Diagnostics
+}
+
+// rewrite prepares an expression, and checks it with unknown values in place of the event's, which gives known: its value or
+// at least type, as far as that does not depend on the event. Of an argument, the object and tuple constructors that are
+// its outer structure are kept, so that what is in them can be placed.
+func (s *Set) rewrite(e hcl.Expression, argument bool) (out hclsyntax.Expression, known cty.Value, diags hcl.Diagnostics) {
+	native, ok := e.(hclsyntax.Expression)
+	if !ok {
+		return nil, cty.NilVal, hcl.Diagnostics{{
+			Severity: hcl.DiagError,
+			Summary:  "Expression in another syntax",
+			Detail:   "Expressions that are evaluated per event are written in native HCL syntax, not in JSON.",
+			Subject:  e.Range().Ptr(),
+		}}
+	}
+	rw := &rewriter{set: s}
+	if argument {
+		out = rw.argument(native)
+	} else {
+		out = rw.expr(native)
+	}
+	if rw.diags.HasErrors() {
+		return nil, cty.NilVal, rw.diags
+	}
+	known, diags = check(out, s)
+	return out, known, append(rw.diags, diags...)
+}
+
+// check evaluates an expression without an event.
+func check(e hclsyntax.Expression, s *Set) (v cty.Value, diags hcl.Diagnostics) {
+	defer func() {
+		if p := recover(); p != nil {
+			v, diags = cty.DynamicVal, hcl.Diagnostics{{
+				Severity: hcl.DiagError,
+				Summary:  "Expression cannot be checked",
+				Detail:   fmt.Sprintf("The evaluation panicked: %v. This is a bug in the host.", p),
+				Subject:  e.Range().Ptr(),
+			}}
+		}
+	}()
+	return e.Value(&hcl.EvalContext{Functions: s.functions})
+}
+
+func (rw *rewriter) fail(rng hcl.Range, summary, format string, args ...any) {
+	rw.report(&hcl.Diagnostic{
+		Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...), Subject: &rng,
+	})
+}
+
+// report adds a diagnostic, once: a node may be looked at several times.
+func (rw *rewriter) report(d *hcl.Diagnostic) {
+	for _, o := range rw.diags {
+		if o.Summary == d.Summary && *o.Subject == *d.Subject {
+			return
+		}
+	}
+	rw.diags = append(rw.diags, d)
+}
+
+func (rw *rewriter) local(name string) bool {
+	for _, s := range rw.scopes {
+		if s[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// constant reports whether an expression depends on neither the event nor a variable of a for expression around it.
+func (rw *rewriter) constant(e hclsyntax.Expression) bool {
+	for _, t := range hclsyntax.Variables(e) {
+		name := t.RootName()
+		if _, ok := rw.set.consts[name]; !ok || rw.local(name) {
+			return false
+		}
+	}
+	anonymous := false
+	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
+		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && call.Name == "present" {
+			anonymous = true // for its own diagnostic
+		}
+		return nil
+	})
+	return !anonymous
+}
+
+// fold evaluates a constant expression. What fails stays as it is: a `try` around it may still want the failure.
+func (rw *rewriter) fold(e hclsyntax.Expression) (hclsyntax.Expression, bool) {
+	v, diags := func() (v cty.Value, diags hcl.Diagnostics) {
+		defer func() {
+			if p := recover(); p != nil {
+				diags = hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Expression failed", Subject: e.Range().Ptr()}}
+			}
+		}()
+		return e.Value(rw.set.constCtx)
+	}()
+	if diags.HasErrors() || !v.IsWhollyKnown() {
+		return nil, false
+	}
+	if v.ContainsMarked() {
+		rw.sensitive(e.Range())
+		v, _ = v.UnmarkDeep()
+	}
+	return &hclsyntax.LiteralValueExpr{Val: v, SrcRange: e.Range()}, true
+}
+
+func (rw *rewriter) sensitive(rng hcl.Range) {
+	rw.fail(rng, "Sensitive value in an event's expression",
+		"This value is secret (it comes from env, file or sensitive). Conditions, order keys and messages are stored and "+
+			"shown, so secrets belong in the sink's own block only.")
+}
+
+func (rw *rewriter) expr(e hclsyntax.Expression) hclsyntax.Expression {
+	switch e.(type) {
+	case *hclsyntax.AnonSymbolExpr, *hclsyntax.ExprSyntaxError:
+		return e
+	}
+	rw.names(e)
+	if !hasAnonymous(e) && rw.constant(e) {
+		if lit, ok := rw.fold(e); ok {
+			return lit
+		}
+	}
+	return rw.children(e)
+}
+
+// hasAnonymous reports whether an expression holds the item of a splat that is around it.
+func hasAnonymous(e hclsyntax.Expression) bool {
+	made := map[*hclsyntax.AnonSymbolExpr]bool{}
+	used := map[*hclsyntax.AnonSymbolExpr]bool{}
+	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
+		switch n := n.(type) {
+		case *hclsyntax.SplatExpr:
+			made[n.Item] = true
+		case *hclsyntax.AnonSymbolExpr:
+			used[n] = true
+		}
+		return nil
+	})
+	for item := range used {
+		if !made[item] {
+			return true
+		}
+	}
+	return false
+}
+
+// names checks the node e itself, where it is a name or a call. Of a constant expression it checks all children, too: they
+// may be folded away.
+func (rw *rewriter) names(e hclsyntax.Expression) {
+	check := func(n hclsyntax.Node) hcl.Diagnostics {
+		switch n := n.(type) {
+		case *hclsyntax.ScopeTraversalExpr:
+			if n == e {
+				rw.scopeName(n)
+			} else if _, ok := rw.set.consts[n.Traversal.RootName()]; ok {
+				rw.constTraversal(n)
+			}
+		case *hclsyntax.FunctionCallExpr:
+			rw.call(n)
+		}
+		return nil
+	}
+	if rw.constant(e) {
+		_ = hclsyntax.VisitAll(e, check)
+	} else {
+		check(e)
+	}
+}
+
+func (rw *rewriter) scopeName(e *hclsyntax.ScopeTraversalExpr) {
+	name := e.Traversal.RootName()
+	switch _, isConst := rw.set.consts[name]; {
+	case rw.local(name), name == "event", name == "request":
+	case isConst:
+		rw.constTraversal(e)
+	default:
+		known := append(slices.Sorted(maps.Keys(rw.set.consts)), "event", "request")
+		for _, s := range rw.scopes {
+			known = append(known, slices.Sorted(maps.Keys(s))...)
+		}
+		rw.fail(e.Traversal[0].SourceRange(), "Unknown variable", "There is no variable named %q.%s",
+			name, didYouMean(name, known))
+	}
+}
+
+// constTraversal checks a reference to a constant: it must exist and not be secret.
+func (rw *rewriter) constTraversal(e *hclsyntax.ScopeTraversalExpr) {
+	v, diags := e.Traversal.TraverseAbs(rw.set.constCtx)
+	for _, d := range diags {
+		d.EvalContext, d.Expression = nil, nil
+		rw.report(d)
+	}
+	if !diags.HasErrors() && v.ContainsMarked() {
+		rw.sensitive(e.Range())
+	}
+}
+
+// call checks the name of a function and how it may be used here.
+func (rw *rewriter) call(e *hclsyntax.FunctionCallExpr) {
+	if _, ok := rw.set.load[e.Name]; ok {
+		for _, arg := range e.Args {
+			if !rw.constant(arg) {
+				rw.fail(e.Range(), "Function needs constants here",
+					"%s() is evaluated once, when the configuration is loaded, so its arguments cannot depend on an event.", e.Name)
+				return
+			}
+		}
+		return
+	}
+	if _, ok := rw.set.functions[e.Name]; ok {
+		return
+	}
+	detail := fmt.Sprintf("There is no function named %q.", e.Name)
+	switch e.Name {
+	case "now", "timestamp", "plantimestamp":
+		detail += " Use request.received_at, so that a test or a replay gives the same result."
+	case "env", "file", "sensitive":
+		detail += " Values from outside are read when the configuration is loaded: put them in a locals block."
+	default:
+		detail += didYouMean(e.Name, slices.Sorted(maps.Keys(rw.set.functions)))
+	}
+	rw.fail(e.NameRange, "Call to unknown function", "%s", detail)
+}
+
+// children rebuilds a node from its rewritten children. Nothing of the original is changed.
+func (rw *rewriter) children(e hclsyntax.Expression) hclsyntax.Expression {
+	switch e := e.(type) {
+	case *hclsyntax.ScopeTraversalExpr:
+		return rw.scope(e)
+	case *hclsyntax.RelativeTraversalExpr:
+		return &travNode{Expression: e, source: rw.expr(e.Source), steps: e.Traversal}
+	case *hclsyntax.IndexExpr:
+		return &indexNode{Expression: e, coll: rw.expr(e.Collection), key: rw.expr(e.Key), rng: e.BracketRange}
+	case *hclsyntax.FunctionCallExpr:
+		c := *e
+		c.Args = rw.exprs(e.Args)
+		if e.Name == "present" {
+			return rw.present(e, &c)
+		}
+		return &c
+	case *hclsyntax.ConditionalExpr:
+		c := *e
+		c.Condition, c.TrueResult, c.FalseResult = rw.expr(e.Condition), rw.expr(e.TrueResult), rw.expr(e.FalseResult)
+		return &c
+	case *hclsyntax.TupleConsExpr:
+		c := *e
+		c.Exprs = rw.exprs(e.Exprs)
+		return &c
+	case *hclsyntax.ObjectConsExpr:
+		c := *e
+		c.Items = make([]hclsyntax.ObjectConsItem, len(e.Items))
+		for i, item := range e.Items {
+			c.Items[i] = hclsyntax.ObjectConsItem{KeyExpr: rw.key(item.KeyExpr), ValueExpr: rw.expr(item.ValueExpr)}
+		}
+		return &objectNode{&c}
+	case *hclsyntax.ForExpr:
+		c := *e
+		c.CollExpr = rw.expr(e.CollExpr)
+		rw.scopes = append(rw.scopes, map[string]bool{e.ValVar: true})
+		if e.KeyVar != "" {
+			rw.scopes[len(rw.scopes)-1][e.KeyVar] = true
+		}
+		c.ValExpr = rw.expr(e.ValExpr)
+		if e.KeyExpr != nil {
+			c.KeyExpr = rw.expr(e.KeyExpr)
+		}
+		if e.CondExpr != nil {
+			c.CondExpr = rw.expr(e.CondExpr)
+		}
+		rw.scopes = rw.scopes[:len(rw.scopes)-1]
+		return &c
+	case *hclsyntax.SplatExpr:
+		return &hclsyntax.SplatExpr{
+			Source: rw.expr(e.Source), Each: rw.expr(e.Each), Item: e.Item, SrcRange: e.SrcRange, MarkerRange: e.MarkerRange,
+		}
+	case *hclsyntax.BinaryOpExpr:
+		c := *e
+		c.LHS, c.RHS = rw.expr(e.LHS), rw.expr(e.RHS)
+		return &c
+	case *hclsyntax.UnaryOpExpr:
+		c := *e
+		c.Val = rw.expr(e.Val)
+		return &c
+	case *hclsyntax.ParenthesesExpr:
+		c := *e
+		c.Expression = rw.expr(e.Expression)
+		return &c
+	case *hclsyntax.TemplateExpr:
+		c := *e
+		c.Parts = rw.exprs(e.Parts)
+		return &c
+	case *hclsyntax.TemplateJoinExpr:
+		return &hclsyntax.TemplateJoinExpr{Tuple: rw.children(e.Tuple)}
+	case *hclsyntax.TemplateWrapExpr:
+		c := *e
+		c.Wrapped = rw.expr(e.Wrapped)
+		return &c
+	case *hclsyntax.LiteralValueExpr:
+		return e
+	}
+	rw.fail(e.Range(), "Unsupported expression", "Expressions of this kind (%T) are not supported here.", e)
+	return e
+}
+
+func (rw *rewriter) exprs(es []hclsyntax.Expression) []hclsyntax.Expression {
+	out := make([]hclsyntax.Expression, len(es))
+	for i, e := range es {
+		out[i] = rw.expr(e)
+	}
+	return out
+}
+
+func (rw *rewriter) scope(e *hclsyntax.ScopeTraversalExpr) hclsyntax.Expression {
+	name := e.Traversal.RootName()
+	if rw.local(name) {
+		return &travNode{Expression: e, name: name, steps: e.Traversal[1:]}
+	}
+	if name != "event" && name != "request" {
+		return e // an error that was reported
+	}
+	ref, diags := rw.set.resolve(e.Traversal)
+	for _, d := range diags {
+		rw.report(d)
+	}
+	if diags.HasErrors() {
+		return e
+	}
+	return &refNode{Expression: e, ref: ref}
+}
+
+func (rw *rewriter) present(e, c *hclsyntax.FunctionCallExpr) hclsyntax.Expression {
+	if len(c.Args) != 1 || c.ExpandFinal {
+		rw.fail(e.Range(), "Wrong number of arguments", "present takes one reference, as in present(event.data.name).")
+		return c
+	}
+	arg := c.Args[0]
+	for {
+		p, ok := arg.(*hclsyntax.ParenthesesExpr)
+		if !ok {
+			break
+		}
+		arg = p.Expression
+	}
+	switch a := arg.(type) {
+	case *refNode:
+		return &presentNode{FunctionCallExpr: c, arg: a}
+	case *travNode:
+		if a.bare() {
+			return &presentNode{FunctionCallExpr: c, arg: a}
+		}
+	}
+	if !rw.diags.HasErrors() {
+		rw.fail(e.Args[0].Range(), "present needs a reference",
+			"present tells whether a field exists, so it takes a reference such as event.data.name, not a computed value.")
+	}
+	return c
+}
+
+// argument rewrites an expression and folds constants below its outer constructors only.
+func (rw *rewriter) argument(e hclsyntax.Expression) hclsyntax.Expression {
+	switch e := e.(type) {
+	case *hclsyntax.ObjectConsExpr:
+		c := *e
+		c.Items = make([]hclsyntax.ObjectConsItem, len(e.Items))
+		for i, item := range e.Items {
+			c.Items[i] = hclsyntax.ObjectConsItem{KeyExpr: rw.key(item.KeyExpr), ValueExpr: rw.argument(item.ValueExpr)}
+		}
+		return &objectNode{&c}
+	case *hclsyntax.TupleConsExpr:
+		c := *e
+		c.Exprs = make([]hclsyntax.Expression, len(e.Exprs))
+		for i, el := range e.Exprs {
+			c.Exprs[i] = rw.argument(el)
+		}
+		return &c
+	case *hclsyntax.ParenthesesExpr:
+		return rw.argument(e.Expression)
+	}
+	return rw.expr(e)
+}
+
+// key rewrites the key of an object constructor. A naked word is a key, not a reference.
+func (rw *rewriter) key(e hclsyntax.Expression) hclsyntax.Expression {
+	k, ok := e.(*hclsyntax.ObjectConsKeyExpr)
+	if !ok {
+		return rw.expr(e)
+	}
+	if !k.ForceNonLiteral {
+		if hcl.ExprAsKeyword(k.Wrapped) != "" {
+			return k
+		}
+		if t, ok := k.Wrapped.(*hclsyntax.ScopeTraversalExpr); ok && len(t.Traversal) > 1 {
+			return k // hcl refuses it, and says why
+		}
+	}
+	return &hclsyntax.ObjectConsKeyExpr{Wrapped: rw.expr(k.Wrapped), ForceNonLiteral: true}
+}
+
+// escaped adds escaping to a rewritten expression: to every part that comes from the event, not to the author's own text.
+// raw() opts out.
+func escaped(e hclsyntax.Expression, how sdk.Escape) hclsyntax.Expression {
+	if how == sdk.EscapeNone {
+		return e
+	}
+	switch e := e.(type) {
+	case *hclsyntax.LiteralValueExpr:
+		return e
+	case *hclsyntax.TemplateExpr:
+		c := *e
+		c.Parts = make([]hclsyntax.Expression, len(e.Parts))
+		for i, p := range e.Parts {
+			c.Parts[i] = escaped(p, how)
+		}
+		return &c
+	case *hclsyntax.TemplateWrapExpr:
+		c := *e
+		c.Wrapped = escaped(e.Wrapped, how)
+		return &c
+	case *hclsyntax.ParenthesesExpr:
+		c := *e
+		c.Expression = escaped(e.Expression, how)
+		return &c
+	case *hclsyntax.ConditionalExpr:
+		c := *e
+		c.TrueResult, c.FalseResult = escaped(e.TrueResult, how), escaped(e.FalseResult, how)
+		return &c
+	case *hclsyntax.TemplateJoinExpr:
+		f, ok := e.Tuple.(*hclsyntax.ForExpr)
+		if !ok {
+			return e // folded: the author's own text
+		}
+		c := *f
+		c.ValExpr = escaped(f.ValExpr, how)
+		return &hclsyntax.TemplateJoinExpr{Tuple: &c}
+	case *hclsyntax.FunctionCallExpr:
+		if e.ExpandFinal {
+			break
+		}
+		switch e.Name {
+		case "raw":
+			if len(e.Args) == 1 {
+				return e.Args[0]
+			}
+		case "try", "coalesce":
+			c := *e
+			c.Args = make([]hclsyntax.Expression, len(e.Args))
+			for i, a := range e.Args {
+				c.Args[i] = escaped(a, how)
+			}
+			return &c
+		}
+	}
+	return &escapeNode{Expression: e, how: how}
+}
