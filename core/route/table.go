@@ -3,6 +3,8 @@
 package route
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,10 +53,7 @@ func (t *Table) Locate(route, sink string, path []string) string {
 			if to.Sink != sink {
 				continue
 			}
-			if at := to.Message.Locate(path); at != "" {
-				return at
-			}
-			return to.Range
+			return cmp.Or(to.Message.Locate(path), to.Range)
 		}
 	}
 	return ""
@@ -143,15 +142,15 @@ func (r *Router) deliver(req *core.Request, ev *core.Event, route *Route, to *To
 		Event:        ev,
 	}
 	if failed == nil && to.OrderBy != nil {
-		d.OrderKey, failed = to.OrderBy.Eval(r.record)
+		d.OrderKey, _, failed = to.OrderBy.Eval(r.record)
 	}
 	if failed == nil {
 		d.Message, failed = to.Message.Append(nil, r.record)
 	}
 	if failed != nil {
-		d.State, d.Message, d.Reason, d.RouteRange = core.DeliveryDead, nil, failed.Error(), expr.RangeOf(failed)
-		if d.RouteRange == "" {
-			d.RouteRange = to.Range
+		d.State, d.Message, d.Reason, d.RouteRange = core.DeliveryDead, nil, failed.Error(), to.Range
+		if e, ok := errors.AsType[*expr.Error](failed); ok {
+			d.RouteRange = e.Range
 		}
 	}
 	return d
