@@ -183,6 +183,7 @@ func (s *hmacScheme) compileTimestamp(h *sdk.HMAC) error {
 
 func (s *hmacScheme) headers() []string { return s.names }
 func (s *hmacScheme) pathToken() bool   { return false }
+func (s *hmacScheme) inURL() bool       { return false }
 
 func (s *hmacScheme) verify(in *Input, now time.Time) (Result, error) {
 	in.Timestamp = ""

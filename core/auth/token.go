@@ -77,6 +77,7 @@ const pathSafe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 func (s *tokenScheme) headers() []string { return s.names }
 func (s *tokenScheme) pathToken() bool   { return s.inPath }
+func (s *tokenScheme) inURL() bool       { return s.inPath || len(s.params) > 0 }
 
 func (s *tokenScheme) verify(in *Input, _ time.Time) (Result, error) {
 	in.Timestamp = ""

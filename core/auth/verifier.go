@@ -32,6 +32,7 @@ type compiled interface {
 	sign(in *Input, secret string, now time.Time) error
 	headers() []string
 	pathToken() bool
+	inURL() bool
 }
 
 type allowList struct {
@@ -168,6 +169,9 @@ func (v *Verifier) CredentialHeaders() []string { return v.scheme.headers() }
 
 // TakesPathToken reports whether a path segment below the source's path may be a credential.
 func (v *Verifier) TakesPathToken() bool { return v.scheme.pathToken() }
+
+// TokenInURL reports whether the credential is a part of the URL, so that a request without a signature carries it too.
+func (v *Verifier) TokenInURL() bool { return v.scheme.inURL() }
 
 // Secrets is the number of secrets.
 func (v *Verifier) Secrets() int { return v.secrets }

@@ -2,8 +2,6 @@ package auth
 
 import (
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"maps"
 	"net/http"
@@ -611,14 +609,6 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
-func TestVerifyAllocatesNothing(t *testing.T) {
-	scheme, in, now := vectors(t)[0].load(t)
-	v := mustNew(t, scheme, "other", vectors(t)[0].Secret)
-	if n := testing.AllocsPerRun(100, func() { v.Verify(in, now) }); n > 0.5 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func BenchmarkVerifyVWD(b *testing.B) {
 	scheme, _ := Preset("vwd")
 	v := mustNew(b, scheme, "test-vwd-secret-1")
@@ -633,17 +623,5 @@ func BenchmarkVerifyVWD(b *testing.B) {
 		if _, err := v.Verify(in, now); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-func BenchmarkBareHMAC(b *testing.B) {
-	m := hmac.New(sha256.New, []byte("test-vwd-secret-1"))
-	m.Reset()
-	body := bytes.Repeat([]byte("x"), 900)
-	var sum [32]byte
-	for b.Loop() {
-		m.Reset()
-		m.Write(body)
-		m.Sum(sum[:0])
 	}
 }

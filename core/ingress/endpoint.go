@@ -1,0 +1,391 @@
+package ingress
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/auth"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+// endpoint is a compiled Endpoint.
+type endpoint struct {
+	source, tenant, path string
+	verifier             *auth.Verifier
+	token                bool // one path segment below path may be a credential
+	methods              []string
+	allow                string // of a 405
+	mediaTypes           []string
+	anyType              bool
+	allowIPs             []netip.Prefix
+	headers              headerFilter
+	dedupe               [][]auth.Part
+	needsJSON            bool // something follows JSON pointers, whatever the content type says
+	handshake            *handshake
+	maxBody              int64
+	rate                 *limiter
+
+	status    int
+	replyType []string
+	replyBody []byte
+
+	counters *counters
+	secrets  []atomic.Uint64 // matches by index of the secret
+}
+
+type handshake struct {
+	method      string
+	when        []condition
+	echo        auth.Part
+	contentType []string
+	needsJSON   bool
+}
+
+type condition struct {
+	part   auth.Part
+	equals string
+}
+
+// routes finds endpoints by path.
+type routes struct {
+	byPath map[string]*endpoint
+	all    []*endpoint
+}
+
+// find returns the endpoint of a path and the segment below it, where the endpoint takes one.
+func (r *routes) find(u *url.URL) (ep *endpoint, token string) {
+	if ep := r.byPath[u.Path]; ep != nil {
+		return ep, ""
+	}
+	// An escaped slash is a part of its segment, so what net/url unescaped is not split.
+	p := u.Path
+	if u.RawPath != "" {
+		p = u.RawPath
+	}
+	i := strings.LastIndexByte(p, '/')
+	if i < 0 || i == len(p)-1 {
+		return nil, ""
+	}
+	above, segment := p[:i], p[i+1:]
+	if u.RawPath != "" {
+		var err1, err2 error
+		above, err1 = url.PathUnescape(above)
+		segment, err2 = url.PathUnescape(segment)
+		if err1 != nil || err2 != nil {
+			return nil, ""
+		}
+	}
+	if ep := r.byPath[above]; ep != nil && ep.token {
+		return ep, segment
+	}
+	return nil, ""
+}
+
+// above returns the endpoint whose path p lies below, at any depth.
+func (r *routes) above(p string) *endpoint {
+	for p != "" {
+		if ep := r.byPath[p]; ep != nil {
+			return ep
+		}
+		p = p[:max(strings.LastIndexByte(p, '/'), 0)]
+	}
+	return nil
+}
+
+// newRoutes compiles endpoints; all their mistakes are in the error.
+func (s *Server) newRoutes(endpoints []Endpoint) (*routes, error) {
+	r := &routes{byPath: make(map[string]*endpoint, len(endpoints))}
+	var errs []error
+	sources := map[string]bool{}
+	for _, e := range endpoints {
+		ep, err := s.compile(e)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("source %q: %w", e.Source, err))
+			continue
+		}
+		if other := r.byPath[ep.path]; other != nil {
+			errs = append(errs, fmt.Errorf("sources %q and %q have the same path %s", other.source, ep.source, ep.path))
+			continue
+		}
+		if sources[e.Source] {
+			errs = append(errs, fmt.Errorf("source %q stands twice", e.Source))
+			continue
+		}
+		sources[e.Source] = true
+		r.byPath[ep.path] = ep
+		r.all = append(r.all, ep)
+	}
+	for _, ep := range r.all {
+		if other := r.byPath[path.Dir(ep.path)]; other != nil && other != ep && other.token {
+			errs = append(errs, fmt.Errorf("the path %s of source %q is where source %q has its token",
+				ep.path, ep.source, other.source))
+		}
+	}
+	return r, errors.Join(errs...)
+}
+
+func (s *Server) compile(e Endpoint) (*endpoint, error) {
+	ep := &endpoint{
+		source: e.Source, tenant: e.Tenant, path: e.Path, verifier: e.Verifier, allowIPs: e.AllowIPs,
+		methods: e.Methods, maxBody: e.MaxBody, status: e.Reply.Status, replyBody: e.Reply.Body,
+	}
+	if e.Source == "" {
+		return nil, errors.New("it has no name")
+	}
+	if ep.path == "" {
+		ep.path = "/hooks/" + e.Source
+	}
+	if err := checkPath(ep.path); err != nil {
+		return nil, err
+	}
+	if (e.Verifier == nil) != e.Unsigned {
+		return nil, errors.New("it needs either credentials or the explicit choice of none")
+	}
+	if len(ep.methods) == 0 {
+		ep.methods = []string{http.MethodPost}
+	}
+	for _, p := range e.AllowIPs {
+		if !p.IsValid() {
+			return nil, fmt.Errorf("allowed address %v is not valid", p)
+		}
+	}
+	if err := ep.compileTypes(e.ContentTypes); err != nil {
+		return nil, err
+	}
+	var credentials []string
+	if e.Verifier != nil {
+		credentials = e.Verifier.CredentialHeaders()
+		ep.token = e.Verifier.TakesPathToken()
+		ep.needsJSON = e.Verifier.NeedsJSON()
+		ep.secrets = make([]atomic.Uint64, e.Verifier.Secrets())
+	}
+	var err error
+	if ep.headers, err = newHeaderFilter(e.KeepHeaders, credentials); err != nil {
+		return nil, err
+	}
+	if err := ep.compileDedupe(e.Dedupe); err != nil {
+		return nil, err
+	}
+	if err := ep.compileReply(e.Reply); err != nil {
+		return nil, err
+	}
+	if err := ep.compileHandshake(e.Handshake); err != nil {
+		return nil, err
+	}
+	if ep.maxBody <= 0 {
+		ep.maxBody = s.cfg.Limits.MaxBody
+	}
+	if e.Rate < 0 || e.Burst < 0 {
+		return nil, errors.New("rate and burst must not be negative")
+	}
+	if e.Rate > 0 {
+		burst := float64(e.Burst)
+		if burst == 0 {
+			burst = max(e.Rate, 1)
+		}
+		ep.rate = newLimiter(e.Rate, burst)
+	}
+	allow := slices.Clone(ep.methods)
+	if ep.handshake != nil && !slices.Contains(allow, ep.handshake.method) {
+		allow = append(allow, ep.handshake.method)
+	}
+	ep.allow = strings.Join(allow, ", ")
+	ep.counters = s.countersOf(e.Source)
+	return ep, nil
+}
+
+func checkPath(p string) error {
+	switch {
+	case p[0] != '/':
+		return fmt.Errorf("path %q does not start with /", p)
+	case p == "/" || path.Clean(p) != p:
+		return fmt.Errorf("path %q is not in its shortest form, or has no segment", p)
+	case strings.ContainsAny(p, "?#%*{}\\ "):
+		return fmt.Errorf("path %q holds a character that URLs reserve", p)
+	}
+	return nil
+}
+
+func (ep *endpoint) compileTypes(types []string) error {
+	if len(types) == 0 {
+		types = []string{"application/json"}
+	}
+	for _, t := range types {
+		if t == "*" || t == "*/*" {
+			ep.anyType = true
+			continue
+		}
+		m, params, err := mime.ParseMediaType(t)
+		if err != nil || len(params) > 0 {
+			return fmt.Errorf("content type %q is not a media type without parameters", t)
+		}
+		ep.mediaTypes = append(ep.mediaTypes, m)
+	}
+	return nil
+}
+
+func (ep *endpoint) compileDedupe(keys []sdk.DedupeKey) error {
+	if len(keys) == 0 {
+		keys = []sdk.DedupeKey{{{Kind: sdk.PartBody}}}
+	}
+	for _, key := range keys {
+		if len(key) == 0 {
+			return errors.New("a dedupe key has no parts: all requests would be the same")
+		}
+		var parts []auth.Part
+		varies := false
+		for _, p := range key {
+			c, err := auth.NewPart(p)
+			if err != nil {
+				return fmt.Errorf("dedupe key: %w", err)
+			}
+			varies = varies || p.Kind != sdk.PartLiteral && p.Kind != sdk.PartPathToken
+			ep.needsJSON = ep.needsJSON || c.IsJSONPointer()
+			parts = append(parts, c)
+		}
+		if !varies {
+			return errors.New("a dedupe key is the same for all requests")
+		}
+		ep.dedupe = append(ep.dedupe, parts)
+	}
+	return nil
+}
+
+// dedupeKey digests the first alternative all of whose parts are there, or else the body.
+func (ep *endpoint) dedupeKey(in *auth.Input) core.DedupeKey {
+	var buf [4][]byte
+	for _, parts := range ep.dedupe {
+		values, all := buf[:0], true
+		for i := range parts {
+			v, ok := parts[i].Value(in)
+			if !ok {
+				all = false
+				break
+			}
+			values = append(values, v)
+		}
+		if all {
+			return core.NewDedupeKey(ep.source, values...)
+		}
+	}
+	return core.NewDedupeKey(ep.source, in.Body)
+}
+
+func (ep *endpoint) compileReply(r sdk.Reply) error {
+	if ep.status == 0 {
+		ep.status = http.StatusOK
+	}
+	if ep.status < 200 || ep.status > 299 {
+		return fmt.Errorf("reply status %d is not a 2xx", ep.status)
+	}
+	if ep.status == http.StatusNoContent && len(r.Body) > 0 {
+		return errors.New("reply status 204 has no body")
+	}
+	if len(r.Body) > 0 {
+		ep.replyType = []string{"text/plain; charset=utf-8"}
+	}
+	if r.ContentType != "" {
+		if !safeHeaderValue(r.ContentType) {
+			return fmt.Errorf("reply content type %q cannot stand in a header", r.ContentType)
+		}
+		ep.replyType = []string{r.ContentType}
+	}
+	return nil
+}
+
+func (ep *endpoint) compileHandshake(h *sdk.Handshake) error {
+	if h == nil {
+		return nil
+	}
+	c := &handshake{method: h.Method, contentType: []string{"text/plain; charset=utf-8"}}
+	if c.method == "" {
+		c.method = http.MethodGet
+	}
+	if h.ContentType != "" {
+		// The echo is the sender's own text, and nobody has authenticated it: no browser may take it for a page.
+		m, _, err := mime.ParseMediaType(h.ContentType)
+		if err != nil || m != "text/plain" && m != "application/json" {
+			return fmt.Errorf("handshake content type %q: only text/plain and application/json are safe", h.ContentType)
+		}
+		c.contentType = []string{h.ContentType}
+	}
+	var err error
+	if c.echo, err = auth.NewPart(h.Echo); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	c.needsJSON = c.echo.IsJSONPointer()
+	for _, w := range h.When {
+		p, err := auth.NewPart(w.Part)
+		if err != nil {
+			return fmt.Errorf("handshake: %w", err)
+		}
+		c.needsJSON = c.needsJSON || p.IsJSONPointer()
+		c.when = append(c.when, condition{p, w.Equals})
+	}
+	if slices.Contains(ep.methods, c.method) && len(c.when) == 0 {
+		return errors.New("handshake: without a condition every request would be one")
+	}
+	ep.handshake = c
+	return nil
+}
+
+// maxEcho bounds the answer to a handshake.
+const maxEcho = 4096
+
+// answer returns the echo if the request is a handshake.
+func (h *handshake) answer(in *auth.Input) (echo []byte, ok bool) {
+	for i := range h.when {
+		v, ok := h.when[i].part.Value(in)
+		if !ok || h.when[i].equals != "" && string(v) != h.when[i].equals {
+			return nil, false
+		}
+	}
+	echo, ok = h.echo.Value(in)
+	return echo, ok && len(echo) <= maxEcho
+}
+
+// accepts reports whether the endpoint takes a Content-Type, and whether it says JSON.
+func (ep *endpoint) accepts(h http.Header) (ok, isJSON bool) {
+	values := h["Content-Type"]
+	if len(values) > 1 {
+		return false, false
+	}
+	var m string
+	if len(values) == 1 {
+		m, _, _ = strings.Cut(values[0], ";")
+		m = strings.Trim(m, " \t")
+	}
+	isJSON = isJSONType(m)
+	if ep.anyType {
+		return true, isJSON
+	}
+	for _, t := range ep.mediaTypes {
+		if strings.EqualFold(m, t) {
+			return true, isJSON
+		}
+	}
+	return false, false
+}
+
+func isJSONType(m string) bool {
+	return strings.EqualFold(m, "application/json") || strings.EqualFold(m, "text/json") ||
+		len(m) > 5 && strings.EqualFold(m[len(m)-5:], "+json")
+}
+
+func (ep *endpoint) admits(addr netip.Addr) bool {
+	for _, p := range ep.allowIPs {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}

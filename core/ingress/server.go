@@ -1,0 +1,446 @@
+package ingress
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/auth"
+	"github.com/grapnelhq/grapnel/core/jsonscan"
+	"github.com/grapnelhq/grapnel/core/store"
+)
+
+// Server receives webhooks. Order of calls: New, Listen, Serve (blocks), Shutdown from another goroutine. SetEndpoints,
+// ReloadCertificate and Stats may be called at any time, from any goroutine.
+type Server struct {
+	cfg     Config
+	proxies proxies
+	http    *http.Server
+	ln      *listener
+	cert    atomic.Pointer[tls.Certificate]
+	ctx     context.Context // of acceptances; ends when a shutdown runs out of time
+	cancel  context.CancelFunc
+
+	routes   atomic.Pointer[routes]
+	draining atomic.Bool
+	conns    chan struct{} // one element per open connection
+
+	requests   atomic.Int64
+	bodyMemory atomic.Int64
+	unrecorded atomic.Uint64
+	chunks     sync.Pool
+
+	mu       sync.Mutex
+	counters map[string]*counters // by source
+	nowhere  *counters            // of requests that no source has
+}
+
+// New makes a server; it checks everything and opens nothing.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("ingress: %w", err)
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = ":8080"
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	cfg.Limits.setDefaults()
+	s := &Server{
+		cfg:      cfg,
+		proxies:  proxies{trusted: cfg.TrustedProxies, forwarded: cfg.Forwarded},
+		conns:    make(chan struct{}, cfg.Limits.MaxConns+spareConns(cfg.Limits.MaxConns)),
+		counters: map[string]*counters{},
+		nowhere:  newCounters(),
+		chunks:   newChunkPool(),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	l := &s.cfg.Limits
+	s.http = &http.Server{
+		Handler:                      s,
+		ReadHeaderTimeout:            l.ReadHeaderTimeout,
+		ReadTimeout:                  l.headTimeout(),
+		WriteTimeout:                 l.BodyTimeout + l.headTimeout() + time.Minute,
+		IdleTimeout:                  l.IdleTimeout,
+		MaxHeaderBytes:               l.MaxHeader,
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
+		ConnContext:                  connContext,
+		ConnState:                    s.connState,
+		ErrorLog:                     log.New(&httpLog{logger: cfg.Logger, limit: newLimiter(0.5, 10), now: s.cfg.Now}, "", 0),
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 128},
+	}
+	if err := s.SetEndpoints(cfg.Endpoints); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// SetEndpoints replaces the endpoints at once, for a reload. Requests that have begun go on with the old ones. If there is
+// a mistake, nothing changes.
+func (s *Server) SetEndpoints(endpoints []Endpoint) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.newRoutes(endpoints)
+	if err != nil {
+		return fmt.Errorf("ingress: %w", err)
+	}
+	s.routes.Store(r)
+	return nil
+}
+
+// Listen opens the port, and loads the certificate where there is one. It returns the address, whose port the system chose
+// if it was 0.
+func (s *Server) Listen() (net.Addr, error) {
+	if s.cfg.CertFile != "" {
+		if err := s.ReloadCertificate(); err != nil {
+			return nil, err
+		}
+		s.http.TLSConfig = &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil },
+		}
+	}
+	ln, err := net.Listen("tcp", s.cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("ingress: %w", err)
+	}
+	s.ln = &listener{Listener: ln, s: s, closed: make(chan struct{})}
+	return ln.Addr(), nil
+}
+
+// ReloadCertificate reads the certificate and the key again; new connections use them. If they are not good, the old ones
+// stay.
+func (s *Server) ReloadCertificate() error {
+	c, err := tls.LoadX509KeyPair(s.cfg.CertFile, s.cfg.KeyFile)
+	if err != nil {
+		return fmt.Errorf("ingress: certificate: %w", err)
+	}
+	s.cert.Store(&c)
+	return nil
+}
+
+// Serve handles requests until Shutdown, and then returns nil at once, before the last requests are done. It follows Listen.
+func (s *Server) Serve() error {
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(s.ln, "", "")
+	} else {
+		err = s.http.Serve(s.ln)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("ingress: %w", err)
+}
+
+// Shutdown closes the port and waits for the requests that have begun; those that begin now on open connections get a 503.
+// If ctx ends first, it breaks them off and returns ctx's error: what was not answered will be sent again.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	defer s.cancel()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		s.cancel()
+		err = errors.Join(fmt.Errorf("ingress: requests did not finish in time: %w", err), s.http.Close())
+	}
+	if s.ln != nil {
+		_ = s.ln.Close() // again, if Serve had it; for the first time, if it never ran
+	}
+	return err
+}
+
+// exchange is one request on its way through the gates.
+type exchange struct {
+	at     time.Time
+	routes *routes
+	ep     *endpoint
+	in     auth.Input
+	client netip.Addr
+	body   bodyReader
+}
+
+// remoteAddr is the client's address as it is stored.
+func (x *exchange) remoteAddr(r *http.Request) string {
+	if x.client.IsValid() {
+		return x.client.String()
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{at: s.cfg.Now(), routes: s.routes.Load()}
+	s.requests.Add(1)
+	defer s.end(w, r, x)
+
+	if rf := s.handle(w, r, x); rf != nil {
+		s.refuse(w, r, x, rf)
+	}
+}
+
+// end gives back what the request held, and answers if its handling panicked: a bug in one gate must not look like a
+// broken network.
+func (s *Server) end(w http.ResponseWriter, r *http.Request, x *exchange) {
+	s.requests.Add(-1)
+	x.body.release()
+	if p := recover(); p != nil {
+		// The panic's value may quote the request; its type and the stack do not.
+		s.cfg.Logger.Error("request handling panicked", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+		s.refuse(w, r, x, &refusal{
+			status: http.StatusInternalServerError, cause: CauseInternal, detail: "a bug; see the log", close: true,
+		})
+	}
+}
+
+// handle takes a request through the gates and answers it, or says why not.
+func (s *Server) handle(w http.ResponseWriter, r *http.Request, x *exchange) *refusal {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		c.begin()
+		if c.over {
+			return &refusal{
+				status: http.StatusServiceUnavailable, cause: CauseConnections, close: true,
+				detail: "more connections than the limit (max_connections)",
+			}
+		}
+	}
+	var token string
+	if x.ep, token = x.routes.find(r.URL); x.ep == nil {
+		return &refusal{status: http.StatusNotFound, cause: CauseUnknownPath, detail: "no source has this path"}
+	}
+	x.in = auth.Input{Header: r.Header, RawQuery: r.URL.RawQuery, PathToken: token}
+	isJSON, rf := s.checkHead(r, x)
+	if rf != nil {
+		return rf
+	}
+	x.body = bodyReader{s: s, w: w, r: r, limit: x.ep.maxBody, start: x.at}
+	if x.in.Body, rf = x.body.read(); rf != nil {
+		return rf
+	}
+	if h := x.ep.handshake; h != nil && r.Method == h.method {
+		if done, rf := s.shakeHands(w, x); done || rf != nil {
+			return rf
+		}
+	}
+	if !slices.Contains(x.ep.methods, r.Method) {
+		// The method of a handshake that turned out to be none.
+		return s.methodRefusal(r)
+	}
+	query, rf := s.authenticate(x)
+	if rf != nil {
+		return rf
+	}
+	if rf := s.checkBody(x, isJSON); rf != nil {
+		return rf
+	}
+	return s.accept(w, r, x, query)
+}
+
+// checkHead is all that can be said without the body.
+func (s *Server) checkHead(r *http.Request, x *exchange) (isJSON bool, rf *refusal) {
+	ep := x.ep
+	if s.draining.Load() {
+		return false, &refusal{
+			status: http.StatusServiceUnavailable, cause: CauseDraining, close: true, detail: "grapnel is shutting down",
+		}
+	}
+	handshake := ep.handshake != nil && r.Method == ep.handshake.method
+	if !handshake && !slices.Contains(ep.methods, r.Method) {
+		return false, s.methodRefusal(r)
+	}
+	if len(s.proxies.trusted) > 0 || len(ep.allowIPs) > 0 {
+		addr, sure := s.proxies.client(r)
+		x.client = addr
+		if len(ep.allowIPs) > 0 && (!sure || !ep.admits(addr)) {
+			return false, &refusal{
+				status: http.StatusForbidden, cause: CauseAddress, detail: "the address is not in allow_ips",
+			}
+		}
+	}
+	for _, e := range r.Header["Content-Encoding"] {
+		if e != "" && !strings.EqualFold(e, "identity") {
+			return false, typeRefusal(CauseContentEncoding, "content encoding %q, only identity is taken", e)
+		}
+	}
+	bodiless := r.ContentLength == 0 && r.Method != http.MethodPost
+	ok, isJSON := ep.accepts(r.Header)
+	if !ok && !bodiless {
+		return false, typeRefusal(CauseContentType, "content type %q", strings.Join(r.Header["Content-Type"], ", "))
+	}
+	if s.cfg.Admit != nil {
+		if cause := s.cfg.Admit(); cause != "" {
+			if _, known := ep.counters.rejected[cause]; !known {
+				cause = CauseNotReady
+			}
+			return false, &refusal{
+				status: http.StatusServiceUnavailable, cause: cause, detail: "nothing is accepted now",
+			}
+		}
+	}
+	return isJSON && !bodiless, nil
+}
+
+func (s *Server) methodRefusal(r *http.Request) *refusal {
+	return &refusal{
+		status: http.StatusMethodNotAllowed, cause: CauseMethod, detail: "method " + printable(r.Method, 16),
+	}
+}
+
+// shakeHands answers a provider's test of the endpoint. Providers do not sign it, or not all; but who has the token in the
+// URL shows it here, too.
+func (s *Server) shakeHands(w http.ResponseWriter, x *exchange) (done bool, rf *refusal) {
+	h := x.ep.handshake
+	if h.needsJSON {
+		x.in.Checked = jsonscan.Check(x.in.Body, s.cfg.Limits.JSON) == nil
+		if !x.in.Checked {
+			return false, nil
+		}
+	}
+	echo, ok := h.answer(&x.in)
+	if !ok {
+		return false, nil
+	}
+	if v := x.ep.verifier; v != nil && v.TokenInURL() {
+		if _, err := v.Verify(&x.in, x.at); err != nil {
+			return false, authRefusal(err)
+		}
+	}
+	x.ep.counters.handshakes.Add(1)
+	head := w.Header()
+	head["Content-Type"] = h.contentType
+	head["X-Content-Type-Options"] = []string{"nosniff"}
+	_, _ = w.Write(echo) // the provider will ask again
+	return true, nil
+}
+
+// authenticate checks the credentials and the source's rate. It returns the query without credentials.
+func (s *Server) authenticate(x *exchange) (query string, rf *refusal) {
+	ep := x.ep
+	query = x.in.RawQuery
+	if ep.verifier != nil {
+		res, err := ep.verifier.Verify(&x.in, x.at)
+		if err != nil {
+			return "", authRefusal(err)
+		}
+		ep.secrets[res.SecretIndex].Add(1)
+		query = res.Query
+	}
+	if ep.rate != nil {
+		if wait, ok := ep.rate.take(x.at); !ok {
+			return "", &refusal{
+				status: http.StatusTooManyRequests, cause: CauseRateLimited, retry: wait,
+				detail: "more requests than the source's rate",
+			}
+		}
+	}
+	return query, nil
+}
+
+func authRefusal(err error) *refusal {
+	rf := &refusal{status: http.StatusUnauthorized, cause: auth.CauseBadSignature}
+	var e *auth.Error
+	if errors.As(err, &e) {
+		rf.cause, rf.detail = e.Cause, e.Detail
+	}
+	return rf
+}
+
+// checkBody bounds what anybody behind us has to parse, and then asks the allow lists.
+func (s *Server) checkBody(x *exchange, isJSON bool) *refusal {
+	if (isJSON || x.ep.needsJSON) && !x.in.Checked {
+		err := jsonscan.Check(x.in.Body, s.cfg.Limits.JSON)
+		x.in.Checked = err == nil
+		if err != nil && isJSON {
+			rf := &refusal{status: http.StatusBadRequest, cause: CauseBadJSON}
+			var e *jsonscan.Error
+			if errors.As(err, &e) {
+				rf.limit = e.Cause
+				rf.detail = e.Cause + " at byte " + strconv.Itoa(e.Offset)
+			}
+			return rf
+		}
+	}
+	if x.ep.verifier != nil {
+		if err := x.ep.verifier.Allowed(&x.in); err != nil {
+			return authRefusal(err)
+		}
+	}
+	return nil
+}
+
+// accept stores the request and replies.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, query string) *refusal {
+	ep := x.ep
+	req := &core.Request{
+		Dedupe:     ep.dedupeKey(&x.in),
+		Source:     ep.source,
+		Tenant:     ep.tenant,
+		ReceivedAt: x.at,
+		RemoteAddr: x.remoteAddr(r),
+		Method:     r.Method,
+		Query:      strings.ToValidUTF8(query, "\uFFFD"),
+		Headers:    ep.headers.keep(r.Header),
+		Body:       x.in.Body,
+		State:      core.RequestReceived,
+	}
+	// Not the request's context: once the body is here, it is stored, whether or not its sender waits for the answer.
+	acceptance, err := s.cfg.Acceptor.Accept(s.ctx, req)
+	if err != nil {
+		rf := &refusal{status: http.StatusServiceUnavailable, cause: CauseStore, detail: "it could not be stored", failed: err}
+		if errors.Is(err, store.ErrFull) {
+			rf.cause = CauseDiskFull
+		}
+		return rf
+	}
+	switch acceptance {
+	case store.Duplicate:
+		ep.counters.duplicates.Add(1)
+	case store.Reopened:
+		ep.counters.reopened.Add(1)
+	default:
+		ep.counters.accepted.Add(1)
+	}
+	if ep.replyType != nil {
+		w.Header()["Content-Type"] = ep.replyType
+	}
+	w.WriteHeader(ep.status)
+	if len(ep.replyBody) > 0 {
+		_, _ = w.Write(ep.replyBody) // it is stored; who does not hear of it sends a duplicate
+	}
+	return nil
+}
+
+// httpLog takes what net/http has to say about broken connections.
+type httpLog struct {
+	logger hclog.Logger
+	limit  *limiter
+	now    func() time.Time
+}
+
+// Write implements io.Writer, one line per call.
+func (l *httpLog) Write(p []byte) (int, error) {
+	if _, ok := l.limit.take(l.now()); ok {
+		l.logger.Debug("http server", "detail", printable(strings.TrimSpace(string(p)), maxDetail))
+	}
+	return len(p), nil
+}
