@@ -410,11 +410,26 @@ func checkText(s string, limit int) string {
 	return ""
 }
 
-// isRFC3339 takes the format strictly, with one to nine digits of a fraction.
+// isRFC3339 takes the format strictly, with one to nine digits of a fraction. Package time alone lets more pass.
 func isRFC3339(s string) bool {
-	if len(s) > len("2006-01-02T15:04:05.123456789+07:00") {
+	const date, zone = "0000-00-00T00:00:00", "+00:00"
+	if len(s) <= len(date) || len(s) > len(date)+len(".123456789")+len(zone) || s[10] != 'T' || s[13] != ':' {
 		return false
 	}
-	var t time.Time
-	return t.UnmarshalText([]byte(s)) == nil
+	rest := s[len(date):]
+	if rest[0] == '.' {
+		n := 1
+		for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
+			n++
+		}
+		if n == 1 || n > 10 {
+			return false
+		}
+		rest = rest[n:]
+	}
+	if rest != "Z" && len(rest) != len(zone) {
+		return false
+	}
+	_, err := time.Parse(time.RFC3339, s)
+	return err == nil
 }

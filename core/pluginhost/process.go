@@ -293,8 +293,11 @@ func (p *process) drain() {
 			p.log.Warn("plugin process is stopped with calls in flight", "pid", c.pid, "calls", c.calls.inFlight())
 		}
 		select {
-		case <-c.exited: // watch takes it for what it is: a crash.
-			return
+		case <-c.exited:
+			if !c.stopping.Load() {
+				return // watch takes it for what it is: a crash.
+			}
+			open = nil
 		default:
 		}
 		c.stopping.Store(true)
