@@ -2,8 +2,9 @@ package main
 
 import "encoding/json"
 
-// The records as captured from the provider or documented by it, for the catalogue's schemas only: nothing is ever decoded
-// into these types, and data reaches the routes as it was sent. Members whose inner shape is not known can be anything.
+// The records as captured from the provider or documented by it, for the catalogue's schemas only: nothing is ever
+// decoded into these types, and data reaches the routes as it was sent. Members whose inner shape is not known can
+// be anything.
 
 type jobRef struct {
 	ID   string  `json:"id" doc:"GUID."`
@@ -27,7 +28,7 @@ type jobData struct {
 	Job struct {
 		jobRef
 		JobName          *string         `json:"jobName"`
-		CurrentMilestone json.RawMessage `json:"currentMilestone,omitempty" doc:"Documented as a name; test events hold a number."`
+		CurrentMilestone json.RawMessage `json:"currentMilestone,omitempty" doc:"Documented as a name; tests hold a number."`
 		Priority         json.RawMessage `json:"priority,omitempty"`
 		JobCategory      json.RawMessage `json:"jobCategory,omitempty"`
 		WorkType         json.RawMessage `json:"workType,omitempty"`

@@ -185,8 +185,8 @@ func (env *envelope) topic() (string, error) {
 
 const maxTopic = 200 // bytes; the longest known one has 49
 
-// typeOf makes an event type, without the provider, of a topic. The oldest topics have no dot: there the first word is the
-// entity.
+// typeOf makes an event type, without the provider, of a topic. The oldest topics have no dot: there the first word
+// is the entity.
 func typeOf(topic string) (typ, note string) {
 	if len(topic) > maxTopic {
 		topic, note = topic[:maxTopic], noteLong

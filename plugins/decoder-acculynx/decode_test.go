@@ -118,7 +118,8 @@ func TestTypes(t *testing.T) {
 		{"contact.custom-field.value_changed", "contact.custom_field.value_changed", "updated", ""},
 		{"job_created", "job.created", "created", ""},
 		{"job_updated", "job.updated", "updated", ""},
-		{"job.accounting.integration-status.current_changed", "job.accounting.integration_status.current_changed", "updated", ""},
+		{"job.accounting.integration-status.current_changed", "job.accounting.integration_status.current_changed", "updated",
+			""},
 		{"job.appointments.initial_created", "job.appointments.initial_created", "created", ""},
 		{"job.appointments.initial_updated", "job.appointments.initial_updated", "updated", ""},
 		{"job.category_changed", "job.category_changed", "updated", ""},
@@ -253,7 +254,7 @@ func TestData(t *testing.T) {
 		{`{"job":{"id":null},"jobId":"8"}`, "job/8", `{"job":{"id":null},"jobId":"8"}`, ""},
 		{`{"job":"x","contact":{"id":"9"}}`, "contact/9", `{"job":"x","contact":{"id":"9"}}`, ""},
 		{`{"job":{"id":"7"},"contact":{"id":"9"}}`, "job/7", `{"job":{"id":"7"},"contact":{"id":"9"}}`, ""},
-		{`{"customField":{"id":"5"},"contact":{"id":"9"}}`, "contact/9", `{"customField":{"id":"5"},"contact":{"id":"9"}}`, ""},
+		{`{"customField":{"id":5},"contact":{"id":"9"}}`, "contact/9", `{"customField":{"id":5},"contact":{"id":"9"}}`, ""},
 		{`{"customField":{"id":"5"}}`, "custom_field/5", `{"customField":{"id":"5"}}`, ""},
 		{`{"Job": {"Id": "7", "_Link": "X"}}`, "job/7", `{"job": {"id": "7", "_link": "X"}}`, ""},
 		{`{"JOB":{"ID":7}}`, "job/7", `{"job":{"id":7}}`, ""},
@@ -308,13 +309,14 @@ func within(part, whole []byte) bool {
 func TestCamelKey(t *testing.T) {
 	for in, want := range map[string]string{
 		"JobId": "jobId", "ID": "id", "Id": "id", "URL": "url", "URLPath": "urlPath", "IDNumber2": "idNumber2", "A": "a",
-		"AdminID": "adminID", "_Link": "_link", "X1": "x1", "jobId": "", "_link": "", "": "", "_": "", "Á": "", "1A": "",
+		"AdminID": "adminID", "_Link": "_link", "X1": "x1", "jobId": "jobId", "_link": "_link", "": "", "_": "_",
+		"Á": "Á", "1A": "1A",
 	} {
-		got := string(camelKey([]byte(`"` + in + `"`)))
-		if want != "" {
-			want = `"` + want + `"`
+		token := []byte(`"` + in + `"`)
+		if isCamel(token) != (want == in) {
+			t.Errorf("isCamel(%q) = %t", in, want != in)
 		}
-		if got != want {
+		if got := string(appendCamel([]byte("x"), token)); got != `x"`+want+`"` {
 			t.Errorf("%q: got %s, want %s", in, got, want)
 		}
 	}

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 )
 
-// camelKeys spells the keys of a JSON value in lower camel case, at every depth: JobId and jobId are the same to routes. All
-// else stays byte for byte, and where no key has to change the result is the argument itself.
+// camelKeys spells the keys of a JSON value in lower camel case, at every depth: JobId and jobId are the same to
+// routes. All else stays byte for byte, and where no key has to change the result is the argument itself.
 func camelKeys(data []byte) []byte {
 	var out []byte // nil: nothing changed so far
 	done := 0      // data[:done] is in out
@@ -21,12 +21,11 @@ func camelKeys(data []byte) []byte {
 		if !isKey(data[end:]) {
 			continue
 		}
-		if key := camelKey(data[start:end]); key != nil {
+		if key := data[start:end]; !isCamel(key) {
 			if out == nil {
 				out = make([]byte, 0, len(data))
 			}
-			out = append(out, data[done:start]...)
-			out = append(out, key...)
+			out = appendCamel(append(out, data[done:start]...), key)
 			done = end
 		}
 	}
@@ -61,27 +60,32 @@ func stringEnd(text []byte, i int) int {
 	return len(text)
 }
 
-// camelKey returns a key's token in lower camel case, or nil if it is so already.
-func camelKey(token []byte) []byte {
+// isCamel reports whether a key's token begins in lower case, or with what has no case.
+func isCamel(token []byte) bool {
 	if bytes.IndexByte(token, '\\') < 0 {
-		if len(token) < 2 || !startsUpper(token[1:len(token)-1]) {
-			return nil
-		}
-		token = bytes.Clone(token)
-		lowerFirst(token[1 : len(token)-1])
-		return token
+		return len(token) < 2 || !startsUpper(token[1:len(token)-1])
 	}
 	var key string
-	if json.Unmarshal(token, &key) != nil || !startsUpper([]byte(key)) {
-		return nil
+	return json.Unmarshal(token, &key) != nil || !startsUpper([]byte(key))
+}
+
+// appendCamel appends a key's token in lower camel case.
+func appendCamel(b, token []byte) []byte {
+	start := len(b)
+	if bytes.IndexByte(token, '\\') >= 0 {
+		var key string
+		if json.Unmarshal(token, &key) == nil {
+			name := []byte(key)
+			lowerFirst(name)
+			if t, err := json.Marshal(string(name)); err == nil {
+				return append(b, t...)
+			}
+		}
+		return append(b, token...)
 	}
-	name := []byte(key)
-	lowerFirst(name)
-	token, err := json.Marshal(string(name))
-	if err != nil {
-		return nil
-	}
-	return token
+	b = append(b, token...)
+	lowerFirst(b[start+1 : len(b)-1])
+	return b
 }
 
 func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
