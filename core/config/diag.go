@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -115,7 +116,8 @@ const minMask = 4
 // mask makes a text disappear from everything that is printed, in the spellings in which messages may quote it.
 func (d *Diagnostics) mask(text string) {
 	quoted := strconv.Quote(text)
-	candidates := []string{text, quoted[1 : len(quoted)-1], strings.TrimSpace(text)}
+	inJSON, _ := json.Marshal(text) // a string cannot fail
+	candidates := []string{text, quoted[1 : len(quoted)-1], string(inJSON[1 : len(inJSON)-1]), strings.TrimSpace(text)}
 	candidates = append(candidates, strings.Split(text, "\n")...) // a snippet shows lines
 	for _, s := range candidates {
 		if len(s) >= minMask && !slices.Contains(d.masks, s) {
@@ -193,7 +195,7 @@ func (d *Diagnostics) snippet(buf *bytes.Buffer, x Diagnostic, width int, paint 
 	if i := bytes.IndexByte(src[r.start:], '\n'); i >= 0 {
 		to = r.start + i
 	}
-	line := d.blot(string(src[from:to]))
+	line := d.blot(strings.TrimSuffix(string(src[from:to]), "\r"))
 	start := min(r.start-from, len(line))
 	end := min(max(r.end-from, start), len(line))
 	before, inside, after := clean(line[:start]), clean(line[start:end]), strings.TrimRight(clean(line[end:]), " \t")

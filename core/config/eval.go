@@ -224,7 +224,7 @@ func dotted(t hcl.Traversal) string {
 func (l *loader) evalErrors(diags hcl.Diagnostics, e hclsyntax.Expression) {
 	from := len(l.diags.list)
 	defer func() {
-		if callOf(e, "sensitive") == nil {
+		if len(callsOf(e, "sensitive")) == 0 {
 			return
 		}
 		for i := from; i < len(l.diags.list); i++ {
@@ -363,12 +363,12 @@ func (l *loader) because(v cty.Value) string {
 	return "The environment variables " + strings.Join(names[:last], ", ") + " and " + names[last] + " are not set."
 }
 
-// callOf finds a call of one of the named functions in an expression.
-func callOf(node hclsyntax.Node, names ...string) *hclsyntax.FunctionCallExpr {
-	var found *hclsyntax.FunctionCallExpr
-	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
-		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && found == nil && slices.Contains(names, call.Name) {
-			found = call
+// callsOf finds the calls of the named functions in an expression.
+func callsOf(e hclsyntax.Expression, names ...string) []*hclsyntax.FunctionCallExpr {
+	var found []*hclsyntax.FunctionCallExpr
+	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
+		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && slices.Contains(names, call.Name) {
+			found = append(found, call)
 		}
 		return nil
 	})

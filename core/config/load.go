@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,7 +23,7 @@ import (
 
 const (
 	maxFile  = 1 << 20 // bytes of one configuration file, or of a file that file() reads
-	maxDepth = 100     // brackets inside each other
+	maxDepth = 100     // expressions inside each other
 	lockFile = "grapnel.lock.hcl"
 	testFile = ".test.hcl"
 )
@@ -76,12 +77,28 @@ func newLoader(ctx context.Context, path string, opt Options) *loader {
 	return l
 }
 
-// finish makes the diagnostics fit to be shown.
+// finish makes the diagnostics fit to be shown. A mistake can keep a value from landing where it would have been known as a
+// secret, so what came from outside is hidden too, unless it is short or a word of the configuration itself.
 func (l *loader) finish() {
 	for _, s := range l.cfg.Secrets {
 		l.diags.mask(s)
 	}
+	for _, s := range l.env {
+		if len(s) >= 2*minMask && !l.written(s) {
+			l.diags.mask(s)
+		}
+	}
 	l.diags.finish()
+}
+
+// written reports whether a text stands in one of the files.
+func (l *loader) written(text string) bool {
+	for _, src := range l.diags.files {
+		if bytes.Contains(src, []byte(text)) {
+			return true
+		}
+	}
+	return false
 }
 
 // loader is the state of one Load.
@@ -102,8 +119,10 @@ type loader struct {
 	catalog Catalog
 	infos   map[pluginRef]*pluginAnswer
 
-	sources map[string]*sourceBlock
-	sinks   map[string]*sinkBlock
+	sources   map[string]*sourceBlock
+	explained []hcl.Range // in expressions on events: reported here or elsewhere
+
+	sinks map[string]*sinkBlock
 }
 
 // load goes through the blocks in the order in which they need each other.
@@ -151,7 +170,7 @@ func (l *loader) read(path string) bool {
 		l.diags.files[name] = src
 		if at, deep := tooDeep(src, name); deep {
 			l.partial = true
-			l.error(at, "Too many brackets inside each other", fmt.Sprintf("The limit is %d.", maxDepth))
+			l.error(at, "Expressions are nested too deeply", fmt.Sprintf("The limit is %d.", maxDepth))
 			continue
 		}
 		f, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
@@ -232,7 +251,7 @@ func ioMessage(err error) string {
 // tooDeep keeps recursion in the parser within bounds.
 func tooDeep(src []byte, name string) (hcl.Range, bool) {
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
-	depth, run := 0, 0
+	depth, signs, questions := 0, 0, 0
 	for _, t := range tokens {
 		switch t.Type {
 		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp,
@@ -242,12 +261,16 @@ func tooDeep(src []byte, name string) (hcl.Range, bool) {
 			depth--
 		}
 		switch t.Type {
-		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenQuestion: // !!!!x, a ? b : c ? d : e …
-			run++
+		case hclsyntax.TokenBang, hclsyntax.TokenMinus: // !!!!x
+			signs++
+		case hclsyntax.TokenQuestion: // a ? b : c ? d : e …
+			questions++
 		case hclsyntax.TokenNewline:
-			run = 0
+			signs, questions = 0, 0
+		default:
+			signs = 0
 		}
-		if depth > maxDepth || run > 5*maxDepth {
+		if max(depth, signs, questions) > maxDepth {
 			return t.Range, true
 		}
 	}

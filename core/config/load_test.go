@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/grapnelhq/grapnel/core/expr"
@@ -389,6 +391,60 @@ func TestCatalogFails(t *testing.T) {
 	}
 	if got, want := diags.Err().Error(), "config.hcl:1:1: The plugins cannot be read"; got != want {
 		t.Errorf("error %q, want %q", got, want)
+	}
+}
+
+func TestTooDeep(t *testing.T) {
+	for name, expression := range map[string]string{
+		"brackets":     strings.Repeat("[", 100000),
+		"parentheses":  strings.Repeat("(", 100000),
+		"templates":    strings.Repeat(`"${`, 100000),
+		"signs":        strings.Repeat("!", 100000) + "true",
+		"conditionals": strings.Repeat("true ? 1 : ", 50000) + "2",
+		"large":        "\"" + strings.Repeat("x", maxFile) + "\"",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.hcl")
+			if err := os.WriteFile(path, []byte("locals {\n  x = "+expression+"\n}\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			cfg, diags := Load(t.Context(), path, options(nil))
+			if cfg != nil || len(diags.All()) != 1 {
+				t.Errorf("%v", diags.All())
+			}
+		})
+	}
+}
+
+// TestNoSecretShows breaks a configuration at every token and looks for secrets in what is said about it.
+func TestNoSecretShows(t *testing.T) {
+	env := map[string]string{
+		"PORT": "9000", "MAX_BODY": "2MiB", "SECRET": "s3cr3t-one", "CRM_TOKEN": "s3cr3t-<two>", "SECRET_NEXT": "s3cr3t\nthree",
+	}
+	path := filepath.Join(t.TempDir(), "config.hcl")
+	tokens, _ := hclsyntax.LexConfig([]byte(full), path, hcl.InitialPos)
+	for _, tok := range tokens {
+		for _, instead := range []string{"nonsense", `env("SECRET")`, `timecmp(env("CRM_TOKEN"), "x")`} {
+			src := full[:tok.Range.Start.Byte] + instead + full[tok.Range.End.Byte:]
+			if err := os.WriteFile(path, []byte(src), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, diags := Load(t.Context(), path, options(env))
+			var out bytes.Buffer
+			if err := diags.Write(&out, false, 0); err != nil {
+				t.Fatal(err)
+			}
+			text := out.String()
+			if err := diags.Err(); err != nil {
+				text += err.Error()
+			}
+			for _, d := range diags.All() {
+				text += d.Summary + d.Detail
+			}
+			if strings.Contains(text, "s3cr3t") {
+				t.Fatalf("with %q instead of %q:\n%s", instead, tok.Bytes, text)
+			}
+		}
 	}
 }
 

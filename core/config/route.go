@@ -11,7 +11,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/grapnelhq/grapnel/core/expr"
-	"github.com/grapnelhq/grapnel/sdk"
 )
 
 // compile compiles everything that is evaluated per event. Sources and sinks are loaded by now, so that it is known which
@@ -44,18 +43,16 @@ func (l *loader) orderBy(e hclsyntax.Expression) *expr.Text {
 	if lit, ok := e.(*hclsyntax.LiteralValueExpr); ok && lit.Val.IsNull() {
 		return nil
 	}
-	if !l.routeExpression(e, "order_by") {
-		return nil
-	}
+	l.routeExpression(e, "order_by")
 	text, diags := l.cfg.Set.Text(e)
-	l.foreign(diags, e.Range().Ptr())
+	l.compiled(diags, e.Range())
 	return text
 }
 
-// routeExpression checks what package expr does not know: names that exist at load only. Not ok: do not compile it.
-func (l *loader) routeExpression(e hclsyntax.Expression, where string) bool {
-	ok := true
-	if call := callOf(e, "env", "file", "sensitive"); call != nil {
+// routeExpression reports what package expr could not explain: names and functions that exist at load only, and locals. What
+// that package then says about the same places is dropped by compiled.
+func (l *loader) routeExpression(e hclsyntax.Expression, where string) {
+	for _, call := range callsOf(e, "env", "file", "sensitive") {
 		detail := fmt.Sprintf("It is evaluated when the configuration is loaded. If the value is no secret, write "+
 			"locals { x = %s(…) } and name local.x here.", call.Name)
 		if call.Name == "sensitive" {
@@ -65,25 +62,31 @@ func (l *loader) routeExpression(e hclsyntax.Expression, where string) bool {
 		if call.Name == "sensitive" {
 			l.veilValue(call)
 		}
-		ok = false
+		l.explained = append(l.explained, call.Range())
 	}
 	for _, t := range e.Variables() {
 		name, named := localName(t)
 		if !named {
-			continue // package expr reports other names
+			continue
 		}
 		loc := l.locals[name]
-		switch {
-		case loc == nil:
-			if !l.partial {
-				l.error(t.SourceRange(), fmt.Sprintf("There is no local %q", name), suggest(name, l.localNames()))
-			}
-			ok = false
-		case !loc.ok:
-			ok = false // said there
+		if loc != nil && loc.ok {
+			continue
 		}
+		if loc == nil && !l.partial {
+			l.error(t.SourceRange(), fmt.Sprintf("There is no local %q", name), suggest(name, l.localNames()))
+		}
+		l.explained = append(l.explained, t.SourceRange()) // here, where the local stands, or by a syntax error
 	}
-	return ok
+}
+
+// compiled takes over what package expr says.
+func (l *loader) compiled(diags hcl.Diagnostics, fallback hcl.Range) {
+	l.foreign(slices.DeleteFunc(slices.Clone(diags), func(d *hcl.Diagnostic) bool {
+		return d.Subject != nil && slices.ContainsFunc(l.explained, func(r hcl.Range) bool {
+			return r.Filename == d.Subject.Filename && r.Start.Byte <= d.Subject.Start.Byte && d.Subject.End.Byte <= r.End.Byte
+		})
+	}), &fallback)
 }
 
 func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
@@ -93,9 +96,10 @@ func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
 	enabled := b.enabled()
 	b.from(&r)
 	b.on(&r)
-	if a := b.attr("when"); a != nil && l.routeExpression(a.Expr, "when") {
+	if a := b.attr("when"); a != nil {
+		l.routeExpression(a.Expr, "when")
 		when, diags := l.cfg.Set.Condition(a.Expr)
-		l.foreign(diags, a.Expr.Range().Ptr())
+		l.compiled(diags, a.Expr.Range())
 		r.When = when
 	}
 	b.blocks = append(b.blocks, "to")
@@ -343,25 +347,15 @@ func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[str
 		l.error(blockHeader(nested), "A to block holds attributes only", fmt.Sprintf("Write %s = { … }.", nested.Type))
 	}
 	attrs := map[string]*hcl.Attribute{}
-	var reported []string
 	for _, a := range inOrder(hb.Body.Attributes) {
-		if l.routeExpression(a.Expr, "a to block") {
-			attrs[a.Name] = a.AsHCLAttribute()
-		} else {
-			reported = append(reported, a.Name)
-		}
+		l.routeExpression(a.Expr, "a to block")
+		attrs[a.Name] = a.AsHCLAttribute()
 	}
 	if s.info == nil {
 		return
 	}
-	schema := s.info.Message
-	if len(reported) > 0 { // the other attributes are checked as if those were not asked for
-		schema.Attributes = slices.DeleteFunc(slices.Clone(schema.Attributes), func(a sdk.Attribute) bool {
-			return slices.Contains(reported, a.Name)
-		})
-	}
-	m, diags := l.cfg.Set.Message(attrs, &schema, blockHeader(hb))
-	l.foreign(diags, at.Ptr())
+	m, diags := l.cfg.Set.Message(attrs, &s.info.Message, blockHeader(hb))
+	l.compiled(diags, at)
 	if s.disabled {
 		l.cfg.Idle = append(l.cfg.Idle, Idle{r.Name, name, rangeOf(at)})
 		return
