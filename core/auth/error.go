@@ -1,7 +1,7 @@
 package auth
 
-// Error is why a request was refused. Cause is one of the Cause words, fit for metrics and rejections; Detail is for the
-// operator and holds no secret, no payload and no MAC.
+// Error is why a request was refused. Cause is one of the Cause words, fit for metrics and rejections; Detail is for
+// the operator and holds no secret, no payload and no MAC.
 type Error struct {
 	Cause  string
 	Detail string

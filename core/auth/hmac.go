@@ -2,7 +2,7 @@ package auth
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // only where a manifest asks for it by name
+	"crypto/sha1" // only where a manifest asks for it by name
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
@@ -46,8 +46,8 @@ type timestamp struct {
 	past, future time.Duration
 }
 
-// hmacState is what one Verify works with. The hash of each secret keeps its state after the key block, which halves the
-// cost of hashing a webhook of the usual size.
+// hmacState is what one Verify works with. The hash of each secret keeps its state after the key block, which halves
+// the cost of hashing a webhook of the usual size.
 type hmacState struct {
 	macs     []hash.Hash
 	values   [][]byte
@@ -172,7 +172,8 @@ func (s *hmacScheme) compileTimestamp(h *sdk.HMAC) error {
 	}
 	// A timestamp that is not signed bounds nothing: who replays a request writes a new one.
 	signed := slices.ContainsFunc(s.parts, func(p Part) bool {
-		return p.kind == sdk.PartTimestamp || p.kind == sdk.PartHeader && len(c.names) > 0 && slices.Equal(p.names, c.names)
+		return p.kind == sdk.PartTimestamp ||
+			p.kind == sdk.PartHeader && len(c.names) > 0 && slices.Equal(p.names, c.names)
 	})
 	if !signed {
 		return errors.New("hmac: the timestamp is not in signed_content, so it would protect nothing")
@@ -228,7 +229,7 @@ func (s *hmacScheme) verify(in *Input, now time.Time) (Result, error) {
 		match = subtle.ConstantTimeSelect(ok, i, match)
 	}
 	if match < 0 {
-		return Result{}, &Error{CauseBadSignature, "no secret of " + strconv.Itoa(len(st.macs)) + " gives this signature"}
+		return Result{}, &Error{CauseBadSignature, "none of " + strconv.Itoa(len(st.macs)) + " secrets gives it"}
 	}
 	if s.time != nil {
 		if err := s.time.check(sent, now); err != nil {
@@ -339,11 +340,13 @@ func (t *timestamp) parse(text string) (time.Time, error) {
 }
 
 func (t *timestamp) check(sent, now time.Time) error {
-	switch age := now.Sub(sent); {
+	age := now.Sub(sent)
+	switch {
 	case age > t.past:
 		return &Error{CauseTooOld, fmt.Sprintf("signed %s ago, %s are allowed", age.Round(time.Second), t.past)}
 	case -age > t.future:
-		return &Error{CauseTooNew, fmt.Sprintf("signed %s in the future, %s are allowed", -age.Round(time.Second), t.future)}
+		ahead := -age.Round(time.Second)
+		return &Error{CauseTooNew, fmt.Sprintf("signed %s in the future, %s are allowed", ahead, t.future)}
 	}
 	return nil
 }
@@ -369,11 +372,13 @@ func (s *hmacScheme) collect(in *Input, st *hmacState) error {
 			}
 			st.values[i] = v
 		}
-		// Signed bytes are joined without lengths: a part that contained the separator behind it could lend bytes to its
-		// neighbour under the same signature.
+		// Signed bytes are joined without lengths: a part that contained the separator behind it could lend bytes to
+		// its neighbour under the same signature.
 		if next := i + 1; p.variable() && next < len(s.parts) && len(s.parts[next].literal) > 0 &&
 			strings.Contains(string(st.values[i]), string(s.parts[next].literal)) {
-			return &Error{CauseAmbiguousPart, fmt.Sprintf("the signed %s contains %q", p.describe(), s.parts[next].literal)}
+			return &Error{
+				CauseAmbiguousPart, fmt.Sprintf("the signed %s contains %q", p.describe(), s.parts[next].literal),
+			}
 		}
 	}
 	return nil

@@ -74,8 +74,8 @@ func NewPart(p sdk.Part) (Part, error) {
 
 // Value returns the part of a request, and whether it is there. An empty value counts as absent, so that two requests
 // with an empty id are not the same; only an empty body is there. A header or parameter that stands more than once is
-// absent: nobody could say which one is meant. A JSON pointer gives the text of a string and the token of anything else;
-// null is absent. The result may share memory with the input.
+// absent: nobody could say which one is meant. A JSON pointer gives the text of a string and the token of anything
+// else; null is absent. The result may share memory with the input.
 func (p *Part) Value(in *Input) (value []byte, ok bool) {
 	switch p.kind {
 	case sdk.PartBody:

@@ -15,8 +15,8 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// tokenScheme compares a part of the request with the secrets. Their digests are compared, so that the time tells nothing
-// of their lengths either.
+// tokenScheme compares a part of the request with the secrets. Their digests are compared, so that the time tells
+// nothing of their lengths either.
 type tokenScheme struct {
 	places  []Part
 	names   []string // canonical names of the headers that may hold a token

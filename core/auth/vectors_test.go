@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -127,8 +128,17 @@ func wantCause(t *testing.T, v *Verifier, in *Input, now time.Time, want string)
 
 func cause(v *Verifier, in *Input, now time.Time) string {
 	_, err := v.Verify(in, now)
-	if err == nil {
-		return ""
+	return causeOf(err)
+}
+
+// causeOf is the cause of an error of this package, "" for none.
+func causeOf(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Cause
 	}
-	return err.(*Error).Cause
+	if err != nil {
+		return "not an *Error: " + err.Error()
+	}
+	return ""
 }

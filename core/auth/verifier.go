@@ -50,9 +50,9 @@ func Check(s sdk.Scheme) error {
 	return nil
 }
 
-// New compiles a scheme of a manifest with a source's secrets, in the order in which they are tried, and its allow lists,
-// by attribute: one that is absent allows everything. It refuses a malformed scheme or secret and a source without
-// secrets; the errors hold no secret.
+// New compiles a scheme of a manifest with a source's secrets, in the order in which they are tried, and its allow
+// lists, by attribute: one that is absent allows everything. It refuses a malformed scheme or secret and a source
+// without secrets; the errors hold no secret.
 func New(s sdk.Scheme, secrets []string, allow map[string][]string) (*Verifier, error) {
 	wrap := func(err error) error { return fmt.Errorf("auth scheme %q: %w", s.Name, err) }
 	if len(secrets) == 0 {
@@ -148,9 +148,9 @@ func (v *Verifier) NeedsJSON() bool {
 	return slices.ContainsFunc(v.allow, func(l allowList) bool { return l.part.IsJSONPointer() })
 }
 
-// Sign puts the credentials for a secret into a request, so that Verify with that secret accepts it: it sets the header,
-// the query parameter or the path token, and replaces what stands there. Parts that the signature covers, such as an id
-// in a header, must be there already. `grapnel send` calls it.
+// Sign puts the credentials for a secret into a request, so that Verify with that secret accepts it: it sets the
+// header, the query parameter or the path token, and replaces what stands there. Parts that the signature covers,
+// such as an id in a header, must be there already. `grapnel send` calls it.
 func (v *Verifier) Sign(in *Input, secret string, now time.Time) error {
 	return v.scheme.sign(in, secret, now)
 }

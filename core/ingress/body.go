@@ -84,7 +84,7 @@ func (b *bodyReader) readUnknown() ([]byte, *refusal) {
 		if int64(got) > b.limit {
 			return nil, b.tooLarge("more than " + strconv.FormatInt(b.limit, 10))
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -107,8 +107,8 @@ func (b *bodyReader) readUnknown() ([]byte, *refusal) {
 	return body, nil
 }
 
-// extend moves the deadline on: a body may take the grace and the time of its bytes so far at the lowest rate, and no more
-// than BodyTimeout. Most bodies come with their head in one piece and never get here.
+// extend moves the deadline on: a body may take the grace and the time of its bytes so far at the lowest rate, and no
+// more than BodyTimeout. Most bodies come with their head in one piece and never get here.
 func (b *bodyReader) extend(got int) {
 	l := &b.s.cfg.Limits
 	d := l.BodyGrace + time.Duration(float64(got)/float64(l.MinBodyRate)*float64(time.Second))

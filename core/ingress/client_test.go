@@ -45,7 +45,8 @@ func TestClient(t *testing.T) {
 		{"too many", "10.0.0.1:5", false, []string{strings.Repeat("10.0.0.2,", 40) + "10.0.0.2"}, "10.0.0.2", false},
 		{"no peer", "@", false, []string{"9.9.9.9"}, "invalid IP", false},
 		{"forwarded", "10.0.0.1:5", true, []string{`for=9.9.9.9;proto=https;by=1.1.1.1`}, "9.9.9.9", true},
-		{"forwarded list", "10.0.0.1:5", true, []string{`for=8.8.8.8, For="9.9.9.9:80" ; proto=http, for=10.0.0.2`}, "9.9.9.9", true},
+		{"forwarded list", "10.0.0.1:5", true, []string{`for=8.8.8.8, For="9.9.9.9:80" ; proto=http, for=10.0.0.2`},
+			"9.9.9.9", true},
 		{"forwarded v6", "10.0.0.1:5", true, []string{`for="[2001:db8::1]:47011"`}, "2001:db8::1", true},
 		{"forwarded hidden", "10.0.0.1:5", true, []string{`for=_secret`}, "10.0.0.1", false},
 		{"forwarded twice", "10.0.0.1:5", true, []string{`for=9.9.9.9;for=8.8.8.8`}, "10.0.0.1", false},
@@ -67,8 +68,8 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// FuzzClient: whatever stands in the headers, the answer is never a trusted proxy's word against itself: an address that is
-// not trusted and is not the peer stands in the header, and everything right of it is trusted.
+// FuzzClient: whatever stands in the headers, the answer is never a trusted proxy's word against itself: an address
+// that is not trusted and is not the peer stands in the header, and everything right of it is trusted.
 func FuzzClient(f *testing.F) {
 	f.Add("9.9.9.9, 10.0.0.2", false)
 	f.Add("[2001:db8::1]:80,::ffff:1.2.3.4", false)

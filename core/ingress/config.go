@@ -53,7 +53,7 @@ type Limits struct {
 	BodyTimeout       time.Duration   // for a whole body; default 2 min
 	IdleTimeout       time.Duration   // between requests of a connection; default 2 min
 	MaxConns          int             // connections; default 4096
-	MaxBodyMemory     int64           // bytes of all bodies between their first byte and their acceptance; default 256 MiB
+	MaxBodyMemory     int64           // bytes of all bodies not accepted yet; default 256 MiB
 	RetryAfter        time.Duration   // told to those who get a 503; default 10 s
 	JSON              jsonscan.Limits // default jsonscan.DefaultLimits
 }

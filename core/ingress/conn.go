@@ -14,8 +14,8 @@ import (
 	"github.com/grapnelhq/grapnel/core"
 )
 
-// listener bounds the number of connections. Those above the limit still get a 503 that tells them when to come back; when
-// these are too many as well, the listener takes no more until one closes.
+// listener bounds the number of connections. Those above the limit still get a 503 that tells them when to come back;
+// when these are too many as well, the listener takes no more until one closes.
 type listener struct {
 	net.Listener
 	s      *Server
@@ -47,7 +47,8 @@ func (l *listener) Close() error {
 	return l.Listener.Close()
 }
 
-// conn watches a connection for requests that net/http refuses by itself, before a handler runs: they are to be counted too.
+// conn watches a connection for requests that net/http refuses by itself, before a handler runs: they are to be
+// counted too.
 type conn struct {
 	net.Conn
 	s        *Server
@@ -109,7 +110,8 @@ func (c *conn) begin() {
 	c.eof.Store(false)
 }
 
-// connState is net/http's hook. A connection becomes active when the head of a request, or what there was of it, was read.
+// connState is net/http's hook. A connection becomes active when the head of a request, or what there was of it, was
+// read.
 func (s *Server) connState(nc net.Conn, state http.ConnState) {
 	c := underlying(nc)
 	if c == nil {
@@ -132,11 +134,12 @@ func (s *Server) connState(nc net.Conn, state http.ConnState) {
 // rejectHead counts a request that net/http has refused already.
 func (s *Server) rejectHead(c *conn) {
 	rf := &refusal{
-		status: http.StatusBadRequest, cause: CauseMalformedRequest, detail: "the request's head is not HTTP as it should be",
+		status: http.StatusBadRequest, cause: CauseMalformedRequest, detail: "the request's head is not proper HTTP",
 	}
 	switch {
 	case c.timedOut.Load():
-		rf.status, rf.cause, rf.detail = http.StatusRequestTimeout, CauseHeaderTimeout, "the request's head came too slowly"
+		rf.status, rf.cause = http.StatusRequestTimeout, CauseHeaderTimeout
+		rf.detail = "the request's head came too slowly"
 	case c.read.Load() >= int64(s.cfg.Limits.MaxHeader):
 		rf.status, rf.cause = http.StatusRequestHeaderFieldsTooLarge, CauseHeaderTooLarge
 		rf.detail = "the request's head is larger than the limit (max_header)"

@@ -1,5 +1,5 @@
-// Package ingress is where webhooks come in over HTTP: limits, client address, authentication, deduplication key, durable
-// acceptance, reply. It knows neither the engine nor the configuration; package main wires it.
+// Package ingress is where webhooks come in over HTTP: limits, client address, authentication, deduplication key,
+// durable acceptance, reply. It knows neither the engine nor the configuration; package main wires it.
 //
 // A request passes these gates in this order, and the first that refuses it answers:
 //
@@ -20,10 +20,10 @@
 //	allow lists  401
 //	acceptance   503  if the store fails or is full
 //
-// A 2xx is written only after the Acceptor returned, which is after the commit. A duplicate gets the same 2xx. Once the body
-// is there, the request is accepted even if its sender is gone.
+// A 2xx is written only after the Acceptor returned, which is after the commit. A duplicate gets the same 2xx. Once
+// the body is there, the request is accepted even if its sender is gone.
 //
-// A request that is refused is counted by source and cause, recorded and logged, both with a bound on their rate. Neither
-// holds a body, a query or a credential. Credentials (signature, Authorization, Cookie, path and query tokens) are not part
-// of an accepted request either.
+// A request that is refused is counted by source and cause, recorded and logged, both with a bound on their rate.
+// Neither holds a body, a query or a credential. Credentials (signature, Authorization, Cookie, path and query
+// tokens) are not part of an accepted request either.
 package ingress

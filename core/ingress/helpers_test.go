@@ -275,6 +275,9 @@ func readAnswer(c net.Conn) (answer, error) {
 	return answer{resp.StatusCode, resp.Header, string(b)}, err
 }
 
+// send writes to a connection that the server may have closed by now.
+func send(c net.Conn, text string) { _, _ = io.WriteString(c, text) }
+
 func head(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }
 
 var errBroken = errors.New("broken store")

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -83,17 +82,19 @@ func New(cfg Config) (*Server, error) {
 		BaseContext:                  func(net.Listener) context.Context { return s.ctx },
 		ConnContext:                  connContext,
 		ConnState:                    s.connState,
-		ErrorLog:                     log.New(&httpLog{logger: cfg.Logger, limit: newLimiter(0.5, 10), now: s.cfg.Now}, "", 0),
+		ErrorLog:                     cfg.Logger.StandardLogger(nil),
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: 128},
 	}
+	s.http.ErrorLog.SetFlags(0)
+	s.http.ErrorLog.SetOutput(&httpLog{logger: cfg.Logger, limit: newLimiter(0.5, 10), now: s.cfg.Now})
 	if err := s.SetEndpoints(cfg.Endpoints); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// SetEndpoints replaces the endpoints at once, for a reload. Requests that have begun go on with the old ones. If there is
-// a mistake, nothing changes.
+// SetEndpoints replaces the endpoints at once, for a reload. Requests that have begun go on with the old ones. If
+// there is a mistake, nothing changes.
 func (s *Server) SetEndpoints(endpoints []Endpoint) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,8 +106,8 @@ func (s *Server) SetEndpoints(endpoints []Endpoint) error {
 	return nil
 }
 
-// Listen opens the port, and loads the certificate where there is one. It returns the address, whose port the system chose
-// if it was 0.
+// Listen opens the port, and loads the certificate where there is one. It returns the address, whose port the system
+// chose if it was 0.
 func (s *Server) Listen() (net.Addr, error) {
 	if s.cfg.CertFile != "" {
 		if err := s.ReloadCertificate(); err != nil {
@@ -125,8 +126,8 @@ func (s *Server) Listen() (net.Addr, error) {
 	return ln.Addr(), nil
 }
 
-// ReloadCertificate reads the certificate and the key again; new connections use them. If they are not good, the old ones
-// stay.
+// ReloadCertificate reads the certificate and the key again; new connections use them. If they are not good, the old
+// ones stay.
 func (s *Server) ReloadCertificate() error {
 	c, err := tls.LoadX509KeyPair(s.cfg.CertFile, s.cfg.KeyFile)
 	if err != nil {
@@ -136,7 +137,8 @@ func (s *Server) ReloadCertificate() error {
 	return nil
 }
 
-// Serve handles requests until Shutdown, and then returns nil at once, before the last requests are done. It follows Listen.
+// Serve handles requests until Shutdown, and then returns nil at once, before the last requests are done. It follows
+// Listen.
 func (s *Server) Serve() error {
 	var err error
 	if s.http.TLSConfig != nil {
@@ -150,8 +152,8 @@ func (s *Server) Serve() error {
 	return fmt.Errorf("ingress: %w", err)
 }
 
-// Shutdown closes the port and waits for the requests that have begun; those that begin now on open connections get a 503.
-// If ctx ends first, it breaks them off and returns ctx's error: what was not answered will be sent again.
+// Shutdown closes the port and waits for the requests that have begun; those that begin now on open connections get a
+// 503. If ctx ends first, it breaks them off and returns ctx's error: what was not answered will be sent again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	defer s.cancel()
@@ -306,8 +308,8 @@ func (s *Server) methodRefusal(r *http.Request) *refusal {
 	}
 }
 
-// shakeHands answers a provider's test of the endpoint. Providers do not sign it, or not all; but who has the token in the
-// URL shows it here, too.
+// shakeHands answers a provider's test of the endpoint. Providers do not sign it, or not all; but who has the token
+// in the URL shows it here, too.
 func (s *Server) shakeHands(w http.ResponseWriter, x *exchange) (done bool, rf *refusal) {
 	h := x.ep.handshake
 	if h.needsJSON {
@@ -406,7 +408,9 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, que
 	// Not the request's context: once the body is here, it is stored, whether or not its sender waits for the answer.
 	acceptance, err := s.cfg.Acceptor.Accept(s.ctx, req)
 	if err != nil {
-		rf := &refusal{status: http.StatusServiceUnavailable, cause: CauseStore, detail: "it could not be stored", failed: err}
+		rf := &refusal{
+			status: http.StatusServiceUnavailable, cause: CauseStore, detail: "it could not be stored", failed: err,
+		}
 		if errors.Is(err, store.ErrFull) {
 			rf.cause = CauseDiskFull
 		}

@@ -77,7 +77,8 @@ func TestAccept(t *testing.T) {
 		t.Errorf("the body's slice has capacity %d for %d bytes", cap(got.Body), len(got.Body))
 	}
 	ss := h.server.Stats().Sources["hr"]
-	if diff := cmp.Diff(SourceStats{Accepted: 1, Duplicates: 1, Rejected: map[string]uint64{}, Secrets: []uint64{2}}, ss); diff != "" {
+	wantStats := SourceStats{Accepted: 1, Duplicates: 1, Rejected: map[string]uint64{}, Secrets: []uint64{2}}
+	if diff := cmp.Diff(wantStats, ss); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -126,8 +127,10 @@ func TestStatuses(t *testing.T) {
 			"content_type", "/hooks/hr"},
 		{"content type twice", "{}", func(r *http.Request) { r.Header.Add("Content-Type", ct) }, 415, CauseContentType,
 			"content_type", "/hooks/hr"},
-		{"content encoding", "{}", set("Content-Encoding", "gzip"), 415, CauseContentEncoding, "content_encoding", "/hooks/hr"},
-		{"unknown encoding", "{}", set("Content-Encoding", "x"), 415, CauseContentEncoding, "content_encoding", "/hooks/hr"},
+		{"content encoding", "{}", set("Content-Encoding", "gzip"), 415, CauseContentEncoding, "content_encoding",
+			"/hooks/hr"},
+		{"unknown encoding", "{}", set("Content-Encoding", "x"), 415, CauseContentEncoding, "content_encoding",
+			"/hooks/hr"},
 		{"too large", strings.Repeat(" ", 1001), nil, 413, CauseTooLarge, "too_large", "/hooks/hr"},
 		{"too large, chunked", strings.Repeat(" ", 1001), func(r *http.Request) { r.ContentLength = -1 }, 413,
 			CauseTooLarge, "too_large", "/hooks/hr"},
@@ -334,7 +337,8 @@ func TestHandshake(t *testing.T) {
 	h := start(t, func(c *Config, _ *memory) {
 		slack := vwdEndpoint(t, "slack")
 		slack.Handshake = &sdk.Handshake{
-			Method: "POST", When: []sdk.Condition{{Part: pointer("/type"), Equals: "url_verification"}}, Echo: pointer("/challenge"),
+			Method: "POST", Echo: pointer("/challenge"),
+			When: []sdk.Condition{{Part: pointer("/type"), Equals: "url_verification"}},
 		}
 		meta := Endpoint{Source: "meta", Verifier: verifier(t, "path_token", "sesame")}
 		meta.Handshake = &sdk.Handshake{
@@ -438,7 +442,9 @@ func TestGzipBomb(t *testing.T) {
 	if _, err := z.Write(make([]byte, 64<<20)); err != nil {
 		t.Fatal(err)
 	}
-	z.Close()
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
 	r := h.signed(t, b.String(), "Content-Encoding", "gzip")
 	if a := h.do(t, r); a.status != 415 {
 		t.Errorf("%+v", a)
@@ -555,7 +561,8 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
-// A slow head, a slow body and a body that is promised only: each ends in bounded time, and holds little memory until then.
+// A slow head, a slow body and a body that is promised only: each ends in bounded time, and holds little memory until
+// then.
 func TestSlow(t *testing.T) {
 	h := start(t, func(c *Config, _ *memory) {
 		e := vwdEndpoint(t, "hr")
@@ -573,7 +580,7 @@ func TestSlow(t *testing.T) {
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			io.WriteString(c, start)
+			send(c, start)
 			for {
 				select {
 				case <-stop:
@@ -609,7 +616,7 @@ func TestSlow(t *testing.T) {
 
 	c := h.dial(t)
 	defer c.Close()
-	io.WriteString(c, body+"Content-Length: 8000000\r\n\r\n")
+	send(c, body+"Content-Length: 8000000\r\n\r\n")
 	time.Sleep(100 * time.Millisecond)
 	if held := h.server.Stats().BodyMemory; held == 0 || held > firstChunk {
 		t.Errorf("a promised body holds %d bytes", held)
@@ -678,12 +685,12 @@ func TestClientGone(t *testing.T) {
 
 	// One that is gone before is a rejection.
 	c = h.dial(t)
-	io.WriteString(c, "POST /hooks/hr HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
+	send(c, "POST /hooks/hr HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
 	time.Sleep(50 * time.Millisecond)
 	c.Close()
 	h.wantRejection(t, 400, CauseClientGone)
 	c = h.dial(t)
-	io.WriteString(c, "POST /hooks/hr HT")
+	send(c, "POST /hooks/hr HT")
 	c.Close()
 	h.wantRejection(t, 400, CauseClientGone)
 }
@@ -850,7 +857,7 @@ func TestShutdownDeadline(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		h.try(h.signed(t, "{}", "X-Vwd-Event-Id", "x"))
+		_, _ = h.try(h.signed(t, "{}", "X-Vwd-Event-Id", "x")) // its connection is broken off
 	}()
 	<-entered
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
