@@ -1,8 +1,8 @@
-# Grapnel's configuration. Check it with `grapnel validate`, run it with `grapnel run`; docs/config.md explains everything.
+# Grapnel's configuration. Check it with `grapnel validate`, run it with `grapnel run`; docs/config.md explains it all.
 # Relative paths start at this file's folder.
 
 server {
-  listen = env("GRAPNEL_LISTEN", ":8080") # webhooks come in here; put a TLS proxy in front, or add tls { cert = … key = … }
+  listen = env("GRAPNEL_LISTEN", ":8080") # for webhooks; put a TLS proxy in front, or add a tls block with cert and key
 
   # trusted_proxies = ["10.0.0.0/8"]      # whose X-Forwarded-For header names the client
   limits {
@@ -50,8 +50,8 @@ sink "file" "audit" {
   dir = "data/events"
 }
 
-# A folder that the payroll department collects. Where PAYROLL_DIR is not set the sink stays out: the `to` blocks that name
-# it make no delivery, and the host says so at start.
+# A folder that the payroll department collects. Where PAYROLL_DIR is not set the sink stays out: the `to` blocks that
+# name it make no delivery, and the host says so at start.
 sink "file" "payroll" {
   enabled   = env("PAYROLL_DIR", null) != null
   dir       = env("PAYROLL_DIR", null)

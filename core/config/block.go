@@ -14,8 +14,9 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// block is one block of the host's, or the host's part of one. Its methods take what they are asked for; finish reports what
-// nobody asked for. A method that finds a mistake reports it and leaves its target alone; null counts as left out.
+// block is one block of the host's, or the host's part of one. Its methods take what they are asked for; finish
+// reports what nobody asked for. A method that finds a mistake reports it and leaves its target alone; null counts as
+// left out.
 type block struct {
 	l      *loader
 	body   *hclsyntax.Body

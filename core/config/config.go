@@ -1,9 +1,9 @@
-// Package config loads a configuration: HCL files in, plain structs out, with every mistake reported at once at its file,
-// line and column. What it takes is described in docs/config.md.
+// Package config loads a configuration: HCL files in, plain structs out, with every mistake reported at once at its
+// file, line and column. What it takes is described in docs/config.md.
 //
-// Host blocks are decoded here. The rest of a source or sink block belongs to its plugin: it is decoded against the schema
-// that the plugin describes, turned into JSON and shown to the plugin's own validation. Routes are compiled by package expr.
-// No other package sees HCL.
+// Host blocks are decoded here. The rest of a source or sink block belongs to its plugin: it is decoded against the
+// schema that the plugin describes, turned into JSON and shown to the plugin's own validation. Routes are compiled by
+// package expr. No other package sees HCL.
 package config
 
 import (
@@ -38,7 +38,8 @@ type Options struct {
 	CheckAuth func(scheme sdk.Scheme, secrets []string, allow map[string][]string) error
 }
 
-// Config is a configuration without mistakes. It is not changed after Load and may be read from any number of goroutines.
+// Config is a configuration without mistakes. It is not changed after Load and may be read from any number of
+// goroutines.
 type Config struct {
 	Path string // as Load was told
 	Dir  string // absolute; what relative paths start from

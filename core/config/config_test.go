@@ -42,7 +42,9 @@ func (p plugins) Names(kind core.PluginKind) []string {
 	return out
 }
 
-func (p plugins) Validate(_ context.Context, kind core.PluginKind, name string, config []byte) ([]sdk.AttributeError, error) {
+func (p plugins) Validate(
+	_ context.Context, kind core.PluginKind, name string, config []byte,
+) ([]sdk.AttributeError, error) {
 	if kind != core.PluginSink || name != "crm" {
 		return nil, nil
 	}
@@ -62,7 +64,9 @@ func (p plugins) Validate(_ context.Context, kind core.PluginKind, name string, 
 		errs = append(errs, sdk.AttributeError{Path: []string{"token"}, Summary: "the token " + c.Token + " is too short"})
 	}
 	if _, ok := c.Fields["id"]; ok {
-		errs = append(errs, sdk.AttributeError{Path: []string{"fields", "id"}, Summary: "id cannot be written", Detail: "the CRM gives it"})
+		errs = append(errs, sdk.AttributeError{
+			Path: []string{"fields", "id"}, Summary: "id cannot be written", Detail: "the CRM gives it",
+		})
 	}
 	for i, code := range c.Retry.Codes {
 		if code < 400 {

@@ -34,7 +34,8 @@ type Range struct {
 	start, end int // bytes
 }
 
-// String returns "file:line,column", as hcl and deliveries write places, or the file alone where the place is a whole file.
+// String returns "file:line,column", as hcl and deliveries write places, or the file alone where the place is a whole
+// file.
 func (r Range) String() string { return r.format(",") }
 
 // place returns "file:line:column", which terminals and editors can follow.
@@ -134,9 +135,9 @@ func (d *Diagnostics) redact(text string) string {
 	return text
 }
 
-// Write prints the diagnostics for people: "file:line:column: error: …" with the line of the file, the place underlined, and
-// advice, then a line that counts them. width is the terminal's, 0 for no limit; color adds escape sequences. It prints
-// nothing if there is nothing to say.
+// Write prints the diagnostics for people: "file:line:column: error: …" with the line of the file, the place
+// underlined, and advice, then a line that counts them. width is the terminal's, 0 for no limit; color adds escape
+// sequences. It prints nothing if there is nothing to say.
 func (d *Diagnostics) Write(w io.Writer, color bool, width int) error {
 	if len(d.list) == 0 {
 		return nil

@@ -17,9 +17,9 @@ import (
 	"github.com/grapnelhq/grapnel/core/expr"
 )
 
-// origin marks a value that came from outside: "the environment variable X" or "the file y". Marks follow a value through
-// operators, templates and functions, so a null can be blamed on its variable, and a local that holds a credential can be
-// told from one that does not.
+// origin marks a value that came from outside: "the environment variable X" or "the file y". Marks follow a value
+// through operators, templates and functions, so a null can be blamed on its variable, and a local that holds a
+// credential can be told from one that does not.
 type origin string
 
 func variable(name string) origin { return origin("environment variable " + name) }
@@ -393,8 +393,8 @@ func (l *loader) routeLocals() map[string]cty.Value {
 }
 
 // classifier turns origin marks into the one mark that routes know, where the value is secret: declared so with
-// sensitive(), made of a variable or file that also serves as a credential, or holding a known secret. A yes or no is not
-// secret by its origin, so `env("X", null) != null` can be used in a condition.
+// sensitive(), made of a variable or file that also serves as a credential, or holding a known secret. A yes or no is
+// not secret by its origin, so `env("X", null) != null` can be used in a condition.
 type classifier struct{ l *loader }
 
 func (c *classifier) Enter(_ cty.Path, v cty.Value) (cty.Value, error) { return v, nil }
@@ -418,10 +418,10 @@ func (c *classifier) Exit(_ cty.Path, v cty.Value) (cty.Value, error) {
 	return bare, nil
 }
 
-// localDigest is a text that changes with a local's value. Locals that are secret, or that failed, have none: routes cannot
-// use them.
+// localDigest is a text that changes with a local's value. Locals that are secret, or that failed, have none: routes
+// cannot use them.
 func (l *loader) localDigest(name string) (string, bool) {
-	v, ok := l.routeLocals()[name]
+	v, ok := l.values[name]
 	if !ok || v.ContainsMarked() {
 		return "", false
 	}

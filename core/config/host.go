@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -42,6 +43,8 @@ func (l *loader) server(blocks []*hclsyntax.Block) {
 		t.path("cert", &c.TLS.Cert)
 		t.path("key", &c.TLS.Key)
 		t.required("cert", "key")
+		t.readable("cert", c.TLS.Cert)
+		t.readable("key", c.TLS.Key)
 		t.finish()
 	}
 	if t := b.block("limits"); t != nil {
@@ -179,6 +182,20 @@ func (b *block) address(name string, to *string) bool {
 		b.wrong(name, b.body.Attributes[name].Expr.Range(), `an address and a port such as ":8080" or "127.0.0.1:8080"`)
 	}
 	return true
+}
+
+// readable reports a file that cannot be opened.
+func (b *block) readable(name, path string) {
+	if path == "" {
+		return // said already
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		b.l.error(b.body.Attributes[name].Expr.Range(), fmt.Sprintf("The file of %q of %s cannot be read", name, b.what),
+			sentence(fmt.Sprintf("%s: %s", path, ioMessage(err))))
+		return
+	}
+	f.Close()
 }
 
 // required reports attributes that are left out or null. Those whose value is wrong are reported already.

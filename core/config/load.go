@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/grapnelhq/grapnel/core"
@@ -28,9 +29,9 @@ const (
 	testFile = ".test.hcl"
 )
 
-// Load reads the configuration in a file or in the *.hcl files of a folder (not *.test.hcl, not grapnel.lock.hcl). It reports
-// every mistake it can find. The Config is nil if there is an error among the Diagnostics, which are never nil. Load starts
-// nothing that outlives it; plugins are asked through the catalogue.
+// Load reads the configuration in a file or in the *.hcl files of a folder (not *.test.hcl, not grapnel.lock.hcl). It
+// reports every mistake it can find. The Config is nil if there is an error among the Diagnostics, which are never
+// nil. Load starts nothing that outlives it; plugins are asked through the catalogue.
 func Load(ctx context.Context, path string, opt Options) (*Config, *Diagnostics) {
 	l := newLoader(ctx, path, opt)
 	if l.read(path) {
@@ -43,8 +44,8 @@ func Load(ctx context.Context, path string, opt Options) (*Config, *Diagnostics)
 	return l.cfg, l.diags
 }
 
-// LoadStorage reads the storage block of a configuration and nothing else, for those who look for a host or its database:
-// what other blocks need of the environment need not be there, and plugins are not asked.
+// LoadStorage reads the storage block of a configuration and nothing else, for those who look for a host or its
+// database: what other blocks need of the environment need not be there, and plugins are not asked.
 func LoadStorage(path string, opt Options) (Storage, error) {
 	l := newLoader(context.Background(), path, opt)
 	if !l.read(path) || l.partial {
@@ -77,8 +78,8 @@ func newLoader(ctx context.Context, path string, opt Options) *loader {
 	return l
 }
 
-// finish makes the diagnostics fit to be shown. A mistake can keep a value from landing where it would have been known as a
-// secret, so what came from outside is hidden too, unless it is short or a word of the configuration itself.
+// finish makes the diagnostics fit to be shown. A mistake can keep a value from landing where it would have been known
+// as a secret, so what came from outside is hidden too, unless it is short or a word of the configuration itself.
 func (l *loader) finish() {
 	for _, s := range l.cfg.Secrets {
 		l.diags.mask(s)
@@ -120,7 +121,8 @@ type loader struct {
 	infos   map[pluginRef]*pluginAnswer
 
 	sources   map[string]*sourceBlock
-	explained []hcl.Range // in expressions on events: reported here or elsewhere
+	values    map[string]cty.Value // of the locals, as routes see them
+	explained []hcl.Range          // in expressions on events: reported here or elsewhere
 
 	sinks map[string]*sinkBlock
 }

@@ -23,8 +23,13 @@ import (
 func load(t *testing.T, src string, env map[string]string) *Config {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	if err := os.WriteFile("config.hcl", []byte(src), 0o644); err != nil {
+	if err := os.Mkdir("tls", 0o755); err != nil {
 		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"config.hcl": src, "tls/cert.pem": ""} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cfg, diags := Load(t.Context(), "config.hcl", options(env))
 	if diags.HasErrors() {
@@ -76,7 +81,7 @@ server {
   }
   tls {
     cert = "tls/cert.pem"
-    key  = "/etc/key.pem"
+    key  = env("KEY_FILE")
   }
 }
 storage "sqlite" {
@@ -158,6 +163,10 @@ route "none" {
 func TestLoad(t *testing.T) {
 	env := map[string]string{
 		"PORT": "9000", "MAX_BODY": "2MiB", "SECRET": "secret-one", "CRM_TOKEN": "crm-token", "SECRET_NEXT": "",
+		"KEY_FILE": filepath.Join(t.TempDir(), "key.pem"),
+	}
+	if err := os.WriteFile(env["KEY_FILE"], nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	cfg := load(t, full, env)
 	dir := cfg.Dir
@@ -171,7 +180,7 @@ func TestLoad(t *testing.T) {
 	if !slices.Equal(cfg.Server.TrustedProxies, proxies) {
 		t.Errorf("proxies %v, want %v", cfg.Server.TrustedProxies, proxies)
 	}
-	if got, want := *cfg.Server.TLS, (TLS{filepath.Join(dir, "tls/cert.pem"), "/etc/key.pem"}); got != want {
+	if got, want := *cfg.Server.TLS, (TLS{filepath.Join(dir, "tls/cert.pem"), env["KEY_FILE"]}); got != want {
 		t.Errorf("tls %v, want %v", got, want)
 	}
 	wantStorage := Storage{
@@ -419,7 +428,8 @@ func TestTooDeep(t *testing.T) {
 // TestNoSecretShows breaks a configuration at every token and looks for secrets in what is said about it.
 func TestNoSecretShows(t *testing.T) {
 	env := map[string]string{
-		"PORT": "9000", "MAX_BODY": "2MiB", "SECRET": "s3cr3t-one", "CRM_TOKEN": "s3cr3t-<two>", "SECRET_NEXT": "s3cr3t\nthree",
+		"PORT": "9000", "MAX_BODY": "2MiB", "SECRET": "s3cr3t-one", "CRM_TOKEN": "s3cr3t-<two>",
+		"SECRET_NEXT": "s3cr3t\nthree",
 	}
 	path := filepath.Join(t.TempDir(), "config.hcl")
 	tokens, _ := hclsyntax.LexConfig([]byte(full), path, hcl.InitialPos)
@@ -460,7 +470,8 @@ func TestUnits(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]int64{
-		"0": 0, "4096": 4096, "1B": 1, "1kB": 1000, "1KiB": 1024, "1.5MiB": 3 << 19, "2 GB": 2e9, "": -1, "MiB": -1, "-1MB": -1,
+		"0": 0, "4096": 4096, "1B": 1, "1kB": 1000, "1KiB": 1024, "1.5MiB": 3 << 19, "2 GB": 2e9, "": -1,
+		"MiB": -1, "-1MB": -1,
 		"1mb": -1, "9999999TiB": -1, "1e3": -1, "NaN": -1,
 	} {
 		got, err := ParseSize(in)

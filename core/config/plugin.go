@@ -27,8 +27,8 @@ type lister interface {
 	Names(kind core.PluginKind) []string
 }
 
-// describe asks for a block's plugin, once per plugin. Without an answer it says so at the block's first label, as an error
-// or, for a block that stays out anyway, as a warning; nil then.
+// describe asks for a block's plugin, once per plugin. Without an answer it says so at the block's first label, as an
+// error or, for a block that stays out anyway, as a warning; nil then.
 func (l *loader) describe(kind core.PluginKind, b *hclsyntax.Block, disabled bool) *core.PluginInfo {
 	if !namePattern.MatchString(b.Labels[0]) {
 		return nil // said with the labels
@@ -127,14 +127,12 @@ func (l *loader) checkConfig(b *hclsyntax.Block, what string, info *core.PluginI
 	return len(errs) == 0
 }
 
-// names checks a block's labels and that its name is new. what is `sink "audit"`.
-func (l *loader) names(b *hclsyntax.Block, seen map[string]hcl.Range) (what string, ok bool) {
-	ok = true
+// names checks a block's labels and reports whether its name is new. what is `sink "audit"`.
+func (l *loader) names(b *hclsyntax.Block, seen map[string]hcl.Range) (what string, first bool) {
 	for i, label := range b.Labels {
 		if !namePattern.MatchString(label) {
 			l.error(b.LabelRanges[i], fmt.Sprintf("%q is no name", label),
 				"Names start with a letter a to z and go on with those, digits and underscores.")
-			ok = false
 		}
 	}
 	last := len(b.Labels) - 1
@@ -143,14 +141,14 @@ func (l *loader) names(b *hclsyntax.Block, seen map[string]hcl.Range) (what stri
 	if earlier, twice := seen[name]; twice {
 		l.error(b.LabelRanges[last], fmt.Sprintf("A second %s", what),
 			"The first is at "+rangeOf(earlier).place()+fmt.Sprintf(". Names are unique among all %s blocks.", b.Type))
-		ok = false
-	} else {
-		seen[name] = b.LabelRanges[last]
+		return what, false
 	}
-	return what, ok
+	seen[name] = b.LabelRanges[last]
+	return what, true
 }
 
-// enabled reads the attribute that keeps a block out. A null or wrong value is a mistake: neither default would be right.
+// enabled reads the attribute that keeps a block out. A null or wrong value is a mistake: neither default would be
+// right.
 func (b *block) enabled() bool {
 	a := b.attr("enabled")
 	if a == nil {

@@ -13,10 +13,11 @@ import (
 	"github.com/grapnelhq/grapnel/core/expr"
 )
 
-// compile compiles everything that is evaluated per event. Sources and sinks are loaded by now, so that it is known which
-// locals are secret.
+// compile compiles everything that is evaluated per event. Sources and sinks are loaded by now, so that it is known
+// which locals are secret.
 func (l *loader) compile(routes []*hclsyntax.Block) {
-	l.cfg.Set = expr.NewSet(map[string]cty.Value{"local": cty.ObjectVal(l.routeLocals())}, nil)
+	l.values = l.routeLocals()
+	l.cfg.Set = expr.NewSet(map[string]cty.Value{"local": cty.ObjectVal(l.values)}, nil)
 	for _, name := range slices.Sorted(maps.Keys(l.sinks)) {
 		s := l.sinks[name]
 		if s.disabled {
@@ -49,8 +50,8 @@ func (l *loader) orderBy(e hclsyntax.Expression) *expr.Text {
 	return text
 }
 
-// routeExpression reports what package expr could not explain: names and functions that exist at load only, and locals. What
-// that package then says about the same places is dropped by compiled.
+// routeExpression reports what package expr could not explain: names and functions that exist at load only, and
+// locals. What that package then says about the same places is dropped by compiled.
 func (l *loader) routeExpression(e hclsyntax.Expression, where string) {
 	for _, call := range callsOf(e, "env", "file", "sensitive") {
 		detail := fmt.Sprintf("It is evaluated when the configuration is loaded. If the value is no secret, write "+
@@ -135,7 +136,8 @@ func (b *block) from(r *Route) {
 		items = tuple.Exprs
 	}
 	if len(items) == 0 {
-		b.l.error(a.Expr.Range(), fmt.Sprintf("\"from\" of %s is empty", b.what), "Leave it out to take events of every source.")
+		b.l.error(a.Expr.Range(), fmt.Sprintf("\"from\" of %s is empty", b.what),
+			"Leave it out to take events of every source.")
 	}
 	r.Sources = []string{}
 	for _, e := range items {
@@ -177,8 +179,8 @@ func sourceRef(e hclsyntax.Expression) (plugin, name string, ok bool) {
 	return p.Name, n.Name, ok1 && ok2
 }
 
-// on takes the event types of a route: one or a list. Items that are written out are evaluated one by one, so that a mistake
-// in one does not hide another.
+// on takes the event types of a route: one or a list. Items that are written out are evaluated one by one, so that a
+// mistake in one does not hide another.
 func (b *block) on(r *Route) {
 	a := b.attr("on")
 	if a == nil {
@@ -273,7 +275,8 @@ func (b *block) plausible(pattern string, at hcl.Range, r *Route) {
 	guess := nearest(pattern, types)
 	switch {
 	case guess != "":
-		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern), fmt.Sprintf("Did you mean %q?", guess))
+		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern),
+			fmt.Sprintf("Did you mean %q?", guess))
 	case !possible:
 		slices.Sort(providers)
 		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern),

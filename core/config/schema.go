@@ -17,8 +17,8 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// decoder turns the plugin's part of a block into JSON by the plugin's schema: attributes in the schema's order, map keys
-// sorted, numbers exact, defaults filled in, durations in nanoseconds, paths absolute.
+// decoder turns the plugin's part of a block into JSON by the plugin's schema: attributes in the schema's order, map
+// keys sorted, numbers exact, defaults filled in, durations in nanoseconds, paths absolute.
 type decoder struct {
 	l       *loader
 	top     *block
@@ -28,8 +28,8 @@ type decoder struct {
 	secrets []string
 }
 
-// pluginConfig decodes what b's owner did not ask for. It asks b for all names of the schema, so that b.finish reports the
-// rest. Not ok: diagnostics say why.
+// pluginConfig decodes what b's owner did not ask for. It asks b for all names of the schema, so that b.finish reports
+// the rest. Not ok: diagnostics say why.
 func (l *loader) pluginConfig(b *block, schema *sdk.Schema) (config []byte, secrets []string, ok bool) {
 	d := &decoder{l: l, top: b, what: b.what}
 	d.body(b, schema, nil, false)
@@ -435,8 +435,8 @@ func (w *textFinder) Exit(n hclsyntax.Node) hcl.Diagnostics {
 	return nil
 }
 
-// rangeInExpr finds the part of an expression that gives the value at a path: an object's item, a list's element. Where the
-// expression does not spell the path out, it is the nearest expression around it.
+// rangeInExpr finds the part of an expression that gives the value at a path: an object's item, a list's element.
+// Where the expression does not spell the path out, it is the nearest expression around it.
 func rangeInExpr(e hclsyntax.Expression, path []string) hcl.Range {
 	for len(path) > 0 {
 		switch x := e.(type) {

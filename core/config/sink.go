@@ -10,7 +10,7 @@ import (
 	"github.com/grapnelhq/grapnel/core"
 )
 
-// sinkBlock is a sink block that has a good name, whatever else may be wrong with it.
+// sinkBlock is a sink block that can be named, whatever else may be wrong with it.
 type sinkBlock struct {
 	plugin   string
 	info     *core.PluginInfo // nil: unknown
@@ -24,9 +24,9 @@ func (l *loader) allSinks(blocks []*hclsyntax.Block) {
 	l.sinks = map[string]*sinkBlock{}
 	seen := map[string]hcl.Range{}
 	for _, hb := range blocks {
-		what, ok := l.names(hb, seen)
+		what, first := l.names(hb, seen)
 		s := l.sink(hb, what)
-		if ok {
+		if first {
 			l.sinks[hb.Labels[1]] = s
 		}
 	}

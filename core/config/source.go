@@ -13,7 +13,7 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// sourceBlock is a source block that has a good name, whatever else may be wrong with it.
+// sourceBlock is a source block that can be named, whatever else may be wrong with it.
 type sourceBlock struct {
 	plugin string
 	info   *core.PluginInfo // nil: unknown
@@ -23,9 +23,9 @@ func (l *loader) allSources(blocks []*hclsyntax.Block) {
 	l.sources = map[string]*sourceBlock{}
 	seen := map[string]hcl.Range{}
 	for _, hb := range blocks {
-		what, ok := l.names(hb, seen)
+		what, first := l.names(hb, seen)
 		s := l.source(hb, what)
-		if ok {
+		if first {
 			l.sources[hb.Labels[1]] = &sourceBlock{hb.Labels[0], s.Info}
 		}
 	}
