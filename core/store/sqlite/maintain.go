@@ -1,0 +1,113 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/grapnelhq/grapnel/core/store"
+)
+
+const (
+	maintainEvery = 250 * time.Millisecond
+	syncAfter     = 500 * time.Millisecond // commits that nobody waits for are synced within this and maintainEvery
+
+	checkpointPages = 16 << 20 / pageSize // so much in the log is copied into the database
+	restartPages    = 64 << 20 / pageSize // so much of it makes the log start again from its beginning
+)
+
+// signal tells maintain that there is something to do.
+func (s *Store) signal() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// maintain syncs what nobody waits for, writes rejections, and copies the log into the database file, beside the writer.
+// It sleeps while nothing is written.
+func (s *Store) maintain(c *conn) {
+	defer func() {
+		if err := c.Close(); err != nil {
+			s.log.Warn("cannot close a connection", "error", err)
+		}
+	}()
+	for {
+		select {
+		case <-s.kick:
+		case <-s.live.Done():
+			return
+		}
+		timer := time.NewTimer(maintainEvery)
+		select {
+		case <-timer.C:
+		case <-s.live.Done():
+			timer.Stop()
+			return
+		}
+		if err := s.flushRejections(s.live); err != nil && !errors.Is(err, store.ErrClosed) && s.live.Err() == nil {
+			s.log.Error("cannot store rejections", "error", err)
+		}
+		if err := s.checkpoint(c); err != nil {
+			s.log.Error("cannot copy the log into the database", "error", err)
+		}
+		if err := s.sync(); err != nil {
+			s.log.Error("cannot sync the log", "error", err)
+		}
+	}
+}
+
+// sync brings commits to the disk that were not synced by themselves, once they are old enough.
+func (s *Store) sync() error {
+	oldest := s.unsynced.Load()
+	if oldest == 0 {
+		return nil
+	}
+	if time.Since(time.Unix(0, oldest)) < syncAfter {
+		s.signal() // look again
+		return nil
+	}
+	s.unsynced.CompareAndSwap(oldest, 0) // before: a commit during the sync may not be in it
+	if err := s.wal.Sync(); err != nil {
+		s.unsynced.CompareAndSwap(0, oldest)
+		s.signal()
+		return err
+	}
+	s.syncs.Add(1)
+	return nil
+}
+
+// checkpoint copies the log into the database when there is enough of it. That alone needs no writer to wait, but while
+// the writer goes on it never comes to the log's end, where the log could start again. So when the log is long, the writer
+// copies the little that is left by then between two groups, and starts again.
+func (s *Store) checkpoint(c *conn) error {
+	pages, err := c.checkpoint("NOOP")
+	if err != nil || pages.log-pages.copied < checkpointPages && pages.log < restartPages {
+		return err
+	}
+	if pages, err = c.checkpoint("PASSIVE"); err != nil {
+		return err
+	}
+	if pages.log < restartPages {
+		return nil
+	}
+	err = s.do(context.Background(), &op{alone: true, apply: func(w *writer) error {
+		_, err := w.c.checkpoint("RESTART") // if readers are in the way, the next time will do
+		return err
+	}})
+	if errors.Is(err, store.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+type logPages struct{ log, copied int }
+
+func (c *conn) checkpoint(mode string) (p logPages, err error) {
+	st, err := c.stmt("PRAGMA wal_checkpoint(" + mode + ")")
+	if err != nil {
+		return p, err
+	}
+	_, err = st.row(func() { p = logPages{st.ColumnInt(1), st.ColumnInt(2)} })
+	return p, err
+}

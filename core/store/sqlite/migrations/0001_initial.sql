@@ -1,0 +1,151 @@
+-- Grapnel's database. It may be read with sqlite3 while the host runs; write to it only through grapnel.
+--
+-- Times are INTEGER microseconds since 1970 UTC, durations INTEGER microseconds:
+--     SELECT datetime(received_at / 1e6, 'unixepoch', 'subsec'), state FROM requests;
+-- States, names and messages are text. Numbers place rows in accept order and say what belongs to what:
+--     events.key     = requests.seq << 12 | index of the event in its request
+--     deliveries.key = events.key   << 12 | ordinal of the delivery of its event
+-- Public ids are derived from requests.dedupe (hex) and these numbers:
+--     request   req_<dedupe>[_r<repeat>]
+--     event     evt_<dedupe>[_r<repeat>]_<index>
+--     delivery  dlv_<dedupe>[_r<repeat>]_<index>_<digest of route, sink and replay>
+--
+-- Every index is paid for by every webhook, so there are few. Those on waiting rows are partial: they hold the backlog
+-- only, and stay a page or two large while there is none.
+
+-- What providers posted. A row whose purged_at is set is dedupe memory only: its request is past retention, its dedupe
+-- window is not; its body, events and deliveries are gone.
+CREATE TABLE requests (
+    seq         INTEGER PRIMARY KEY,           -- accept sequence
+    dedupe      BLOB    NOT NULL,              -- what makes two requests the same, 16 bytes
+    repeat      INTEGER NOT NULL,              -- how often it was accepted before, outside the dedupe window
+    source      TEXT    NOT NULL,              -- name of the source block
+    tenant      TEXT,
+    received_at INTEGER NOT NULL,
+    state       TEXT    NOT NULL,              -- received, routed, dead
+    reason      TEXT,                          -- why it is dead
+    notes       TEXT,                          -- JSON list: remarks of the decoder
+    crashes     INTEGER NOT NULL DEFAULT 0,    -- how often it killed a decoder process
+    claims      INTEGER NOT NULL DEFAULT 0,    -- how often a host started on it after an unclean stop
+    unrouted    INTEGER NOT NULL DEFAULT 0,    -- how many of its events have no delivery
+    purged_at   INTEGER,
+    remote_addr TEXT,
+    method      TEXT,
+    query       TEXT,                          -- without credentials
+    UNIQUE (dedupe, repeat)
+) STRICT;
+
+CREATE INDEX requests_waiting  ON requests (source) WHERE state = 'received';
+CREATE INDEX requests_dead     ON requests (seq) WHERE state = 'dead';
+CREATE INDEX requests_unrouted ON requests (seq) WHERE unrouted > 0;
+CREATE INDEX requests_purged   ON requests (received_at) WHERE purged_at IS NOT NULL;
+
+-- The bytes of requests, apart from requests so that a change of state does not rewrite them.
+CREATE TABLE bodies (
+    seq     INTEGER PRIMARY KEY,               -- requests.seq
+    headers TEXT,                              -- the kept header lines as in HTTP, "name: value"
+    body    BLOB                               -- byte-exact
+) STRICT;
+
+-- What decoders made of requests.
+CREATE TABLE events (
+    key           INTEGER PRIMARY KEY,
+    type          TEXT NOT NULL,
+    subject       TEXT,
+    partition_key TEXT,
+    operation     TEXT,
+    provider      TEXT,
+    tenant        TEXT,
+    time          TEXT,                        -- RFC 3339, as the provider wrote it
+    source        TEXT,                        -- NULL: urn:grapnel:source: and the name of the request's source
+    data_offset   INTEGER,                     -- where its data starts in the body
+    data_length   INTEGER,
+    data          BLOB,                        -- its data, if that is no part of the body; JSON
+    changes       TEXT                         -- JSON object
+) STRICT;
+
+-- A person's history: few among many. What has few values, as type, source and tenant have, is filtered while walking back
+-- from the newest, and times are found by halving, since sequences grow with time.
+CREATE INDEX events_subject ON events (subject) WHERE subject IS NOT NULL;
+
+-- Messages for sinks. A delivery that is handed to its sink as soon as it is made says leased; one that a host takes from
+-- the backlog goes on to say pending, and is leased in the host's memory. A start makes those that say leased pending.
+CREATE TABLE deliveries (
+    key            INTEGER PRIMARY KEY,
+    sink           TEXT    NOT NULL,
+    order_key      TEXT,                       -- NULL: unordered
+    state          TEXT    NOT NULL,           -- pending, leased, delivered, skipped, dead
+    due            INTEGER,                    -- pending: not before; NULL: waits behind an earlier pending one of its order_key
+    route          TEXT    NOT NULL,
+    replay         INTEGER NOT NULL,           -- 0, or the n-th replay of the event to this route and sink
+    attempts       INTEGER NOT NULL,           -- charged ones
+    crashes        INTEGER NOT NULL,           -- how often it killed a sink process
+    claims         INTEGER NOT NULL,           -- how often a host started on it after an unclean stop
+    first_attempt  INTEGER,
+    took           INTEGER,                    -- duration of the last attempt
+    settled_at     INTEGER,
+    reason         TEXT,                       -- of the last outcome
+    reference      TEXT,                       -- the far end's own id
+    attribute_path TEXT,                       -- JSON list: the message's attribute that was rejected
+    route_range    TEXT,                       -- file:line,column of the route that is to blame
+    config_digest  TEXT,                       -- of the configuration that rendered the message
+    schema_digest  TEXT,                       -- of the sink's message schema at that time
+    message        TEXT                        -- JSON object
+) STRICT;
+
+CREATE INDEX deliveries_due    ON deliveries (sink, due) WHERE state = 'pending' AND due IS NOT NULL;
+CREATE INDEX deliveries_queue  ON deliveries (sink, order_key) WHERE state = 'pending' AND order_key IS NOT NULL;
+CREATE INDEX deliveries_leased ON deliveries (key) WHERE state = 'leased';
+CREATE INDEX deliveries_dead   ON deliveries (key) WHERE state = 'dead';
+
+-- Attempts at deliveries, but for a first one that delivered without remarks: the delivery's own row tells it.
+CREATE TABLE attempts (
+    delivery INTEGER NOT NULL,                 -- deliveries.key
+    at       INTEGER NOT NULL,
+    number   INTEGER NOT NULL,                 -- starts again at 1 when a dead delivery is retried
+    outcome  TEXT    NOT NULL,
+    took     INTEGER NOT NULL,
+    reason   TEXT,
+    notes    TEXT,                             -- JSON list
+    PRIMARY KEY (delivery, at, number)
+) STRICT, WITHOUT ROWID;
+
+-- What sinks remember about an order key.
+CREATE TABLE keyed_state (
+    sink       TEXT    NOT NULL,
+    order_key  TEXT    NOT NULL,
+    state      BLOB    NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (sink, order_key)
+) STRICT, WITHOUT ROWID;
+
+-- The newest requests that were turned away.
+CREATE TABLE rejections (
+    id          INTEGER PRIMARY KEY,
+    at          INTEGER NOT NULL,
+    source      TEXT,                          -- NULL: no source has the path
+    status      INTEGER NOT NULL,              -- HTTP
+    cause       TEXT    NOT NULL,
+    detail      TEXT,
+    remote_addr TEXT,
+    method      TEXT,
+    path        TEXT
+) STRICT;
+
+-- How many there are: requests.<state>; deliveries.<state> by sink, the leased among the pending; unrouted events by type;
+-- rejections by cause.
+CREATE TABLE counters (
+    kind  TEXT    NOT NULL,
+    label TEXT    NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (kind, label)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE meta (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO meta (name, value) VALUES
+    ('running', 0),      -- 1 while a host has the database open: found at a start, it stopped without closing
+    ('suspect_seq', 0);  -- requests up to this one were there when a host stopped so

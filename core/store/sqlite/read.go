@@ -1,0 +1,714 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/store"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+const (
+	defaultLimit = 50
+	maxLimit     = 1000
+)
+
+// requestColumns are read by stmt.request, in this order; r is requests.
+const (
+	requestColumns = `r.seq, r.dedupe, r.repeat, r.source, r.tenant, r.received_at, r.remote_addr, r.method, r.query, r.state,
+		r.reason, r.notes, r.crashes, r.claims`
+	requestWidth = 14
+)
+
+func (s *stmt) request() *core.Request {
+	r := &core.Request{
+		Seq: s.ColumnInt64(0), Repeat: s.ColumnInt(2), Source: s.ColumnText(3), Tenant: s.ColumnText(4),
+		ReceivedAt: s.readTime(5), RemoteAddr: s.ColumnText(6), Method: s.ColumnText(7), Query: s.ColumnText(8),
+		State: core.RequestState(s.ColumnText(9)), Reason: s.ColumnText(10), Notes: s.readList(11),
+		Crashes: s.ColumnInt(12), Claims: s.ColumnInt(13),
+	}
+	s.ColumnBytes(1, r.Dedupe[:])
+	return r
+}
+
+// request reads a request that is there.
+func (c *conn) request(seq int64, withBody bool) (*core.Request, error) {
+	st, err := c.stmt("SELECT " + requestColumns + `, b.headers FROM requests AS r JOIN bodies AS b ON b.seq = r.seq
+		WHERE r.seq = ?`)
+	if err != nil {
+		return nil, err
+	}
+	st.int(1, seq)
+	var r *core.Request
+	if _, err := st.row(func() {
+		r = st.request()
+		r.Headers = parseHeaders(st.ColumnText(requestWidth))
+	}); err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return nil, store.ErrNotFound
+	}
+	if withBody {
+		r.Body, err = c.body(seq)
+	}
+	return r, err
+}
+
+func (c *conn) body(seq int64) (body []byte, err error) {
+	st, err := c.stmt("SELECT body FROM bodies WHERE seq = ?")
+	if err != nil {
+		return nil, err
+	}
+	st.int(1, seq)
+	_, err = st.row(func() { body = st.readBytes(0) })
+	return body, err
+}
+
+// findRequest returns the sequence of a request by its public id.
+func (c *conn) findRequest(id string) (int64, error) {
+	dedupe, repeat, err := core.ParseRequestID(id)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", store.ErrNotFound, err)
+	}
+	return c.findDedupe(dedupe, repeat, id)
+}
+
+func (c *conn) findDedupe(dedupe core.DedupeKey, repeat int, id string) (int64, error) {
+	st, err := c.stmt("SELECT seq FROM requests WHERE dedupe = ? AND repeat = ? AND purged_at IS NULL")
+	if err != nil {
+		return 0, err
+	}
+	st.BindBytes(1, dedupe[:])
+	st.int(2, int64(repeat))
+	var seq int64
+	if _, err := st.row(func() { seq = st.ColumnInt64(0) }); err != nil {
+		return 0, err
+	}
+	if seq == 0 {
+		return 0, fmt.Errorf("%s: %w", id, store.ErrNotFound)
+	}
+	return seq, nil
+}
+
+// deliveryColumns are read by stmt.delivery, in this order; d, e and r are deliveries, events and requests.
+const (
+	eventColumns = `e.key, e.type, e.subject, e.partition_key, e.operation, e.provider, e.tenant, e.time, e.source,
+		e.data_offset, e.data_length, e.changes, r.dedupe, r.repeat, r.source`
+	eventWidth      = 15
+	deliveryColumns = eventColumns + `, d.key, d.sink, d.order_key, d.state, d.due, d.route, d.replay, d.attempts, d.crashes,
+		d.claims, d.first_attempt, d.settled_at, d.reason, d.reference, d.attribute_path, d.route_range, d.config_digest,
+		d.schema_digest, d.message`
+	deliveryWidth = eventWidth + 19
+	deliveryJoins = ` JOIN events AS e ON e.key = d.key >> 12 JOIN requests AS r ON r.seq = d.key >> 24`
+)
+
+// span says where an event's data stands in the body; length -1: it does not.
+type span struct{ offset, length int }
+
+func (s *stmt) event() (*core.Event, span) {
+	key := s.ColumnInt64(0)
+	e := &core.Event{RequestSeq: key >> 12, Index: int(key & (core.MaxEvents - 1)), DataOffset: -1}
+	var dedupe core.DedupeKey
+	s.ColumnBytes(12, dedupe[:])
+	e.ID = core.EventID(dedupe, s.ColumnInt(13), e.Index)
+	e.Type, e.Subject, e.PartitionKey = s.ColumnText(1), s.ColumnText(2), s.ColumnText(3)
+	e.Operation, e.Provider, e.Tenant, e.Time = s.ColumnText(4), s.ColumnText(5), s.ColumnText(6), s.ColumnText(7)
+	if e.Source = s.ColumnText(8); e.Source == "" {
+		e.Source = sourceURN + s.ColumnText(14)
+	}
+	at := span{-1, -1}
+	if !s.ColumnIsNull(9) {
+		at = span{s.ColumnInt(9), s.ColumnInt(10)}
+		e.DataOffset = at.offset
+	}
+	e.Changes = s.readBytes(11)
+	return e, at
+}
+
+// in cuts an event's data out of a body, nil if it is not there.
+func (a span) in(body []byte) []byte {
+	if a.length < 0 || a.offset+a.length > len(body) {
+		return nil
+	}
+	return body[a.offset : a.offset+a.length : a.offset+a.length]
+}
+
+func (s *stmt) delivery() (*core.Delivery, span) {
+	e, at := s.event()
+	const c = eventWidth
+	d := &core.Delivery{
+		Key: core.DeliveryKey(s.ColumnInt64(c)), Sink: s.ColumnText(c + 1), OrderKey: s.ColumnText(c + 2),
+		State: core.DeliveryState(s.ColumnText(c + 3)), Due: s.readTime(c + 4), Route: s.ColumnText(c + 5),
+		Replay: s.ColumnInt(c + 6), Attempts: s.ColumnInt(c + 7), Crashes: s.ColumnInt(c + 8), Claims: s.ColumnInt(c + 9),
+		FirstAttempt: s.readTime(c + 10), SettledAt: s.readTime(c + 11), Reason: s.ColumnText(c + 12),
+		Reference: s.ColumnText(c + 13), AttributePath: s.readList(c + 14), RouteRange: s.ColumnText(c + 15),
+		ConfigDigest: s.ColumnText(c + 16), SchemaDigest: s.ColumnText(c + 17), Message: s.readBytes(c + 18), Event: e,
+	}
+	d.ID = core.DeliveryID(e.ID, d.Route, d.Sink, d.Replay)
+	return d, at
+}
+
+// deliveryReader reads deliveries ready for dispatch. Deliveries of one request share its body.
+type deliveryReader struct {
+	c      *conn
+	bodies map[int64][]byte
+}
+
+func newDeliveryReader(c *conn) *deliveryReader { return &deliveryReader{c, map[int64][]byte{}} }
+
+func (r *deliveryReader) read(key int64) (*core.Delivery, error) {
+	st, err := r.c.stmt("SELECT " + deliveryColumns + `, e.data, k.state FROM deliveries AS d` + deliveryJoins + `
+		LEFT JOIN keyed_state AS k ON k.sink = d.sink AND k.order_key = d.order_key WHERE d.key = ?`)
+	if err != nil {
+		return nil, err
+	}
+	st.int(1, key)
+	var d *core.Delivery
+	var at span
+	if _, err := st.row(func() {
+		d, at = st.delivery()
+		d.Event.Data = st.readBytes(deliveryWidth)
+		d.KeyState, d.StateRead = st.readBytes(deliveryWidth+1), true
+	}); err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, fmt.Errorf("delivery %d has no event or no request", key)
+	}
+	if at.length >= 0 {
+		seq := d.Event.RequestSeq
+		body, ok := r.bodies[seq]
+		if !ok {
+			if body, err = r.c.body(seq); err != nil {
+				return nil, err
+			}
+			r.bodies[seq] = body
+		}
+		d.Event.Data = at.in(body)
+	}
+	return d, nil
+}
+
+// findDelivery returns a delivery by its public id, with its event but without data.
+func (c *conn) findDelivery(id string) (*core.Delivery, error) {
+	dedupe, repeat, index, err := core.ParseDeliveryID(id)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", store.ErrNotFound, err)
+	}
+	seq, err := c.findDedupe(dedupe, repeat, id)
+	if err != nil {
+		return nil, err
+	}
+	ds, err := c.deliveriesBetween(core.NewDeliveryKey(seq, index, 0), core.NewDeliveryKey(seq, index+1, 0))
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range ds {
+		if d.ID == id {
+			return d, nil
+		}
+	}
+	return nil, fmt.Errorf("%s: %w", id, store.ErrNotFound)
+}
+
+// deliveriesBetween reads the deliveries with keys from first up to but without end, oldest first.
+func (c *conn) deliveriesBetween(first, end core.DeliveryKey) ([]*core.Delivery, error) {
+	st, err := c.stmt("SELECT " + deliveryColumns + " FROM deliveries AS d" + deliveryJoins + `
+		WHERE d.key >= ? AND d.key < ? ORDER BY d.key`)
+	if err != nil {
+		return nil, err
+	}
+	st.int(1, int64(first))
+	st.int(2, int64(end))
+	var ds []*core.Delivery
+	err = st.rows(func() bool {
+		d, _ := st.delivery()
+		ds = append(ds, d)
+		return true
+	})
+	return ds, err
+}
+
+// show puts what only memory knows into deliveries that people see.
+func (s *Store) show(ds ...*core.Delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range ds {
+		if d.State != core.DeliveryPending && d.State != core.DeliveryLeased {
+			continue
+		}
+		d.State = core.DeliveryPending
+		if _, _, ok := s.leaseOf(d.Key); ok {
+			d.State = core.DeliveryLeased
+		}
+	}
+}
+
+// page is a list's place and length.
+func page(cursor string, limit int) (before int64, _ int, err error) {
+	before = math.MaxInt64
+	if cursor != "" {
+		if before, err = strconv.ParseInt(cursor, 10, 64); err != nil {
+			return 0, 0, fmt.Errorf("%q is not a cursor of this list", cursor)
+		}
+	}
+	if limit <= 0 {
+		limit = defaultLimit
+	}
+	return before, min(limit, maxLimit), nil
+}
+
+// cut shortens a list that was read one too long, and returns the cursor of what is behind it.
+func cut[T any](list []T, limit int, key func(T) int64) ([]T, string) {
+	if len(list) <= limit {
+		return list, ""
+	}
+	list = list[:limit]
+	return list, strconv.FormatInt(key(list[limit-1]), 10)
+}
+
+// query collects conditions and their values.
+type query struct {
+	conditions []string
+	values     []any
+}
+
+func (q *query) where(condition string, values ...any) {
+	q.conditions = append(q.conditions, condition)
+	q.values = append(q.values, values...)
+}
+
+func (q *query) equal(column, value string) {
+	if value != "" {
+		q.where(column+" = ?", value)
+	}
+}
+
+func (q *query) bind(st *stmt) {
+	for i, v := range q.values {
+		switch v := v.(type) {
+		case string:
+			st.BindText(i+1, v)
+		case int64:
+			st.int(i+1, v)
+		case int:
+			st.int(i+1, int64(v))
+		}
+	}
+}
+
+func (q *query) String() string { return strings.Join(q.conditions, " AND ") }
+
+// timeBounds adds conditions on received_at, and the range of sequences that these times had as long as the clock did not
+// jump: a walk in accept order then needs to go no further.
+func (q *query) timeBounds(c *conn, column string, shift int, since, until time.Time) error {
+	if !since.IsZero() {
+		seq, err := c.firstSince(since)
+		if err != nil {
+			return err
+		}
+		q.where("r.received_at >= ? AND "+column+" >= ?", since.UnixMicro(), seq<<shift)
+	}
+	if !until.IsZero() {
+		seq, err := c.firstSince(until)
+		if err != nil {
+			return err
+		}
+		q.where("r.received_at < ? AND "+column+" < ?", until.UnixMicro(), seq<<shift)
+	}
+	return nil
+}
+
+// firstSince finds by halving the first request that was received at or after a time.
+func (c *conn) firstSince(t time.Time) (int64, error) {
+	st, err := c.stmt("SELECT min(seq), max(seq) FROM requests")
+	if err != nil {
+		return 0, err
+	}
+	var low, high int64 // the one looked for is in [low, high]
+	if _, err := st.row(func() { low, high = st.ColumnInt64(0), st.ColumnInt64(1)+1 }); err != nil {
+		return 0, err
+	}
+	if st, err = c.stmt("SELECT seq, received_at FROM requests WHERE seq >= ? ORDER BY seq LIMIT 1"); err != nil {
+		return 0, err
+	}
+	for low < high {
+		middle := low + (high-low)/2
+		st.int(1, middle)
+		var seq, received int64
+		if _, err := st.row(func() { seq, received = st.ColumnInt64(0), st.ColumnInt64(1) }); err != nil {
+			return 0, err
+		}
+		if received >= t.UnixMicro() {
+			high = middle
+		} else {
+			low = seq + 1
+		}
+	}
+	return low, nil
+}
+
+// ListRequests implements store.Store.
+func (s *Store) ListRequests(ctx context.Context, f store.RequestFilter) (rs []*core.Request, next string, err error) {
+	before, limit, err := page(f.Cursor, f.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	err = s.search(ctx, func(c *conn) error {
+		var q query
+		q.where("r.seq < ?", before)
+		q.where("r.purged_at IS NULL")
+		q.equal("r.source", f.Source)
+		if f.Unrouted {
+			q.where("r.unrouted > 0")
+		}
+		index := ""
+		switch f.State {
+		case "":
+		case core.RequestDead: // written out, so that its index is found
+			q.where("r.state = 'dead'")
+		case core.RequestReceived:
+			q.where("r.state = 'received'")
+		default:
+			q.equal("r.state", string(f.State))
+		}
+		if err := q.timeBounds(c, "r.seq", 0, f.Since, f.Until); err != nil {
+			return err
+		}
+		st, err := c.transient("SELECT " + requestColumns + ", b.headers FROM requests AS r" + index +
+			" LEFT JOIN bodies AS b ON b.seq = r.seq WHERE " + q.String() + " ORDER BY r.seq DESC LIMIT ?")
+		if err != nil {
+			return err
+		}
+		defer st.Finalize()
+		q.values = append(q.values, limit+1)
+		q.bind(st)
+		return st.rows(func() bool {
+			r := st.request()
+			r.Headers = parseHeaders(st.ColumnText(requestWidth))
+			rs = append(rs, r)
+			return true
+		})
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("list requests: %w", err)
+	}
+	rs, next = cut(rs, limit, func(r *core.Request) int64 { return r.Seq })
+	return rs, next, nil
+}
+
+// GetRequest implements store.Store.
+func (s *Store) GetRequest(ctx context.Context, id string) (*store.RequestDetail, error) {
+	var rd store.RequestDetail
+	err := s.search(ctx, func(c *conn) error {
+		seq, err := c.findRequest(id)
+		if err != nil {
+			return err
+		}
+		if rd.Request, err = c.request(seq, true); err != nil {
+			return err
+		}
+		st, err := c.stmt("SELECT " + eventColumns + `, e.data FROM events AS e JOIN requests AS r ON r.seq = e.key >> 12
+			WHERE e.key >= ? AND e.key < ? ORDER BY e.key`)
+		if err != nil {
+			return err
+		}
+		st.int(1, core.NewEventKey(seq, 0))
+		st.int(2, core.NewEventKey(seq+1, 0))
+		if err := st.rows(func() bool {
+			e, at := st.event()
+			if e.Data = st.readBytes(eventWidth); at.length >= 0 {
+				e.Data = at.in(rd.Request.Body)
+			}
+			rd.Events = append(rd.Events, *e)
+			return true
+		}); err != nil {
+			return err
+		}
+		rd.Deliveries, err = c.deliveriesBetween(core.NewDeliveryKey(seq, 0, 0), core.NewDeliveryKey(seq+1, 0, 0))
+		for _, d := range rd.Deliveries {
+			d.Event = &rd.Events[slices.IndexFunc(rd.Events, func(e core.Event) bool { return e.Index == d.Event.Index })]
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("get request: %w", err)
+	}
+	s.show(rd.Deliveries...)
+	return &rd, nil
+}
+
+// fewPending is how many pending deliveries are sorted for a list of the newest, rather than looked for among all.
+const fewPending = 20_000
+
+// ListDeliveries implements store.Store.
+func (s *Store) ListDeliveries(ctx context.Context, f store.DeliveryFilter) (ds []*core.Delivery, next string, err error) {
+	before, limit, err := page(f.Cursor, f.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	leased, pending := s.leasedKeys(f.Sink)
+	err = s.search(ctx, func(c *conn) error {
+		var q query
+		from, column := "deliveries AS d"+deliveryJoins, "d.key"
+		q.equal("d.sink", f.Sink)
+		q.equal("d.route", f.Route)
+		q.equal("r.source", f.Source)
+		q.equal("e.tenant", f.Tenant)
+		q.equal("e.type", f.Type)
+		q.equal("e.subject", f.Subject)
+		if f.RequestID != "" {
+			seq, err := c.findRequest(f.RequestID)
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			q.where("d.key >= ? AND d.key < ?",
+				int64(core.NewDeliveryKey(seq, 0, 0)), int64(core.NewDeliveryKey(seq+1, 0, 0)))
+		}
+		switch state := f.State; {
+		case state == core.DeliveryDead: // written out, so that its index is found
+			q.where("d.state = 'dead'")
+		case state == core.DeliveryLeased:
+			ds, err = c.deliveriesAmong(leased, before, limit+1, q)
+			return err
+		case state == core.DeliveryPending && pending == 0:
+			return nil
+		case state == core.DeliveryPending && pending <= fewPending:
+			// Those with a due time are in one index, those that may wait for others in the other.
+			from = `(SELECT key FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND due IS NOT NULL
+				UNION SELECT key FROM deliveries INDEXED BY deliveries_queue
+				WHERE state = 'pending' AND order_key IS NOT NULL) AS p JOIN deliveries AS d ON d.key = p.key` + deliveryJoins
+		case state != "":
+			q.equal("d.state", string(state))
+		}
+		if f.Subject != "" && f.RequestID == "" && f.State == "" {
+			// The events are the few: the order of the tables is written out.
+			from = `events AS e CROSS JOIN deliveries AS d ON d.key >= e.key << 12 AND d.key < (e.key + 1) << 12
+				JOIN requests AS r ON r.seq = e.key >> 12`
+			if before != math.MaxInt64 {
+				q.where("e.key <= ?", before>>12)
+			}
+			column = "e.key DESC, d.key"
+		}
+		q.where("d.key < ?", before)
+		if err := q.timeBounds(c, "d.key", 24, f.Since, f.Until); err != nil {
+			return err
+		}
+		st, err := c.transient("SELECT " + deliveryColumns + " FROM " + from + " WHERE " + q.String() +
+			" ORDER BY " + column + " DESC")
+		if err != nil {
+			return err
+		}
+		defer st.Finalize()
+		q.bind(st)
+		return st.rows(func() bool {
+			if _, ok := leased[core.DeliveryKey(st.ColumnInt64(eventWidth))]; ok && f.State == core.DeliveryPending {
+				return true
+			}
+			d, _ := st.delivery()
+			ds = append(ds, d)
+			return len(ds) <= limit
+		})
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("list deliveries: %w", err)
+	}
+	s.show(ds...)
+	ds, next = cut(ds, limit, func(d *core.Delivery) int64 { return int64(d.Key) })
+	return ds, next, nil
+}
+
+// leasedKeys returns what is leased of a sink, or of all, and how many are pending in all.
+func (s *Store) leasedKeys(sink string) (map[core.DeliveryKey]struct{}, int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := map[core.DeliveryKey]struct{}{}
+	for name, q := range s.queues {
+		if sink == "" || name == sink {
+			for k := range q.leases {
+				keys[k] = struct{}{}
+			}
+		}
+	}
+	pending := int64(0)
+	for c, n := range s.totals {
+		if c.kind == "deliveries.pending" {
+			pending += n
+		}
+	}
+	return keys, pending
+}
+
+// deliveriesAmong lists those of the given deliveries that a query matches.
+func (c *conn) deliveriesAmong(
+	keys map[core.DeliveryKey]struct{}, before int64, limit int, q query,
+) (ds []*core.Delivery, err error) {
+	var sorted []core.DeliveryKey
+	for k := range keys {
+		if int64(k) < before {
+			sorted = append(sorted, k)
+		}
+	}
+	slices.Sort(sorted)
+	slices.Reverse(sorted)
+	q.where("d.state IN ('pending', 'leased') AND d.key = ?")
+	st, err := c.transient("SELECT " + deliveryColumns + " FROM deliveries AS d" + deliveryJoins + " WHERE " + q.String())
+	if err != nil {
+		return nil, err
+	}
+	defer st.Finalize()
+	q.bind(st)
+	for _, k := range sorted {
+		if len(ds) == limit {
+			break
+		}
+		st.int(len(q.values)+1, int64(k))
+		if _, err := st.row(func() {
+			d, _ := st.delivery()
+			d.State = core.DeliveryLeased
+			ds = append(ds, d)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return ds, nil
+}
+
+// transient prepares a statement for one use; it is to be finalized.
+func (c *conn) transient(sql string) (*stmt, error) {
+	st, _, err := c.PrepareTransient(sql)
+	if err != nil {
+		return nil, err
+	}
+	return &stmt{Stmt: st}, nil
+}
+
+// GetDelivery implements store.Store.
+func (s *Store) GetDelivery(ctx context.Context, id string) (*store.DeliveryDetail, error) {
+	var dd store.DeliveryDetail
+	err := s.search(ctx, func(c *conn) error {
+		d, err := c.findDelivery(id)
+		if err != nil {
+			return err
+		}
+		if dd.Delivery, err = newDeliveryReader(c).read(int64(d.Key)); err != nil {
+			return err
+		}
+		if dd.Request, err = c.request(d.Key.RequestSeq(), false); err != nil {
+			return err
+		}
+		dd.Attempts, err = c.attempts(dd.Delivery)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("get delivery: %w", err)
+	}
+	s.show(dd.Delivery)
+	return &dd, nil
+}
+
+// attempts lists what was tried, oldest first.
+func (c *conn) attempts(d *core.Delivery) ([]core.Attempt, error) {
+	var as []core.Attempt
+	st, err := c.stmt(`SELECT at, number, outcome, took, reason, notes FROM attempts WHERE delivery = ? ORDER BY at, number`)
+	if err != nil {
+		return nil, err
+	}
+	st.int(1, int64(d.Key))
+	known := false
+	if err := st.rows(func() bool {
+		a := core.Attempt{
+			At: st.readTime(0), Number: st.ColumnInt(1), Outcome: sdk.OutcomeKind(st.ColumnText(2)),
+			Took: time.Duration(st.ColumnInt64(3)) * time.Microsecond, Reason: st.ColumnText(4), Notes: st.readList(5),
+		}
+		known = known || a.At.Equal(d.FirstAttempt)
+		as = append(as, a)
+		return true
+	}); err != nil {
+		return nil, err
+	}
+	if known || d.FirstAttempt.IsZero() || d.State != core.DeliveryDelivered {
+		return as, nil
+	}
+	// A first attempt that delivered is told by the delivery.
+	st, err = c.stmt("SELECT took FROM deliveries WHERE key = ?")
+	if err != nil {
+		return nil, err
+	}
+	st.int(1, int64(d.Key))
+	first := core.Attempt{Number: 1, At: d.FirstAttempt, Outcome: sdk.Delivered}
+	if _, err := st.row(func() { first.Took = time.Duration(st.ColumnInt64(0)) * time.Microsecond }); err != nil {
+		return nil, err
+	}
+	return append(as, first), nil
+}
+
+// Stats implements store.Store.
+func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
+	if s.live.Err() != nil {
+		return store.Stats{}, store.ErrClosed
+	}
+	st := store.Stats{
+		Requests:   map[core.RequestState]int64{},
+		Deliveries: map[string]map[core.DeliveryState]int64{},
+		Unrouted:   map[string]int64{},
+		Rejections: map[string]int64{},
+		Commits:    s.commits.Load(), Syncs: s.syncs.Load(), Accepted: s.accepts.Load(),
+	}
+	s.mu.Lock()
+	for c, n := range s.totals {
+		if n == 0 {
+			continue
+		}
+		switch kind, state, _ := strings.Cut(c.kind, "."); kind {
+		case "requests":
+			st.Requests[core.RequestState(state)] = n
+		case "deliveries":
+			of := st.Deliveries[c.label]
+			if of == nil {
+				of = map[core.DeliveryState]int64{}
+				st.Deliveries[c.label] = of
+			}
+			of[core.DeliveryState(state)] = n
+		case countUnrouted:
+			st.Unrouted[c.label] = n
+		case countRejections:
+			st.Rejections[c.label] = n
+		}
+	}
+	for sink, q := range s.queues {
+		if q.held > 0 {
+			of := st.Deliveries[sink]
+			of[core.DeliveryLeased] = int64(q.held)
+			if of[core.DeliveryPending] -= int64(q.held); of[core.DeliveryPending] <= 0 {
+				delete(of, core.DeliveryPending)
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.rejectMu.Lock()
+	for cause, n := range s.causes {
+		st.Rejections[cause] += n
+	}
+	s.rejectMu.Unlock()
+	for _, suffix := range []string{"", "-wal"} {
+		info, err := os.Stat(s.opts.Path + suffix)
+		if err != nil {
+			return store.Stats{}, fmt.Errorf("read the database's size: %w", err)
+		}
+		st.SizeBytes += info.Size()
+	}
+	return st, nil
+}

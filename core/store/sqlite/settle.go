@@ -1,0 +1,219 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/store"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+// Settle implements store.Store.
+func (s *Store) Settle(ctx context.Context, ss []store.Settlement) error {
+	err := s.do(ctx, &op{
+		weight: len(ss),
+		apply: func(w *writer) error {
+			now := time.Now().UnixMicro()
+			for i := range ss {
+				if err := w.settleOne(&ss[i], now); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		committed: func() {
+			for i := range ss {
+				if q, _, ok := s.leaseOf(ss[i].Key); ok {
+					q.end(ss[i].Key)
+				}
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("store outcomes: %w", err)
+	}
+	return nil
+}
+
+func (w *writer) settleOne(x *store.Settlement, now int64) error {
+	sink, order, fresh, err := w.settling(x.Key)
+	if err != nil || sink == "" {
+		return err
+	}
+	final := x.State.Settled()
+	due, isDue := x.Due.UnixMicro(), false
+	if !final && x.Due.IsZero() {
+		due = now
+	}
+	st := w.settle
+	st.same(1, string(x.State))
+	st.BindNull(2)
+	if !final {
+		if isDue, err = w.place(sink, order, int64(x.Key)); err != nil {
+			return err
+		}
+		if isDue {
+			st.int(2, due)
+		}
+	}
+	charge := int64(0)
+	if x.Charge {
+		charge = 1
+	}
+	st.int(3, charge)
+	st.int(4, int64(x.Crashes))
+	st.BindNull(5)
+	st.BindNull(6)
+	if a := x.Attempt; a != nil {
+		st.int(5, a.At.UnixMicro())
+		st.int(6, a.Took.Microseconds())
+	}
+	st.BindNull(7)
+	if final {
+		st.int(7, now)
+	}
+	st.text(8, x.Reason)
+	st.text(9, x.Reference)
+	st.list(10, x.AttributePath)
+	st.text(11, x.RouteRange)
+	st.int(12, int64(x.Key))
+	if err := st.run(); err != nil {
+		return err
+	}
+	if w.c.Changes() == 0 {
+		return nil
+	}
+	if final {
+		w.addCount(deliveryCounter(sink, core.DeliveryPending), -1)
+		w.addCount(deliveryCounter(sink, x.State), 1)
+		if !fresh {
+			if err := w.promote(sink, order, now); err != nil {
+				return err
+			}
+		}
+	} else if isDue {
+		w.becomesDue(sink, int64(x.Key), due)
+	}
+	if err := w.attempt(x); err != nil {
+		return err
+	}
+	return w.keyState(x, sink, order, now)
+}
+
+// settling returns where a delivery stands, from its lease if it has one. fresh: its row says leased, so that nothing of
+// its order key waits behind it in the index.
+func (w *writer) settling(k core.DeliveryKey) (sink, order string, fresh bool, err error) {
+	w.s.mu.Lock()
+	q, l, ok := w.s.leaseOf(k)
+	w.s.mu.Unlock()
+	if ok {
+		return q.sink, l.order, l.fresh, nil
+	}
+	sink, order, state, err := w.placeOf(k)
+	return sink, order, state == core.DeliveryLeased, err
+}
+
+// attempt stores an attempt, unless the delivery's row tells all of it.
+func (w *writer) attempt(x *store.Settlement) error {
+	a := x.Attempt
+	if a == nil || x.State == core.DeliveryDelivered && a.Outcome == sdk.Delivered && a.Number == 1 && len(a.Notes) == 0 {
+		return nil
+	}
+	st := w.insertAttempt
+	st.int(1, int64(x.Key))
+	st.int(2, a.At.UnixMicro())
+	st.int(3, int64(a.Number))
+	st.BindText(4, string(a.Outcome))
+	st.int(5, a.Took.Microseconds())
+	st.text(6, a.Reason)
+	st.list(7, a.Notes)
+	return st.run()
+}
+
+func (w *writer) keyState(x *store.Settlement, sink, order string, now int64) error {
+	if !x.StateSet {
+		return nil
+	}
+	if x.Sink != "" {
+		sink = x.Sink
+	}
+	if x.OrderKey != "" {
+		order = x.OrderKey
+	}
+	if order == "" {
+		return nil // there is nothing it could be about
+	}
+	st := w.deleteState
+	if x.KeyState != nil {
+		st = w.setState
+		st.BindBytes(3, x.KeyState)
+		st.int(4, now)
+	}
+	st.same(1, sink)
+	st.BindText(2, order)
+	return st.run()
+}
+
+// RetryDeliveries implements store.Store.
+func (s *Store) RetryDeliveries(ctx context.Context, ids []string) ([]*core.Delivery, error) {
+	var retried []*core.Delivery
+	err := s.do(ctx, &op{
+		durable: true, // somebody was told so
+		weight:  2 * len(ids),
+		apply: func(w *writer) error {
+			retried = nil
+			now := time.Now().UnixMicro()
+			for _, id := range ids {
+				d, err := w.retry(id, now)
+				if errors.Is(err, store.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				if d != nil {
+					retried = append(retried, d)
+				}
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("retry deliveries: %w", err)
+	}
+	return retried, nil
+}
+
+func (w *writer) retry(id string, now int64) (*core.Delivery, error) {
+	d, err := w.c.findDelivery(id)
+	if err != nil || d.State != core.DeliveryDead {
+		return nil, err
+	}
+	isDue, err := w.place(d.Sink, d.OrderKey, int64(d.Key))
+	if err != nil {
+		return nil, err
+	}
+	st, err := w.c.stmt(`UPDATE deliveries SET state = 'pending', due = ?, attempts = 0, crashes = 0, claims = 0,
+		first_attempt = NULL, took = NULL, settled_at = NULL, reason = NULL, attribute_path = NULL, route_range = NULL
+		WHERE key = ? AND state = 'dead'`)
+	if err != nil {
+		return nil, err
+	}
+	st.BindNull(1)
+	if isDue {
+		st.int(1, now)
+	}
+	st.int(2, int64(d.Key))
+	if err := st.run(); err != nil {
+		return nil, err
+	}
+	w.addCount(deliveryCounter(d.Sink, core.DeliveryDead), -1)
+	w.addCount(deliveryCounter(d.Sink, core.DeliveryPending), 1)
+	if isDue {
+		w.becomesDue(d.Sink, int64(d.Key), now)
+	}
+	return w.c.findDelivery(id)
+}
