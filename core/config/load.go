@@ -138,7 +138,10 @@ func (l *loader) load() {
 	l.plugins(top["plugins"])
 	if l.opt.Plugins != nil {
 		var err error
-		if l.catalog, err = l.opt.Plugins(l.cfg.Plugins); err != nil {
+		if l.catalog, err = l.opt.Plugins(l.cfg.Plugins); err == nil && l.catalog == nil {
+			err = errors.New("there is no catalogue")
+		}
+		if err != nil {
 			var at hcl.Range
 			if len(top["plugins"]) > 0 {
 				at = blockHeader(top["plugins"][0])
