@@ -546,6 +546,22 @@ func TestMalformedWire(t *testing.T) {
 	}
 }
 
+// A body in chunks of odd sizes, byte by byte on the wire if need be, is the same body.
+func TestChunks(t *testing.T) {
+	h := start(t, func(c *Config, _ *memory) { c.Endpoints = []Endpoint{vwdEndpoint(t, "hr")} })
+	body := `{"n":"` + strings.Repeat("é", 20_000) + `"}`
+	signature := h.signed(t, body).Header.Get("X-Vwd-Signature-V1")
+	a, err := h.raw(t, head("POST /hooks/hr HTTP/1.1", "Host: x", "Content-Type: application/json",
+		"X-VWD-Signature-V1: "+signature, "X-Vwd-Event-Id: x", "Transfer-Encoding: chunked"),
+		chunked(body[:1], body[1:7], body[7:16_384], body[16_384:16_385], body[16_385:]))
+	if err != nil || a.status != 200 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	if got := string(h.accepted()[0].Body); got != body {
+		t.Errorf("%d bytes, want %d", len(got), len(body))
+	}
+}
+
 func TestExpectContinue(t *testing.T) {
 	h := start(t, func(c *Config, _ *memory) { c.Endpoints = []Endpoint{vwdEndpoint(t, "hr")} })
 	h.client.Transport.(*http.Transport).ExpectContinueTimeout = 5 * time.Second
@@ -573,7 +589,7 @@ func TestSlow(t *testing.T) {
 		c.Limits.BodyTimeout = 2 * time.Second
 		c.Limits.MinBodyRate = 256 << 10
 	})
-	drip := func(t *testing.T, start string) (answer, error, time.Duration) {
+	drip := func(t *testing.T, start string) (answer, time.Duration, error) {
 		c := h.dial(t)
 		defer c.Close()
 		began := time.Now()
@@ -596,18 +612,18 @@ func TestSlow(t *testing.T) {
 		took := time.Since(began)
 		close(stop)
 		wg.Wait()
-		return a, err, took
+		return a, took, err
 	}
 	const body = "POST /hooks/hr HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
-	_, err, took := drip(t, "POST /hooks/hr HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	_, took, err := drip(t, "POST /hooks/hr HTTP/1.1\r\nHost: x\r\nX-Slow: ")
 	if err == nil || took > 3*time.Second {
 		t.Errorf("slow head: %v after %s", err, took)
 	}
 	h.wantRejection(t, 408, CauseHeaderTimeout)
 
 	for _, framing := range []string{"Content-Length: 5000000\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n4000\r\n"} {
-		a, err, took := drip(t, body+framing)
+		a, took, err := drip(t, body+framing)
 		if err != nil || a.status != 408 || took > 4*time.Second {
 			t.Errorf("slow body: %+v, %v after %s", a, err, took)
 		}
