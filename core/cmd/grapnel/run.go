@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -269,8 +268,8 @@ func (h *host) describe(s *admin.Status) {
 			Plugin: string(p.Kind) + "-" + p.Plugin, Version: p.Version, State: string(p.State), PID: p.PID,
 			Restarts: p.Restarts, RSSBytes: p.RSS,
 		}
-		if p.LastCrash != nil {
-			v.LastCrash = cmp.Or(p.LastCrash.Reason, "unknown")
+		if p.LastCrash.Reason != "" {
+			v.LastCrash = p.LastCrash.Reason
 		}
 		for _, i := range p.Instances {
 			v.Instances = append(v.Instances, i.Block)
