@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,7 +18,7 @@ import (
 
 var (
 	errFolderGone = errors.New("the sink's folder was moved, removed or unmounted")
-	errLocked     = errors.New("the sink's folder is in use by another process")
+	errLocked     = errors.New("the sink's folder is in use by another host")
 )
 
 const (
@@ -30,16 +29,9 @@ const (
 	maxRepairs    = 4096             // beyond it, lines that were not reported may stay, to be seen again when retried
 )
 
-// folders are the open folders of a process, each there once.
-type folders struct {
-	mu   sync.Mutex
-	list []*folder
-	wrap func(disk) disk // tests put faults in between
-}
-
-// open opens a folder, or joins those who have it open. It creates the folder if it is missing, and fails if another
-// process holds its lock.
-func (fs *folders) open(ctx context.Context, dir string, mode os.FileMode) (*folder, error) {
+// openFolder opens a folder for a host's process. It creates the folder if it is missing, and fails if a process of another
+// host has it open. wrap, which may be nil, is for tests to put faults in front of the disk.
+func openFolder(ctx context.Context, dir string, mode os.FileMode, host string, wrap func(disk) disk) (*folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -47,41 +39,19 @@ func (fs *folders) open(ctx context.Context, dir string, mode os.FileMode) (*fol
 	if err := makeDir(dir, mode); err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return nil, err
-	}
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	for _, f := range fs.list {
-		if f.is(info) {
-			f.users++
-			return f, nil
-		}
-	}
 	f := &folder{
 		dir:     dir,
-		wrap:    fs.wrap,
+		host:    host,
+		wrap:    wrap,
 		busy:    make(chan struct{}, 1),
 		files:   make(map[string]*openFile),
 		repairs: make(map[string]damage),
-		users:   1,
 	}
-	if err := f.attach(ctx); err != nil {
-		return nil, err
-	}
-	fs.list = append(fs.list, f)
-	return f, nil
+	return f, f.attach(ctx)
 }
 
-// close lets go of a folder; the last one closes it.
-func (fs *folders) close(f *folder) error {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	if f.users--; f.users > 0 {
-		return nil
-	}
-	fs.list = slices.DeleteFunc(fs.list, func(o *folder) bool { return o == f })
+// close waits for what is going on and closes the folder.
+func (f *folder) close() error {
 	f.busy <- struct{}{}
 	defer func() { <-f.busy }()
 	return f.detach()
@@ -108,20 +78,19 @@ func makeDir(dir string, mode os.FileMode) error {
 	return nil
 }
 
-// folder is an open folder. All that touches its files runs one call at a time, batches as well: they share one
-// disk, and a batch's sync is the time that the next one has to collect lines.
+// folder is an open folder. All that touches its files runs one call at a time, batches as well: they share one disk, and
+// a batch's sync is the time that the next one has to collect lines. That holds for all instances and processes of a host:
+// after a crash, a second process of the plugin looks for what caused it while the first one works on.
 type folder struct {
 	dir  string // absolute
+	host string // who runs this process, for the lock
 	wrap func(disk) disk
 
-	infoMu sync.Mutex
-	info   fs.FileInfo // of the folder that disk and lock belong to
-
-	users int // guarded by folders.mu
-
-	busy    chan struct{} // holds one item while someone works; guards what follows
-	disk    disk          // nil: detached
-	lock    *os.File
+	busy    chan struct{}        // holds one item while someone works; guards what follows
+	info    fs.FileInfo          // of the folder that disk, lock and gate belong to
+	disk    disk                 // nil: detached
+	lock    *os.File             // locked, shared with the other processes of the host, as long as the folder is attached
+	gate    *os.File             // the folder itself, locked while its files are touched
 	files   map[string]*openFile // by path; two paths may lead to one file
 	repairs map[string]damage    // by path: what a failed write left and could not be cut off
 	round   int64                // counts parts of batches
@@ -145,20 +114,34 @@ type damage struct {
 	good, bad int64 // sizes to have and as found
 }
 
-func (f *folder) is(info fs.FileInfo) bool {
-	f.infoMu.Lock()
-	defer f.infoMu.Unlock()
-	return f.info != nil && os.SameFile(f.info, info)
-}
-
-// enter waits for the folder to be free.
+// enter waits for the folder to be free, makes sure that it is still there, and keeps others out until leave.
 func (f *folder) enter(ctx context.Context) error {
 	select {
 	case f.busy <- struct{}{}:
-		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for other writes to the folder: %w", context.Cause(ctx))
 	}
+	err := f.verify(ctx)
+	for err == nil {
+		var ok bool
+		if ok, err = tryLock(f.gate, true); ok {
+			return nil
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			err = fmt.Errorf("waiting for other processes' writes to the folder: %w", context.Cause(ctx))
+		}
+	}
+	<-f.busy
+	return err
+}
+
+func (f *folder) leave() {
+	if f.gate != nil {
+		unlock(f.gate)
+	}
+	<-f.busy
 }
 
 // attach opens the folder and takes its lock.
@@ -169,23 +152,25 @@ func (f *folder) attach(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	info, err := root.Stat(".")
+	gate, err := root.Open(".")
 	if err != nil {
 		root.Close()
 		return err
 	}
-	lock, err := takeLock(ctx, root)
+	info, err := gate.Stat()
+	var lock *os.File
+	if err == nil {
+		lock, err = takeLock(ctx, root, f.host)
+	}
 	if err != nil {
+		gate.Close()
 		root.Close()
 		return err
 	}
-	f.disk, f.lock = rootDisk{root}, lock
+	f.disk, f.info, f.lock, f.gate = rootDisk{root}, info, lock, gate
 	if f.wrap != nil {
 		f.disk = f.wrap(f.disk)
 	}
-	f.infoMu.Lock()
-	f.info = info
-	f.infoMu.Unlock()
 	return nil
 }
 
@@ -206,8 +191,8 @@ func (f *folder) detach() error {
 	}
 	clear(f.files)
 	clear(f.repairs)
-	errs = append(errs, f.disk.close(), f.lock.Close())
-	f.disk, f.lock = nil, nil
+	errs = append(errs, f.disk.close(), f.lock.Close(), f.gate.Close())
+	f.disk, f.lock, f.gate = nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -216,7 +201,7 @@ func (f *folder) verify(ctx context.Context) error {
 	if f.disk != nil {
 		info, err := os.Stat(f.dir)
 		switch {
-		case err == nil && f.is(info):
+		case err == nil && os.SameFile(info, f.info):
 			return nil
 		case err != nil && !gone(err):
 			return err
@@ -233,17 +218,13 @@ func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(e
 // without an error are on disk, and those of a group with one are cut off again, at the latest before the next line
 // of that file.
 func (f *folder) write(ctx context.Context, groups []*group, set settings) {
-	err := f.enter(ctx)
-	if err == nil {
-		defer func() { <-f.busy }()
-		err = f.verify(ctx)
-	}
-	if err != nil {
+	if err := f.enter(ctx); err != nil {
 		for _, g := range groups {
 			g.err = err
 		}
 		return
 	}
+	defer f.leave()
 	files := make([]*openFile, 0, min(len(groups), set.maxOpen))
 	for part := range slices.Chunk(groups, set.maxOpen) {
 		f.round++
@@ -335,7 +316,7 @@ func (f *folder) open(name string, set settings) (of *openFile, note string, err
 				f.drop(of)
 				return nil, "", errors.New("the file was changed by someone else while it was written")
 			}
-			// Someone else wrote or cut; the end may be anything.
+			// Someone else wrote or cut, and is done with it or dead; the end may be anything.
 			of.size, note, err = repair(of.file, info.Size())
 			if err != nil {
 				f.closeFile(of)
@@ -522,56 +503,79 @@ func (f *folder) check(ctx context.Context) error {
 	if err := f.enter(ctx); err != nil {
 		return err
 	}
-	defer func() { <-f.busy }()
-	if err := f.verify(ctx); err != nil {
+	defer f.leave()
+	if _, err := f.lock.WriteAt([]byte(f.host), 0); err != nil { // what it holds anyway
 		return err
 	}
-	if err := writeOwner(f.lock); err != nil {
-		return err
-	}
-	return f.disk.syncDir(".")
+	return errors.Join(f.lock.Sync(), f.disk.syncDir("."))
 }
 
-// takeLock locks the folder for this process.
-func takeLock(ctx context.Context, root *os.Root) (*os.File, error) {
+// takeLock locks the folder for a host. All its processes may have it at the same time, another host's may not.
+func takeLock(ctx context.Context, root *os.Root, host string) (*os.File, error) {
 	f, err := root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	deadline := time.Now().Add(lockWait)
 	for {
-		ok, err := tryLock(f)
-		if ok {
-			err = writeOwner(f)
-		}
+		owner, err := lockOwner(f, host)
 		switch {
 		case err != nil:
 			f.Close()
 			return nil, fmt.Errorf("locking the sink's folder: %w", err)
-		case ok:
+		case owner == host:
 			return f, nil
 		case time.Now().After(deadline) || ctx.Err() != nil:
-			owner := make([]byte, 20)
-			n, _ := f.ReadAt(owner, 0)
 			f.Close()
-			if pid := strings.TrimSpace(string(owner[:n])); pid != "" {
-				return nil, fmt.Errorf("%w (process %s)", errLocked, pid)
+			if owner == "" {
+				return nil, errLocked
 			}
-			return nil, errLocked
+			return nil, fmt.Errorf("%w: %s", errLocked, owner)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-// writeOwner leaves the process id in the lock file, for the message that others get.
-func writeOwner(f *os.File) error {
-	if err := f.Truncate(0); err != nil {
-		return err
+// lockOwner tries to lock the folder for a host and returns who has it: that host, another one, or "" while someone is
+// about to take it.
+func lockOwner(f *os.File, host string) (string, error) {
+	// Who is alone writes down who it is. The exclusive lock goes over into the shared one, but not at once: another one may
+	// come in between, so what counts is what is read under the shared lock.
+	alone, err := tryLock(f, true)
+	if err != nil {
+		return "", err
 	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
-		return err
+	if alone {
+		if err := f.Truncate(0); err != nil {
+			return "", err
+		}
+		if _, err := f.WriteAt([]byte(host), 0); err != nil {
+			return "", err
+		}
 	}
-	return f.Sync()
+	shared, err := tryLock(f, false)
+	if err != nil || !shared {
+		return "", err
+	}
+	b := make([]byte, 512)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	owner := string(b[:n])
+	if owner != host {
+		unlock(f)
+	}
+	return owner, nil
+}
+
+// hostName names the process that started this one, which is the host, as the lock shows it.
+func hostName() string {
+	machine, err := os.Hostname()
+	if err != nil {
+		machine = "this machine"
+	}
+	return fmt.Sprintf("process %d on %.200s", os.Getppid(), machine)
 }
 
 // refusal makes a mistake of the path of what the file system or os.Root refuse about it, such as a link out of the

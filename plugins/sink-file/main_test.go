@@ -32,10 +32,10 @@ func config(dir string) Config {
 	return Config{Dir: dir, FileMode: "0640", DirMode: "0750", MaxOpenFiles: 64}
 }
 
-// openSink opens a sink that is closed at the end of the test. edit may be nil.
+// openSink opens a sink that is closed at the end of the test. wrap may be nil.
 func openSink(t testing.TB, cfg Config, wrap func(disk) disk) *sink {
 	t.Helper()
-	s, err := open(t.Context(), &folders{wrap: wrap}, cfg)
+	s, err := open(t.Context(), cfg, hostName(), wrap)
 	if err != nil {
 		t.Fatal(err)
 	}

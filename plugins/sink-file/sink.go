@@ -72,10 +72,9 @@ func (c *Config) settings() (settings, error) {
 	return s, errors.Join(errs...)
 }
 
-// factory makes the plugin. The folders are shared by all instances of the process, so that two blocks with one
-// folder, or the old and the new instance during a reload, work side by side.
+// factory makes the plugin.
 func factory() *sdk.SinkFactory {
-	shared := &folders{}
+	host := hostName() // now: when the host is gone, the answer is another one
 	info := sdk.SinkInfo{
 		Name:        "file",
 		Description: "Appends events to files, one JSON text per line, and syncs them to disk.",
@@ -83,25 +82,24 @@ func factory() *sdk.SinkFactory {
 		MaxBatch:    256,
 	}
 	return sdk.NewBatchSink(info, func(ctx context.Context, cfg Config) (sdk.BatchSink[Message], error) {
-		return open(ctx, shared, cfg)
+		return open(ctx, cfg, host, nil)
 	})
 }
 
-func open(ctx context.Context, shared *folders, cfg Config) (*sink, error) {
+func open(ctx context.Context, cfg Config, host string, wrap func(disk) disk) (*sink, error) {
 	set, err := cfg.settings()
 	if err != nil {
 		return nil, err
 	}
-	f, err := shared.open(ctx, cfg.Dir, set.dirMode)
+	f, err := openFolder(ctx, cfg.Dir, set.dirMode, host, wrap)
 	if err != nil {
 		return nil, &sdk.AttributeError{Path: []string{"dir"}, Summary: err.Error()}
 	}
-	return &sink{shared: shared, folder: f, set: set}, nil
+	return &sink{folder: f, set: set}, nil
 }
 
 // sink is one configured block.
 type sink struct {
-	shared  *folders
 	folder  *folder
 	set     settings
 	batches sync.Pool // *batch
@@ -211,7 +209,7 @@ func (s *sink) Check(ctx context.Context) error {
 }
 
 // Close implements sdk.Closer.
-func (s *sink) Close() error { return s.shared.close(s.folder) }
+func (s *sink) Close() error { return s.folder.close() }
 
 // outcome says what a failure means for the host. A full or failing disk passes; permissions need someone to act; a
 // path that the folder's contents or the file system refuse is a mistake of the route that made it, and must not

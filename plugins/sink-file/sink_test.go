@@ -63,7 +63,7 @@ func TestOpenMakesFolders(t *testing.T) {
 			t.Errorf("%q: %v, %v; want mode %o", name, info.Mode(), err, want)
 		}
 	}
-	if _, err := open(t.Context(), &folders{}, config(filepath.Join(dir, "c/d/e.jsonl"))); err == nil {
+	if _, err := open(t.Context(), config(filepath.Join(dir, "c/d/e.jsonl")), hostName(), nil); err == nil {
 		t.Error("a file was taken for a folder")
 	} else if _, ok := errors.AsType[*sdk.AttributeError](err); !ok {
 		t.Errorf("not an attribute error: %v", err)
@@ -435,7 +435,7 @@ func TestOpenFilesAreBounded(t *testing.T) {
 func TestIdleClose(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s, err := open(t.Context(), &folders{}, config(dir))
+		s, err := open(t.Context(), config(dir), hostName(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -467,6 +467,7 @@ func TestIdleClose(t *testing.T) {
 	}
 }
 
+// Two blocks, or the old and the new instance during a reload, have one folder.
 func TestSharedFolder(t *testing.T) {
 	dir := t.TempDir()
 	f := factory()
@@ -554,7 +555,7 @@ func TestDeadline(t *testing.T) {
 // child is a process of its own on a folder: "hold" opens it and waits, "flood" writes until it is killed and
 // prints the ids of what was delivered.
 func child(role, dir string) {
-	s, err := open(context.Background(), &folders{}, config(dir))
+	s, err := open(context.Background(), config(dir), hostName(), nil)
 	if err != nil {
 		fmt.Println("error:", err)
 		return
@@ -608,15 +609,65 @@ func startChild(t *testing.T, role, dir string) (*exec.Cmd, *bufio.Scanner) {
 func TestLock(t *testing.T) {
 	dir := t.TempDir()
 	cmd, _ := startChild(t, "hold", dir)
-	_, err := open(t.Context(), &folders{}, config(dir))
-	want := fmt.Sprintf("dir: the sink's folder is in use by another process (process %d)", cmd.Process.Pid)
+	_, err := open(t.Context(), config(dir), hostName(), nil)
+	machine, _ := os.Hostname()
+	want := fmt.Sprintf("dir: the sink's folder is in use by another host: process %d on %s", os.Getpid(), machine)
 	if err == nil || err.Error() != want {
 		t.Fatalf("got %v, want %q", err, want)
 	}
+	second, _ := startChild(t, "hold", dir) // another process of the same host is let in
 	// A killed process leaves no lock behind; one that is about to end is waited for.
-	time.AfterFunc(100*time.Millisecond, func() { _ = cmd.Process.Kill() })
+	_ = cmd.Process.Kill()
+	if _, err := open(t.Context(), config(dir), hostName(), nil); err == nil {
+		t.Error("the lock went with the first of two processes")
+	}
+	time.AfterFunc(100*time.Millisecond, func() { _ = second.Process.Kill() })
 	s := openSink(t, config(dir), nil)
 	deliver(t, s, delivery("1", "", "{}"))
+}
+
+// TestProcessesOfOneHost has two processes write to one file while others die over it: after a crash, the host looks for
+// what caused it in a second process.
+func TestProcessesOfOneHost(t *testing.T) {
+	dir := t.TempDir()
+	var mu sync.Mutex
+	reported := map[string]bool{}
+	var readers sync.WaitGroup
+	start := func(role string) *exec.Cmd {
+		cmd, in := startChild(t, role, dir)
+		readers.Go(func() {
+			for in.Scan() {
+				mu.Lock()
+				reported[in.Text()] = true
+				mu.Unlock()
+			}
+		})
+		return cmd
+	}
+	steady := []*exec.Cmd{start("a"), start("b")}
+	for round := range 4 {
+		cmd := start(fmt.Sprint(round))
+		time.Sleep(time.Duration(20+rand.IntN(80)) * time.Millisecond)
+		_ = cmd.Process.Kill()
+	}
+	for _, cmd := range steady {
+		_ = cmd.Process.Kill()
+	}
+	readers.Wait()
+	s := openSink(t, config(dir), nil)
+	deliver(t, s, delivery("last", "", "{}"))
+	count := map[string]int{}
+	for _, m := range readLines(t, filepath.Join(dir, defaultPath)) {
+		count[m["deliveryid"].(string)]++
+	}
+	for id := range reported {
+		if count[id] != 1 {
+			t.Errorf("%s is there %d times", id, count[id])
+		}
+	}
+	if len(reported) < 400 {
+		t.Errorf("only %d lines", len(reported))
+	}
 }
 
 // TestKill kills a process that writes, again and again: what it reported is there, and the file has whole lines
@@ -657,7 +708,7 @@ func BenchmarkDeliverBatch(b *testing.B) {
 		{"indented", "{\n" + strings.Repeat("  \"some_attribute\": \"some value\",\n", 23) + "  \"x\": null\n}"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			s, err := open(context.Background(), &folders{wrap: func(d disk) disk { return noSync{d} }}, config(b.TempDir()))
+			s, err := open(context.Background(), config(b.TempDir()), hostName(), func(d disk) disk { return noSync{d} })
 			if err != nil {
 				b.Fatal(err)
 			}
