@@ -39,8 +39,8 @@ func joinAttributeErrors(list []*AttributeError) error {
 	return errors.Join(errs...)
 }
 
-// AttributeErrors lists the attribute errors that err is, wraps or joins. What else is joined to them comes as one without
-// a path. It returns nil for nil. Package serve calls it.
+// AttributeErrors lists the attribute errors that err is, wraps or joins. What else is joined to them comes as one
+// without a path. It returns nil for nil. Package serve calls it.
 func AttributeErrors(err error) []*AttributeError {
 	list, rest := attributeErrors(err, nil)
 	if rest {
@@ -82,9 +82,9 @@ func firstLine(err error) string {
 	return line
 }
 
-// decode decodes one JSON value strictly into v, which is settable and of the node's type: no member that the schema does
-// not name, none twice, none missing, exact names, exact integers. Its error joins an AttributeError for every problem.
-// json.RawMessage values alias data. Errors hold no values, which may be secret.
+// decode decodes one JSON value strictly into v, which is settable and of the node's type: no member that the schema
+// does not name, none twice, none missing, exact names, exact integers. Its error joins an AttributeError for every
+// problem. json.RawMessage values alias data. Errors hold no values, which may be secret.
 func (n *node) decode(data []byte, v reflect.Value) error {
 	if n.op == opStruct && len(data) == 0 {
 		data = emptyObject

@@ -212,7 +212,8 @@ func FuzzDecode(f *testing.F) {
 		L []inner         `json:"l,omitempty"`
 	}
 	for _, seed := range []string{
-		`{}`, ` { "s" : "a\u00e9\"\\" } `, `{"i":12,"b":true,"f":-1.5e3}`, `{"r":{"a":[1,"]}",{}]},"l":[{"n":null},{"m":{"a":1}}]}`,
+		`{}`, ` { "s" : "a\u00e9\"\\" } `, `{"i":12,"b":true,"f":-1.5e3}`,
+		`{"r":{"a":[1,"]}",{}]},"l":[{"n":null},{"m":{"a":1}}]}`,
 		`{"l":[]}`, `null`, `"x`, `{"s":"\ud800"}`, `{"i":1e2}`,
 	} {
 		f.Add([]byte(seed))
@@ -249,8 +250,8 @@ func BenchmarkDecode(b *testing.B) {
 		Fields map[string]json.RawMessage `json:"fields"`
 	}
 	n := mustDescribe[message](useMessage)
-	data := []byte(`{"object":"contacts","key":{"hr_external_id":"peopleforce:employee/4101"},"fields":{"firstname":"Ada",` +
-		`"lastname":"Lovelace","email":"ada@example.com","phone":null,"start":"2026-01-02","salary":1234.50}}`)
+	data := []byte(`{"object":"contacts","key":{"hr_external_id":"peopleforce:employee/4101"},"fields":{` +
+		`"firstname":"Ada","lastname":"Lovelace","email":"ada@example.com","phone":null,"start":"2026-01-02","salary":1234.50}}`)
 	for b.Loop() {
 		var m message
 		if err := n.decode(data, reflect.ValueOf(&m).Elem()); err != nil {

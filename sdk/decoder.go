@@ -10,10 +10,10 @@ import (
 
 // Decoder turns requests of one provider into events.
 //
-// Decode is called from many goroutines at once. It is pure: the same request gives the same events in the same order, in
-// every process, because event ids are derived from their index. It returns no events for a request that carries nothing,
-// and an error only for a request that can never be decoded: the request then ends dead, visible with the error's text,
-// which therefore names what is wrong and holds no payload. A panic counts as such an error.
+// Decode is called from many goroutines at once. It is pure: the same request gives the same events in the same order,
+// in every process, because event ids are derived from their index. It returns no events for a request that carries
+// nothing, and an error only for a request that can never be decoded: the request then ends dead, visible with the
+// error's text, which therefore names what is wrong and holds no payload. A panic counts as such an error.
 type Decoder interface {
 	Decode(ctx context.Context, r *Request) ([]Event, error)
 }
@@ -29,8 +29,8 @@ type DecoderFactory struct {
 	Validate func(config []byte) error
 }
 
-// NewDecoder makes a factory from a manifest and a typed constructor. C is the configuration struct (struct{} for none).
-// It panics if C cannot be described by a Schema, which a plugin's first start would show.
+// NewDecoder makes a factory from a manifest and a typed constructor. C is the configuration struct (struct{} for
+// none). It panics if C cannot be described by a Schema, which a plugin's first start would show.
 func NewDecoder[C any](p Provider, open func(ctx context.Context, cfg C) (Decoder, error)) *DecoderFactory {
 	mustName(p.Name)
 	config := mustDescribe[C](useConfig)
@@ -63,8 +63,8 @@ type Decoded struct {
 	Notes     []string // those of the events, each text once
 }
 
-// DecodeAll decodes requests one after the other and returns one result for each, in order. A panic refuses its request.
-// Package serve calls it.
+// DecodeAll decodes requests one after the other and returns one result for each, in order. A panic refuses its
+// request. Package serve calls it.
 func DecodeAll(ctx context.Context, d Decoder, rs []*Request) []Decoded {
 	out := make([]Decoded, len(rs))
 	for i, r := range rs {

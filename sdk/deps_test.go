@@ -22,3 +22,25 @@ func TestPackageImportsTheStandardLibraryOnly(t *testing.T) {
 		}
 	}
 }
+
+// The order inside of the module: sdk below wire below serve below plugintest; nothing of the host anywhere.
+func TestLayers(t *testing.T) {
+	const module = "github.com/grapnelhq/grapnel/"
+	allowed := map[string]string{
+		"wire":       "sdk sdk/proto/grapnel/plugin/v1",
+		"serve":      "sdk sdk/wire sdk/proto/grapnel/plugin/v1",
+		"plugintest": "sdk sdk/wire sdk/serve sdk/proto/grapnel/plugin/v1",
+	}
+	for dir, list := range allowed {
+		p, err := build.ImportDir(dir, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range p.Imports {
+			own, ok := strings.CutPrefix(path, module)
+			if ok && !strings.Contains(" "+list+" ", " "+own+" ") {
+				t.Errorf("sdk/%s imports %s", dir, path)
+			}
+		}
+	}
+}

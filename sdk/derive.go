@@ -22,9 +22,9 @@ import (
 //	format:"path"          what a text in a configuration is: a file or folder, which the host makes absolute
 //	escape:"slack_mrkdwn"  how the host escapes the ${…} parts of a template in it: html, url or slack_mrkdwn
 //
-// A pointer is optional and may be null. Embedded structs are flattened. Secret, and lists and maps of it, are sensitive.
-// time.Duration is a duration, json.RawMessage and any are any JSON value (null included), types that unmarshal text are
-// strings. Recursive types, channels, functions, arrays and []byte are errors.
+// A pointer is optional and may be null. Embedded structs are flattened. Secret, and lists and maps of it, are
+// sensitive. time.Duration is a duration, json.RawMessage and any are any JSON value (null included), types that
+// unmarshal text are strings. Recursive types, channels, functions, arrays and []byte are errors.
 func SchemaOf[T any]() (Schema, error) {
 	n, err := derive(reflect.TypeFor[T](), usePlain)
 	if err != nil {

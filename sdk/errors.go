@@ -2,8 +2,8 @@ package sdk
 
 import "strings"
 
-// AttributeError is a problem with one attribute of a configuration. The host points at its file, line and column. Several
-// are joined with errors.Join.
+// AttributeError is a problem with one attribute of a configuration. The host points at its file, line and column.
+// Several are joined with errors.Join.
 type AttributeError struct {
 	Path    []string // attribute names, map keys and decimal list indexes, outermost first; empty: the whole block
 	Summary string   // one line

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Request is an authenticated webhook as a decoder gets it. Signatures are already verified and credentials are cut out.
-// Its memory belongs to the host's call: a decoder must not change it nor keep it after Decode returned, except that
-// Event.Data may be a slice of Body.
+// Request is an authenticated webhook as a decoder gets it. Signatures are already verified and credentials are cut
+// out. Its memory belongs to the host's call: a decoder must not change it nor keep it after Decode returned, except
+// that Event.Data may be a slice of Body.
 type Request struct {
 	ID         string
 	Source     string // the source block's name

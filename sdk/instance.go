@@ -26,9 +26,9 @@ type sinkInstance[M any] struct {
 // Sink implements SinkInstance.
 func (s *sinkInstance[M]) Sink() any { return s.author }
 
-// DeliverRaw implements SinkInstance. A message that does not decode is rejected with the path of its first wrong attribute
-// and never reaches the author. A panic is a mistake in the sink that may spare the next try, so it counts as a retry: of
-// its delivery alone or, where the author takes batches, of the whole batch.
+// DeliverRaw implements SinkInstance. A message that does not decode is rejected with the path of its first wrong
+// attribute and never reaches the author. A panic is a mistake in the sink that may spare the next try, so it counts as
+// a retry: of its delivery alone or, where the author takes batches, of the whole batch.
 func (s *sinkInstance[M]) DeliverRaw(ctx context.Context, raws []*Delivery[json.RawMessage]) []Outcome {
 	outcomes := make([]Outcome, len(raws))
 	ds := make([]*Delivery[M], 0, len(raws))

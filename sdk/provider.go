@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Provider is a decoder's manifest: all that the host needs to receive and authenticate one provider's webhooks, and the
-// catalogue of its events. The host runs what the manifest declares; the decoder never sees a secret.
+// Provider is a decoder's manifest: all that the host needs to receive and authenticate one provider's webhooks, and
+// the catalogue of its events. The host runs what the manifest declares; the decoder never sees a secret.
 type Provider struct {
 	Name         string      // first label of a source block and first part of every event type
 	Title        string      // "Visma Youforce"

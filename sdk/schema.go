@@ -18,7 +18,8 @@ const (
 	KindList     Kind = "list"     // every element of one schema
 )
 
-// Escape says how the host escapes each ${…} part of a template in an attribute. The author's own text is left as it is.
+// Escape says how the host escapes each ${…} part of a template in an attribute. The author's own text is left as it
+// is.
 type Escape string
 
 // The escapes. EscapeNone is the zero value.
@@ -38,8 +39,8 @@ const (
 	FormatPath Format = "path" // in configurations: a file or folder; the host makes it absolute from the file it stands in
 )
 
-// Schema describes a configuration, a message or an event's data. It is one recursive type; SchemaOf derives it from a Go
-// struct. A Schema is not changed after it was made and may be read from any number of goroutines.
+// Schema describes a configuration, a message or an event's data. It is one recursive type; SchemaOf derives it from a
+// Go struct. A Schema is not changed after it was made and may be read from any number of goroutines.
 type Schema struct {
 	Kind        Kind        `json:"kind"`
 	Description string      `json:"description,omitempty"`
@@ -71,8 +72,8 @@ func (s *Schema) Attribute(name string) *Schema {
 	return nil
 }
 
-// Secret is a text that does not show itself: it prints, logs and marshals as "(sensitive)". A configuration attribute of
-// this type is sensitive. Reveal gives the text.
+// Secret is a text that does not show itself: it prints, logs and marshals as "(sensitive)". A configuration attribute
+// of this type is sensitive. Reveal gives the text.
 type Secret struct{ text string }
 
 // NewSecret wraps a text.

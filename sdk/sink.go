@@ -9,10 +9,10 @@ import (
 
 // Sink hands deliveries to the outside, one per call.
 //
-// Deliver is called from as many goroutines as the sink's concurrency allows, never for two deliveries of one order key at
-// the same time. nil means delivered; Reject, Skip and Suspend say something else; any other error means "try again", after
-// RetryAfter's time if given. ctx ends at the delivery's deadline. The host owns retries: a sink tries once. A delivery may
-// come again with the same ID when its outcome was lost.
+// Deliver is called from as many goroutines as the sink's concurrency allows, never for two deliveries of one order key
+// at the same time. nil means delivered; Reject, Skip and Suspend say something else; any other error means "try
+// again", after RetryAfter's time if given. ctx ends at the delivery's deadline. The host owns retries: a sink tries
+// once. A delivery may come again with the same ID when its outcome was lost.
 type Sink[M any] interface {
 	Deliver(ctx context.Context, d *Delivery[M]) error
 }
@@ -23,8 +23,8 @@ type BatchSink[M any] interface {
 	DeliverBatch(ctx context.Context, ds []*Delivery[M]) []error
 }
 
-// Checker is implemented by sinks and decoders that can reach their far end to see whether credentials and permissions are
-// right. Check is called on an open instance, on demand.
+// Checker is implemented by sinks and decoders that can reach their far end to see whether credentials and permissions
+// are right. Check is called on an open instance, on demand.
 type Checker interface {
 	Check(ctx context.Context) error
 }
@@ -36,7 +36,8 @@ type Closer interface {
 }
 
 // Validator is implemented by configuration types (on the value or the pointer) with rules that a schema cannot say.
-// Validate opens and dials nothing. AttributeErrors in its error, joined or wrapped, are reported at their file and line.
+// Validate opens and dials nothing. AttributeErrors in its error, joined or wrapped, are reported at their file and
+// line.
 type Validator interface {
 	Validate() error
 }
@@ -102,8 +103,8 @@ type SinkInstance interface {
 	Sink() any
 }
 
-// NewSink makes a factory from a typed constructor. C is the configuration struct, M the message struct. It panics if one
-// cannot be described by a Schema, which a plugin's first start would show.
+// NewSink makes a factory from a typed constructor. C is the configuration struct, M the message struct. It panics if
+// one cannot be described by a Schema, which a plugin's first start would show.
 func NewSink[C, M any](info SinkInfo, open func(ctx context.Context, cfg C) (Sink[M], error)) *SinkFactory {
 	info.MaxBatch = 1
 	message := mustDescribe[M](useMessage)
@@ -221,8 +222,8 @@ func Skip(reason string) error {
 	return &outcomeError{kind: Skipped, err: errors.New(reason)}
 }
 
-// Suspend says: the sink as a whole cannot work until someone acts (a token was revoked, the endpoint is gone). The host
-// parks the sink's deliveries and charges none of them an attempt.
+// Suspend says: the sink as a whole cannot work until someone acts (a token was revoked, the endpoint is gone). The
+// host parks the sink's deliveries and charges none of them an attempt.
 func Suspend(err error) error {
 	return &outcomeError{kind: Suspended, err: err}
 }

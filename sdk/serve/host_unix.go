@@ -13,9 +13,10 @@ import (
 	"github.com/grapnelhq/grapnel/sdk/wire"
 )
 
-// ignoreSignals keeps signals that were sent to the whole process group from stopping a plugin before its host has drained
-// it: the host stops it when it is time. SIGQUIT still dumps the goroutines. SIGPIPE is among them so that a log line to a dead host does not kill the process
-// before its socket is removed. They are caught, not ignored, because a program that a plugin starts inherits the latter.
+// ignoreSignals keeps signals that were sent to the whole process group from stopping a plugin before its host has
+// drained it: the host stops it when it is time. SIGQUIT still dumps the goroutines. SIGPIPE is among them so that a
+// log line to a dead host does not kill the process before its socket is removed. They are caught, not ignored, because
+// a program that a plugin starts inherits the latter.
 func ignoreSignals() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
 }
@@ -23,8 +24,9 @@ func ignoreSignals() {
 // pollHost is how often a plugin looks whether its host is still there.
 const pollHost = 250 * time.Millisecond
 
-// hostGone returns a channel that is closed when the host has died: the process has another parent, or the process with the
-// id in GRAPNEL_HOST_PID is no more. The latter sees also a host that died before this process could look at its parent.
+// hostGone returns a channel that is closed when the host has died: the process has another parent, or the process with
+// the id in GRAPNEL_HOST_PID is no more. The latter sees also a host that died before this process could look at its
+// parent.
 func hostGone() <-chan struct{} {
 	parent := os.Getppid()
 	host, _ := strconv.Atoi(os.Getenv(wire.EnvHostPID)) // 0: not given

@@ -21,8 +21,8 @@ var levels = map[string]slog.Level{
 	wire.LogError: slog.LevelError,
 }
 
-// newLogHandler writes one JSON object per line, at the level that the host asked for in its last call, with the attributes
-// of the call that ctx belongs to.
+// newLogHandler writes one JSON object per line, at the level that the host asked for in its last call, with the
+// attributes of the call that ctx belongs to.
 func newLogHandler(w io.Writer, level slog.Leveler) slog.Handler {
 	return callHandler{slog.NewJSONHandler(w, &slog.HandlerOptions{
 		Level: level,

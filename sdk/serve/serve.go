@@ -1,7 +1,8 @@
 // Package serve runs a plugin: Main is the one line of its main function.
 //
-// It takes care of what a process behind hashicorp/go-plugin has to mind, so that an author need not know of it: message
-// sizes, signals, prints to stdout, the end of the host, panics, logging, and that one process holds many instances.
+// It takes care of what a process behind hashicorp/go-plugin has to mind, so that an author need not know of it:
+// message sizes, signals, prints to stdout, the end of the host, panics, logging, and that one process holds many
+// instances.
 package serve
 
 import (
@@ -31,9 +32,9 @@ type Factory interface {
 	*sdk.SinkFactory | *sdk.DecoderFactory
 }
 
-// Main serves a plugin until its host ends it. It is called once, from main, and does not return to do anything else: the
-// program's work is in the factory's instances. What the program prints, before or after, goes to the host's log; stdout
-// belongs to the handshake.
+// Main serves a plugin until its host ends it. It is called once, from main, and does not return to do anything else:
+// the program's work is in the factory's instances. What the program prints, before or after, goes to the host's log;
+// stdout belongs to the handshake.
 //
 // Run by hand, it says what the program is and exits with status 1, or with 0 for the argument --version.
 func Main[F Factory](factory F) {
@@ -78,9 +79,9 @@ func watchHost(g *grpc.Server) {
 	}
 }
 
-// handshakeOut is the real stdout, of which the host reads one line. This initialisation is the one side effect that the
-// package has: only here is it early enough to keep a print at the start of main, or in an init function, from being taken
-// for that line. It changes nothing unless a host has started the process.
+// handshakeOut is the real stdout, of which the host reads one line. This initialisation is the one side effect that
+// the package has: only here is it early enough to keep a print at the start of main, or in an init function, from
+// being taken for that line. It changes nothing unless a host has started the process.
 var handshakeOut = claimStdout()
 
 func claimStdout() *os.File {

@@ -90,8 +90,8 @@ func (s *Server) Register(g *grpc.Server) {
 	}
 }
 
-// ServerOptions are those of the gRPC server that Register is given. first, which may be nil, is called once, before the
-// first call.
+// ServerOptions are those of the gRPC server that Register is given. first, which may be nil, is called once, before
+// the first call.
 func (s *Server) ServerOptions(first func()) []grpc.ServerOption {
 	var once sync.Once
 	return append(wire.ServerOptions(), grpc.UnaryInterceptor(

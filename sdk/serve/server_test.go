@@ -158,7 +158,8 @@ func TestInstances(t *testing.T) {
 	if status.Code(err) != codes.FailedPrecondition || status.Convert(err).Message() != want {
 		t.Errorf("Deliver after Close: %v", err)
 	}
-	if _, err := w.Plugin.Check(t.Context(), &pluginv1.CheckRequest{Instance: "i"}); status.Code(err) != codes.FailedPrecondition {
+	_, err = w.Plugin.Check(t.Context(), &pluginv1.CheckRequest{Instance: "i"})
+	if status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("Check after Close: %v", err)
 	}
 	if _, err := w.Decoder.Decode(t.Context(), &pluginv1.DecodeRequest{}); status.Code(err) != codes.Unimplemented {
@@ -210,7 +211,9 @@ func closedTimes(e *echo) int {
 }
 
 func TestClose(t *testing.T) {
-	for fail, want := range map[string]string{"": "", "close": "close: not flushed", "panic in close": "close: panic: oh"} {
+	for fail, want := range map[string]string{
+		"": "", "close": "close: not flushed", "panic in close": "close: panic: oh",
+	} {
 		w := inProcess(t, echoFactory())
 		mustOpen(t, w, `{"fail":"`+fail+`"}`)
 		r, err := w.Plugin.Close(t.Context(), &pluginv1.CloseRequest{Instance: "i"})

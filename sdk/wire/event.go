@@ -98,8 +98,8 @@ func RequestFromProto(r *pluginv1.Request) *sdk.Request {
 	}
 }
 
-// EventToProto converts an event of a request with this body. Data that is a slice of the body travels as its place there.
-// Notes are not the event's on the wire but its request's; see DecodedToProto.
+// EventToProto converts an event of a request with this body. Data that is a slice of the body travels as its place
+// there. Notes are not the event's on the wire but its request's; see DecodedToProto.
 func EventToProto(e *sdk.Event, body []byte) (*pluginv1.Event, error) {
 	out := &pluginv1.Event{
 		Type:         text(e.Type),
@@ -231,8 +231,8 @@ func changesFromJSON(b []byte) ([]sdk.Change, error) {
 	return out, nil
 }
 
-// DecodedToProto converts the result of decoding the request with this body. A result that the wire cannot carry becomes
-// a refusal that says so.
+// DecodedToProto converts the result of decoding the request with this body. A result that the wire cannot carry
+// becomes a refusal that says so.
 func DecodedToProto(d *sdk.Decoded, body []byte) *pluginv1.DecodeResult {
 	out := &pluginv1.DecodeResult{RequestId: text(d.RequestID), Refused: Text(d.Refused), Notes: NotesToProto(d.Notes)}
 	if d.Refused != "" {

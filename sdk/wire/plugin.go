@@ -1,6 +1,6 @@
 // Package wire is the glue between package sdk's types and the wire contract grapnel.plugin.v1: conversions in both
-// directions, and what the two ends of a go-plugin connection must agree on. Package serve and package plugintest use it on
-// a plugin's side, the host's pluginhost on the other. Authors of plugins need none of it.
+// directions, and what the two ends of a go-plugin connection must agree on. Package serve and package plugintest use
+// it on a plugin's side, the host's pluginhost on the other. Authors of plugins need none of it.
 //
 // Conversions to the wire never fail on text that is not UTF-8, which protobuf does not carry: each bad byte becomes
 // U+FFFD. Conversions from the wire trust nothing: an enum value that this version does not know is an error where it
@@ -20,15 +20,15 @@ import (
 // Protocol is the major version of the wire contract, go-plugin's protocol number.
 const Protocol = 1
 
-// MaxMessage bounds every gRPC message, in bytes, on both sides. gRPC's own default of 4 MiB for what is received is less
-// than one batch of large requests.
+// MaxMessage bounds every gRPC message, in bytes, on both sides. gRPC's own default of 4 MiB for what is received is
+// less than one batch of large requests.
 const MaxMessage = 64 << 20
 
 // PluginName is the only name in a plugin's set.
 const PluginName = "plugin"
 
-// EnvHostPID is the environment variable that tells a plugin the host's process id, where both see the same ids. A plugin
-// ends when that process does. Without it, a plugin watches its parent only.
+// EnvHostPID is the environment variable that tells a plugin the host's process id, where both see the same ids. A
+// plugin ends when that process does. Without it, a plugin watches its parent only.
 const EnvHostPID = "GRAPNEL_HOST_PID"
 
 // Capabilities that a DescribeResponse may list.
@@ -37,8 +37,8 @@ const (
 	CapabilityValidate = "validate" // Validate knows more than the schema
 )
 
-// Log levels of a CallContext. A plugin writes its log to stderr, one JSON object per line in the form of log/slog: "time",
-// "level" (one of these words), "msg", and attributes.
+// Log levels of a CallContext. A plugin writes its log to stderr, one JSON object per line in the form of log/slog:
+// "time", "level" (one of these words), "msg", and attributes.
 const (
 	LogTrace = "trace"
 	LogDebug = "debug"
@@ -65,7 +65,8 @@ func ServerSet(register func(*grpc.Server)) plugin.PluginSet {
 	return plugin.PluginSet{PluginName: &grpcPlugin{register: register}}
 }
 
-// Client holds the client of every service over one connection. Which of Decoder and Sink the plugin serves, Describe says.
+// Client holds the client of every service over one connection. Which of Decoder and Sink the plugin serves, Describe
+// says.
 type Client struct {
 	Conn    *grpc.ClientConn
 	Plugin  pluginv1.PluginClient

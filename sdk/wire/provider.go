@@ -38,8 +38,8 @@ var (
 	}
 )
 
-// ProviderToProto converts a manifest. The error names words that are none of package sdk's constants and schemes that do
-// not have exactly one kind.
+// ProviderToProto converts a manifest. The error names words that are none of package sdk's constants and schemes that
+// do not have exactly one kind.
 func ProviderToProto(in *sdk.Provider) (*pluginv1.Provider, error) {
 	var p problems
 	out := &pluginv1.Provider{

@@ -329,7 +329,7 @@ func TestTextIsAlwaysUTF8(t *testing.T) {
 	if got := overTheWire(t, r).Headers[0].Value; got != "caf\uFFFD" {
 		t.Errorf("header %q", got)
 	}
-	o := OutcomeToProto(&sdk.Outcome{Kind: sdk.Retried, Reason: strings.Repeat("é", MaxText) + "\xff", Notes: []string{"\xff"}})
+	o := OutcomeToProto(&sdk.Outcome{Kind: sdk.Retried, Reason: strings.Repeat("é", MaxText) + "\xff"})
 	if got := overTheWire(t, o).Reason; len(got) > MaxText || !strings.HasSuffix(got, "é…") {
 		t.Errorf("reason of %d bytes", len(got))
 	}
@@ -337,14 +337,18 @@ func TestTextIsAlwaysUTF8(t *testing.T) {
 
 func TestLiesFromTheWire(t *testing.T) {
 	for want, err := range map[string]error{
-		"schema kind: unknown value 99":       second(SchemaFromProto(&pluginv1.Schema{Kind: 99})),
-		"schema escape: unknown value 99":     second(SchemaFromProto(&pluginv1.Schema{Escape: 99})),
-		"nested deeper than 64":               second(SchemaFromProto(deep(100))),
-		"unknown kind of plugin 9":            second(DescriptionFromProto(&pluginv1.DescribeResponse{Kind: 9})),
-		"scheme x: no kind":                   second(ProviderFromProto(&pluginv1.Provider{Schemes: []*pluginv1.AuthScheme{{Name: "x"}}})),
-		"data range lies outside of the body": second(EventFromProto(&pluginv1.Event{DataRange: &pluginv1.ByteRange{Offset: 4, Length: 7}}, make([]byte, 10))),
-		"changes: not a JSON object":          second(EventFromProto(&pluginv1.Event{Changes: []byte("[]")}, nil)),
-		"changes: ":                           second(EventFromProto(&pluginv1.Event{Changes: []byte(`{"a":{"old":1}`)}, nil)),
+		"schema kind: unknown value 99":   second(SchemaFromProto(&pluginv1.Schema{Kind: 99})),
+		"schema escape: unknown value 99": second(SchemaFromProto(&pluginv1.Schema{Escape: 99})),
+		"nested deeper than 64":           second(SchemaFromProto(deep(100))),
+		"unknown kind of plugin 9":        second(DescriptionFromProto(&pluginv1.DescribeResponse{Kind: 9})),
+		"scheme x: no kind": second(ProviderFromProto(&pluginv1.Provider{
+			Schemes: []*pluginv1.AuthScheme{{Name: "x"}},
+		})),
+		"data range lies outside of the body": second(EventFromProto(&pluginv1.Event{
+			DataRange: &pluginv1.ByteRange{Offset: 4, Length: 7},
+		}, make([]byte, 10))),
+		"changes: not a JSON object": second(EventFromProto(&pluginv1.Event{Changes: []byte("[]")}, nil)),
+		"changes: ":                  second(changesFromJSON([]byte(`{"a":{"old":1}`))),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
@@ -378,7 +382,7 @@ func TestAuthorsMistakesAreNamed(t *testing.T) {
 			{Basic: &sdk.Basic{}, Token: &sdk.Token{}},
 		}})),
 		"either a sink or a decoder": second(DescriptionToProto(&Description{})),
-		`two changes of field "a"`:   second(EventToProto(&sdk.Event{Changes: []sdk.Change{{Field: "a"}, {Field: "a"}}}, nil)),
+		`two changes of field "a"`:   second(changesToJSON([]sdk.Change{{Field: "a"}, {Field: "a"}})),
 		`the change of field "a" is not JSON`: second(EventToProto(&sdk.Event{Changes: []sdk.Change{
 			{Field: "a", Old: json.RawMessage("{")},
 		}}, nil)),
@@ -387,7 +391,8 @@ func TestAuthorsMistakesAreNamed(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	bad := sdk.Decoded{RequestID: "r", Events: []sdk.Event{{}, {Changes: []sdk.Change{{Field: "a", New: json.RawMessage("x")}}}}}
+	change := sdk.Change{Field: "a", New: json.RawMessage("x")}
+	bad := sdk.Decoded{RequestID: "r", Events: []sdk.Event{{}, {Changes: []sdk.Change{change}}}}
 	if got := DecodedToProto(&bad, nil); !strings.HasPrefix(got.Refused, "event 1: ") || got.Events != nil {
 		t.Errorf("got %v", got)
 	}
