@@ -44,15 +44,18 @@ func (l *loader) orderBy(e hclsyntax.Expression) *expr.Text {
 	if lit, ok := e.(*hclsyntax.LiteralValueExpr); ok && lit.Val.IsNull() {
 		return nil
 	}
-	l.routeExpression(e, "order_by")
+	if !l.routeExpression(e, "order_by") {
+		return nil
+	}
 	text, diags := l.cfg.Set.Text(e)
 	l.compiled(diags, e.Range())
 	return text
 }
 
 // routeExpression reports what package expr could not explain: names and functions that exist at load only, and
-// locals. What that package then says about the same places is dropped by compiled.
-func (l *loader) routeExpression(e hclsyntax.Expression, where string) {
+// locals. What that package then says about the same places is dropped by compiled. Not ok: the parser could not read
+// the expression.
+func (l *loader) routeExpression(e hclsyntax.Expression, where string) bool {
 	for _, call := range callsOf(e, "env", "file", "sensitive") {
 		detail := fmt.Sprintf("It is evaluated when the configuration is loaded. If the value is no secret, write "+
 			"locals { x = %s(…) } and name local.x here.", call.Name)
@@ -79,6 +82,19 @@ func (l *loader) routeExpression(e hclsyntax.Expression, where string) {
 		}
 		l.explained = append(l.explained, t.SourceRange()) // here, where the local stands, or by a syntax error
 	}
+	return !l.partial || readable(e)
+}
+
+// readable reports whether the parser could read all of an expression; where it could not, it leaves an unknown value.
+func readable(e hclsyntax.Expression) bool {
+	ok := true
+	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
+		if lit, isLit := n.(*hclsyntax.LiteralValueExpr); isLit && !lit.Val.IsKnown() {
+			ok = false
+		}
+		return nil
+	})
+	return ok
 }
 
 // compiled takes over what package expr says.
@@ -97,8 +113,7 @@ func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
 	enabled := b.enabled()
 	b.from(&r)
 	b.on(&r)
-	if a := b.attr("when"); a != nil {
-		l.routeExpression(a.Expr, "when")
+	if a := b.attr("when"); a != nil && l.routeExpression(a.Expr, "when") {
 		when, diags := l.cfg.Set.Condition(a.Expr)
 		l.compiled(diags, a.Expr.Range())
 		r.When = when
@@ -349,12 +364,13 @@ func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[str
 	for _, nested := range hb.Body.Blocks {
 		l.error(blockHeader(nested), "A to block holds attributes only", fmt.Sprintf("Write %s = { … }.", nested.Type))
 	}
+	ok := s.info != nil
 	attrs := map[string]*hcl.Attribute{}
 	for _, a := range inOrder(hb.Body.Attributes) {
-		l.routeExpression(a.Expr, "a to block")
+		ok = l.routeExpression(a.Expr, "a to block") && ok
 		attrs[a.Name] = a.AsHCLAttribute()
 	}
-	if s.info == nil {
+	if !ok {
 		return
 	}
 	m, diags := l.cfg.Set.Message(attrs, &s.info.Message, blockHeader(hb))
