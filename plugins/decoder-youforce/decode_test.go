@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/sdk/plugintest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -117,6 +118,11 @@ func goldenOf(events []sdk.Event) []goldenEvent {
 		golden = append(golden, g)
 	}
 	return golden
+}
+
+// TestPlugin runs the decoder as a host does.
+func TestPlugin(t *testing.T) {
+	plugintest.Decoder(t, sdk.NewDecoder(manifest(), open), plugintest.Options{})
 }
 
 // TestSamples decodes every sample and compares the events with its golden file.
@@ -439,11 +445,11 @@ func TestCatalogue(t *testing.T) {
 			if len(e.Notes) > 0 {
 				t.Errorf("sample %s has notes: %q", s.Name, e.Notes)
 			}
-			data := e.Data
-			if data == nil {
-				data = json.RawMessage("null")
-			}
-			if err := conforms(et.Data, data); err != nil {
+			if e.Data == nil {
+				if !et.Data.Nullable {
+					t.Errorf("sample %s has no data", s.Name)
+				}
+			} else if err := plugintest.CheckData(&et.Data, e.Data); err != nil {
 				t.Errorf("sample %s: data: %v", s.Name, err)
 			}
 			for _, v := range s.Vary {
@@ -472,70 +478,6 @@ func lookup(body []byte, pointer string) any {
 		v = m[name]
 	}
 	return v
-}
-
-// conforms reports where a JSON value is not what a schema says.
-func conforms(s sdk.Schema, raw json.RawMessage) error {
-	if string(raw) == "null" {
-		if s.Nullable || s.Kind == sdk.KindAny {
-			return nil
-		}
-		return fmt.Errorf("null for %s", s.Kind)
-	}
-	var err error
-	switch s.Kind {
-	case sdk.KindAny:
-	case sdk.KindString:
-		var v string
-		err = json.Unmarshal(raw, &v)
-	case sdk.KindNumber:
-		var v float64
-		err = json.Unmarshal(raw, &v)
-	case sdk.KindInteger:
-		var v int64
-		err = json.Unmarshal(raw, &v)
-	case sdk.KindBool:
-		var v bool
-		err = json.Unmarshal(raw, &v)
-	case sdk.KindList:
-		var v []json.RawMessage
-		if err = json.Unmarshal(raw, &v); err != nil {
-			return err
-		}
-		for i, element := range v {
-			if err := conforms(*s.Element, element); err != nil {
-				return fmt.Errorf("%d: %w", i, err)
-			}
-		}
-	case sdk.KindMap, sdk.KindObject:
-		var v map[string]json.RawMessage
-		if err = json.Unmarshal(raw, &v); err != nil {
-			return err
-		}
-		for _, a := range s.Attributes {
-			value, ok := v[a.Name]
-			if !ok && !a.Schema.Optional {
-				return fmt.Errorf("%s is missing", a.Name)
-			}
-			if ok {
-				if err := conforms(a.Schema, value); err != nil {
-					return fmt.Errorf("%s: %w", a.Name, err)
-				}
-			}
-			delete(v, a.Name)
-		}
-		for name, value := range v {
-			if s.Kind == sdk.KindObject {
-				return fmt.Errorf("%s is not in the schema", name)
-			}
-			if err := conforms(*s.Element, value); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-		}
-	default:
-		return fmt.Errorf("unexpected kind %s", s.Kind)
-	}
-	return err
 }
 
 var eventType = regexp.MustCompile(`^youforce(\.[a-z0-9_]{1,64}){1,2}$`)
