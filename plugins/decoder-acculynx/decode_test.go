@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/sdk/plugintest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -322,6 +323,11 @@ func TestCamelKey(t *testing.T) {
 	}
 }
 
+// TestPlugin runs the plugin over the wire, as the host does. The samples that are not in the catalogue are above.
+func TestPlugin(t *testing.T) {
+	plugintest.Decoder(t, sdk.NewDecoder(manifest(), open), plugintest.Options{})
+}
+
 func TestManifest(t *testing.T) {
 	p := manifest()
 	s := p.Schemes[0]
@@ -369,7 +375,7 @@ func TestCatalogue(t *testing.T) {
 			if len(e.Notes) > 0 || e.Subject == "" {
 				t.Errorf("sample %s has subject %q and notes %q", s.Name, e.Subject, e.Notes)
 			}
-			if err := conforms(et.Data, e.Data); err != nil {
+			if err := plugintest.CheckData(&et.Data, e.Data); err != nil {
 				t.Errorf("sample %s: data: %v", s.Name, err)
 			}
 			var top map[string]any
@@ -389,55 +395,6 @@ func TestCatalogue(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("missing: %v", want)
 	}
-}
-
-// conforms reports where a JSON value is not what a schema says.
-func conforms(s sdk.Schema, raw json.RawMessage) error {
-	if string(raw) == "null" {
-		if s.Nullable || s.Kind == sdk.KindAny {
-			return nil
-		}
-		return fmt.Errorf("null for %s", s.Kind)
-	}
-	var err error
-	switch s.Kind {
-	case sdk.KindAny:
-	case sdk.KindString:
-		var v string
-		err = json.Unmarshal(raw, &v)
-	case sdk.KindNumber:
-		var v float64
-		err = json.Unmarshal(raw, &v)
-	case sdk.KindInteger:
-		var v int64
-		err = json.Unmarshal(raw, &v)
-	case sdk.KindBool:
-		var v bool
-		err = json.Unmarshal(raw, &v)
-	case sdk.KindObject:
-		var v map[string]json.RawMessage
-		if err = json.Unmarshal(raw, &v); err != nil {
-			return err
-		}
-		for _, a := range s.Attributes {
-			value, ok := v[a.Name]
-			if !ok && !a.Schema.Optional {
-				return fmt.Errorf("%s is missing", a.Name)
-			}
-			if ok {
-				if err := conforms(a.Schema, value); err != nil {
-					return fmt.Errorf("%s: %w", a.Name, err)
-				}
-			}
-			delete(v, a.Name)
-		}
-		for name := range v {
-			return fmt.Errorf("%s is not in the schema", name)
-		}
-	default:
-		return fmt.Errorf("unexpected kind %s", s.Kind)
-	}
-	return err
 }
 
 var eventType = regexp.MustCompile(`^acculynx(\.[a-z0-9_]{1,64})+$`)

@@ -29,8 +29,8 @@ const (
 	maxRepairs    = 4096             // beyond it, lines that were not reported may stay, to be seen again when retried
 )
 
-// openFolder opens a folder for a host's process. It creates the folder if it is missing, and fails if a process of another
-// host has it open. wrap, which may be nil, is for tests to put faults in front of the disk.
+// openFolder opens a folder for a host's process. It creates the folder if it is missing, and fails if a process of
+// another host has it open. wrap, which may be nil, is for tests to put faults in front of the disk.
 func openFolder(ctx context.Context, dir string, mode os.FileMode, host string, wrap func(disk) disk) (*folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -78,9 +78,9 @@ func makeDir(dir string, mode os.FileMode) error {
 	return nil
 }
 
-// folder is an open folder. All that touches its files runs one call at a time, batches as well: they share one disk, and
-// a batch's sync is the time that the next one has to collect lines. That holds for all instances and processes of a host:
-// after a crash, a second process of the plugin looks for what caused it while the first one works on.
+// folder is an open folder. All that touches its files runs one call at a time, batches as well: they share one disk,
+// and a batch's sync is the time that the next one has to collect lines. That holds for all instances and processes of
+// a host: after a crash, a second process of the plugin looks for what caused it while the first one works on.
 type folder struct {
 	dir  string // absolute
 	host string // who runs this process, for the lock
@@ -539,8 +539,8 @@ func takeLock(ctx context.Context, root *os.Root, host string) (*os.File, error)
 // lockOwner tries to lock the folder for a host and returns who has it: that host, another one, or "" while someone is
 // about to take it.
 func lockOwner(f *os.File, host string) (string, error) {
-	// Who is alone writes down who it is. The exclusive lock goes over into the shared one, but not at once: another one may
-	// come in between, so what counts is what is read under the shared lock.
+	// Who is alone writes down who it is. The exclusive lock goes over into the shared one, but not at once: another one
+	// may come in between, so what counts is what is read under the shared lock.
 	alone, err := tryLock(f, true)
 	if err != nil {
 		return "", err

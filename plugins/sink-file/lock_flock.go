@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// tryLock locks a file or folder until unlock or until it is closed, alone or together with others, and gives up what lock
-// it had before. It returns false if another open file holds a lock that does not go with it.
+// tryLock locks a file or folder until unlock or until it is closed, alone or together with others, and gives up what
+// lock it had before. It returns false if another open file holds a lock that does not go with it.
 func tryLock(f *os.File, alone bool) (bool, error) {
 	how := syscall.LOCK_SH
 	if alone {

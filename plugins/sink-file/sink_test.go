@@ -626,8 +626,8 @@ func TestLock(t *testing.T) {
 	deliver(t, s, delivery("1", "", "{}"))
 }
 
-// TestProcessesOfOneHost has two processes write to one file while others die over it: after a crash, the host looks for
-// what caused it in a second process.
+// TestProcessesOfOneHost has two processes write to one file while others die over it: after a crash, the host looks
+// for what caused it in a second process.
 func TestProcessesOfOneHost(t *testing.T) {
 	dir := t.TempDir()
 	var mu sync.Mutex
