@@ -118,15 +118,12 @@ func (l *loader) evalNow(e hclsyntax.Expression) (v cty.Value, ok bool) {
 		return cty.DynamicVal, false
 	}
 	values := map[string]cty.Value{}
-	for name, loc := range l.locals {
-		if loc.ok {
-			values[name] = loc.value
-		}
-	}
 	for _, t := range e.Variables() {
-		if name, ok := localName(t); ok && !l.locals[name].ok {
+		name, _ := localName(t) // namesKnown has seen it
+		if !l.locals[name].ok {
 			return cty.DynamicVal, false // said there
 		}
+		values[name] = l.locals[name].value
 	}
 	defer func() {
 		// A bug in a function of somebody else must not take down a host that reloads its configuration.
