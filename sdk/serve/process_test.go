@@ -40,6 +40,7 @@ func TestMessagesBeyondFourMiB(t *testing.T) {
 
 func TestSignalsDoNotStopAPlugin(t *testing.T) {
 	c, _, _ := launch(t, roleBare)
+	t.Cleanup(func() { _ = os.Remove(c.ReattachConfig().Addr.String()) }) // which it leaves behind, too
 	signalPlugin(t, c, syscall.SIGTERM)
 	for deadline := time.Now().Add(5 * time.Second); !c.Exited(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
