@@ -1,0 +1,77 @@
+package sample
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+var now = time.Date(2026, 3, 4, 5, 6, 7, 123456789, time.UTC)
+
+func TestCopyVariesWhatItShouldAndNothingElse(t *testing.T) {
+	body := "{\n  \"id\": \"843847 5\",\n  \"n\": 40.0,\n  \"at\": \"2025-07-03T10:12:35.4877275+00:00\", \"data\": {\"id\": 130333}\n}"
+	s := sdk.Sample{
+		Name: "x", Body: json.RawMessage(body), Headers: []sdk.Header{{Name: "X-Id", Value: "0f9d4a0e-7f5b-4d7b-9c36-000000000001"}, {Name: "X-Kind", Value: "A"}},
+		Vary: []sdk.Variation{
+			{Part: sdk.Part{Kind: sdk.PartHeader, Name: "x-id"}, Kind: sdk.VaryID},
+			{Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/id"}, Kind: sdk.VaryID},
+			{Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/data/id"}, Kind: sdk.VaryID},
+			{Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/at"}, Kind: sdk.VaryTime},
+		},
+	}
+	c, err := Copy(s, rand.New(rand.NewPCG(1, 1)), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(s.Body) != body || s.Headers[0].Value != "0f9d4a0e-7f5b-4d7b-9c36-000000000001" {
+		t.Error("the sample itself was changed")
+	}
+	var v struct {
+		ID   string
+		N    json.RawMessage
+		At   string
+		Data struct{ ID int }
+	}
+	if err := json.Unmarshal(c.Body, &v); err != nil {
+		t.Fatalf("%s: %v", c.Body, err)
+	}
+	if v.ID == "843847 5" || len(v.ID) != 8 || v.ID[6] != ' ' || v.Data.ID == 130333 || v.Data.ID < 100000 {
+		t.Errorf("ids are %q and %d", v.ID, v.Data.ID)
+	}
+	if string(v.N) != "40.0" {
+		t.Errorf("a number became %s", v.N)
+	}
+	if v.At != "2026-03-04T05:06:07.1234567+00:00" {
+		t.Errorf("the time is %s", v.At)
+	}
+	if c.Headers[1].Value != "A" || c.Headers[0].Value == s.Headers[0].Value || !isUUID(c.Headers[0].Value) {
+		t.Errorf("headers are %v", c.Headers)
+	}
+}
+
+func TestFreshTimeKeepsTheLook(t *testing.T) {
+	for old, want := range map[string]string{
+		"2022-09-05T18:33:55.526+03:00": "2026-03-04T08:06:07.123+03:00",
+		"2023-07-11T22:38:57.1993216Z":  "2026-03-04T05:06:07.1234567Z",
+		"2026-01-15T11:01:00Z":          "2026-03-04T05:06:07Z",
+		"2027-10-16T05:15:10.6019456":   "2026-03-04T05:06:07.1234567",
+		"2024-07-03":                    "2026-03-04",
+		"1768469400123":                 "1772600767123",
+		"1768469400":                    "1772600767",
+		"yesterday":                     "2026-03-04T05:06:07.123456789Z",
+	} {
+		if got := freshTime(old, now); got != want {
+			t.Errorf("%s became %s, want %s", old, got, want)
+		}
+	}
+}
+
+func TestCopySaysWhatCannotBeVaried(t *testing.T) {
+	s := sdk.Sample{Name: "x", Body: []byte(`{}`), Vary: []sdk.Variation{{Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/id"}}}}
+	if _, err := Copy(s, rand.New(rand.NewPCG(1, 1)), now); err == nil || err.Error() != `sample x: there is nothing at "/id" to vary` {
+		t.Errorf("got %v", err)
+	}
+}
