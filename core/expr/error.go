@@ -39,7 +39,7 @@ func evalError(diags hcl.Diagnostics, rng hcl.Range) *Error {
 		if d.Severity != hcl.DiagError {
 			continue
 		}
-		e := &Error{Summary: d.Summary, Detail: scrub(d.Detail), Range: rng.String()}
+		e := &Error{Summary: d.Summary, Detail: scrub(withoutPanic(d.Detail)), Range: rng.String()}
 		if d.Subject != nil {
 			e.Range = d.Subject.String()
 		}
@@ -51,6 +51,15 @@ func evalError(diags hcl.Diagnostics, rng hcl.Range) *Error {
 		return e
 	}
 	return &Error{Summary: "Evaluation failed", Range: rng.String()}
+}
+
+// withoutPanic cuts the stack trace that cty makes part of an error where one of its functions panics.
+func withoutPanic(detail string) string {
+	before, _, found := strings.Cut(detail, "panic in function implementation: ")
+	if !found {
+		return detail
+	}
+	return before + "it cannot work on values of these types."
 }
 
 // nullPart is what hcl says about a null in a template, whose detail then does not name it.

@@ -17,8 +17,21 @@ import (
 
 // Message is the compiled arguments of a `to` block.
 type Message struct {
-	emit emitFunc
-	rng  hcl.Range
+	emit   emitFunc
+	rng    hcl.Range
+	ranges map[string]hcl.Range // of the attributes
+}
+
+// Locate returns where the attribute that a path begins with is written, as file:line,column-column; "" if it is not.
+func (m *Message) Locate(path []string) string {
+	if len(path) == 0 {
+		return ""
+	}
+	rng, ok := m.ranges[path[0]]
+	if !ok {
+		return ""
+	}
+	return rng.String()
 }
 
 // emitFunc appends the JSON of an argument for the record's event. If it returns no JSON (emitted other than wrote), dst is
@@ -56,7 +69,11 @@ func (s *Set) Message(attrs map[string]*hcl.Attribute, schema *sdk.Schema, block
 	if b.diags.HasErrors() {
 		return nil, b.diags
 	}
-	return &Message{emit: em.emit, rng: block}, b.diags
+	ranges := make(map[string]hcl.Range, len(attrs))
+	for name, attr := range attrs {
+		ranges[name] = attr.Range
+	}
+	return &Message{emit: em.emit, rng: block, ranges: ranges}, b.diags
 }
 
 // Append renders the message for the record's event as a JSON object that meets the schema, and appends it to dst. An
@@ -194,8 +211,10 @@ func (b *builder) object(members []member, schema *sdk.Schema, rng hcl.Range, pa
 				didYouMean(m.name, names))
 			continue
 		}
-		delete(given, m.name) // of equal keys the last wins
 		if em, ok := b.member(m, sub, append(slices.Clip(path), m.name)); ok {
+			if before, twice := given[m.name]; twice {
+				em = after(before, em)
+			}
 			given[m.name] = em
 		}
 	}
@@ -255,6 +274,20 @@ func (b *builder) object(members []member, schema *sdk.Schema, rng hcl.Range, pa
 		return append(dst, '}'), wrote, nil
 	}
 	return emitter{emit: emit, rng: rng}
+}
+
+// after makes an emitter of the last of two equal keys, which wins. The first is evaluated all the same: it may fail.
+func after(first, last emitter) emitter {
+	out := last
+	out.emit = func(dst []byte, r *Record) ([]byte, emitted, *Error) {
+		start := len(dst)
+		dst, _, err := first.emit(dst, r)
+		if err != nil {
+			return dst, wrote, err
+		}
+		return last.emit(dst[:start], r)
+	}
+	return out
 }
 
 // missing is the error of a null where a value is required.
@@ -380,15 +413,9 @@ func (b *builder) items(e *objectNode, schema *sdk.Schema, path []string) (emitt
 		path   []string
 	}
 	var items []item
-	allOK, dynamic := true, false
-	for i, it := range e.Items {
+	allOK, dynamic := true, false // dynamic: keys are computed, or equal
+	for _, it := range e.Items {
 		name, static := staticKey(it.KeyExpr)
-		if static && slices.ContainsFunc(e.Items[i+1:], func(later hclsyntax.ObjectConsItem) bool {
-			other, ok := staticKey(later.KeyExpr)
-			return ok && other == name
-		}) {
-			continue // of equal keys the last wins
-		}
 		here := path
 		if static {
 			here = append(slices.Clip(path), name)
@@ -401,6 +428,7 @@ func (b *builder) items(e *objectNode, schema *sdk.Schema, path []string) (emitt
 		x := item{em: em, path: here}
 		if static {
 			x.key = appendKey(nil, cty.NormalizeString(name))
+			dynamic = dynamic || slices.ContainsFunc(items, func(o item) bool { return string(o.key) == string(x.key) })
 		} else {
 			dynamic = true
 			x.keyFn, x.keyHCL = b.set.compile(it.KeyExpr).fn, it.KeyExpr
@@ -428,12 +456,10 @@ func (b *builder) items(e *objectNode, schema *sdk.Schema, path []string) (emitt
 		open := len(dst)
 		for i := range items {
 			x := &items[i]
-			key := x.key
+			key, replaced := x.key, false
 			if dynamic {
 				key = keys[i]
-				if slices.ContainsFunc(keys[i+1:], func(later []byte) bool { return string(later) == string(key) }) {
-					continue
-				}
+				replaced = slices.ContainsFunc(keys[i+1:], func(later []byte) bool { return string(later) == string(key) })
 			}
 			start := len(dst)
 			dst = appendComma(dst, open)
@@ -444,9 +470,9 @@ func (b *builder) items(e *objectNode, schema *sdk.Schema, path []string) (emitt
 				return dst, wrote, err
 			}
 			switch {
-			case got == wrote:
-			case got == nothing:
+			case got == nothing, replaced: // of equal keys the last wins, but each may fail
 				dst = dst[:start]
+			case got == wrote:
 			case schema.Nullable || schema.Kind == sdk.KindAny:
 				dst = append(dst, "null"...)
 			default:

@@ -451,16 +451,15 @@ func (n *objectNode) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	all := hclsyntax.ObjectConsExpr{SrcRange: n.SrcRange, OpenRange: n.OpenRange}
 	var diags hcl.Diagnostics
 	attrs := map[string]cty.Value{}
+	known := true
 	recordOf(ctx).spend(len(n.Items))
 	for _, item := range n.Items {
 		// One member at a time through hcl itself, which knows what may be a key.
 		all.Items = []hclsyntax.ObjectConsItem{item}
 		v, more := all.Value(ctx)
 		diags = append(diags, more...)
-		if more.HasErrors() || !v.IsKnown() || !v.Type().IsObjectType() {
-			if !more.HasErrors() {
-				return cty.DynamicVal, diags // a key is unknown
-			}
+		if !v.Type().IsObjectType() {
+			known = false // its key is unknown, or failed
 			continue
 		}
 		left := leftOut(item.ValueExpr, ctx)
@@ -471,7 +470,7 @@ func (n *objectNode) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 			}
 		}
 	}
-	if diags.HasErrors() {
+	if !known {
 		return cty.DynamicVal, diags
 	}
 	return cty.ObjectVal(attrs), diags

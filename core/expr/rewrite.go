@@ -58,7 +58,12 @@ func check(e hclsyntax.Expression, s *Set) (v cty.Value, diags hcl.Diagnostics) 
 			}}
 		}
 	}()
-	return e.Value(&hcl.EvalContext{Functions: s.functions})
+	v, diags = e.Value(&hcl.EvalContext{Functions: s.functions})
+	for _, d := range diags {
+		d.Detail = withoutPanic(d.Detail)
+		d.EvalContext, d.Expression = nil, nil // they would keep alive what is only for the check
+	}
+	return v, diags
 }
 
 func (rw *rewriter) fail(rng hcl.Range, summary, format string, args ...any) {
