@@ -28,20 +28,20 @@ func Find(p *sdk.Provider, eventType string) (sdk.Sample, error) {
 }
 
 // Copy returns a sample as another event: what its variations name gets a fresh value of the same look, everything else
-// stays byte for byte. random makes the values; it is used from one goroutine.
+// stays byte for byte. Ids that were equal stay equal. random makes the values; it is used from one goroutine.
 func Copy(s sdk.Sample, random *rand.Rand, now time.Time) (sdk.Sample, error) {
-	c := s
+	c, f := s, fresh{random, now, map[string]string{}}
 	c.Headers = append([]sdk.Header(nil), s.Headers...)
 	for _, v := range s.Vary {
 		switch v.Part.Kind {
 		case sdk.PartHeader:
 			for i := range c.Headers {
 				if strings.EqualFold(c.Headers[i].Name, v.Part.Name) {
-					c.Headers[i].Value = fresh(c.Headers[i].Value, v.Kind, random, now)
+					c.Headers[i].Value = f.value(c.Headers[i].Value, v.Kind)
 				}
 			}
 		case sdk.PartJSONPointer:
-			body, err := vary(c.Body, v, random, now)
+			body, err := f.vary(c.Body, v)
 			if err != nil {
 				return c, fmt.Errorf("sample %s: %w", s.Name, err)
 			}
@@ -53,8 +53,15 @@ func Copy(s sdk.Sample, random *rand.Rand, now time.Time) (sdk.Sample, error) {
 	return c, nil
 }
 
+// fresh makes the new values of one copy.
+type fresh struct {
+	random *rand.Rand
+	now    time.Time
+	ids    map[string]string // new by old
+}
+
 // vary replaces the value at a JSON pointer.
-func vary(body []byte, v sdk.Variation, random *rand.Rand, now time.Time) ([]byte, error) {
+func (f fresh) vary(body []byte, v sdk.Variation) ([]byte, error) {
 	raw, ok := jsonscan.Lookup(body, v.Part.Name, v.Part.FoldCase)
 	if !ok {
 		return nil, fmt.Errorf("there is nothing at %q to vary", v.Part.Name)
@@ -62,13 +69,13 @@ func vary(body []byte, v sdk.Variation, random *rand.Rand, now time.Time) ([]byt
 	at := cap(body) - cap(raw) // raw is a slice of body
 	value := string(raw)
 	if text, isText := jsonscan.Unquote(raw); isText {
-		quoted, err := json.Marshal(fresh(text, v.Kind, random, now))
+		quoted, err := json.Marshal(f.value(text, v.Kind))
 		if err != nil {
 			return nil, err
 		}
 		value = string(quoted)
 	} else {
-		value = fresh(value, v.Kind, random, now)
+		value = f.value(value, v.Kind)
 	}
 	varied := make([]byte, 0, len(body)+len(value))
 	varied = append(varied, body[:at]...)
@@ -76,11 +83,16 @@ func vary(body []byte, v sdk.Variation, random *rand.Rand, now time.Time) ([]byt
 	return append(varied, body[at+len(raw):]...), nil
 }
 
-func fresh(old string, kind sdk.VariationKind, random *rand.Rand, now time.Time) string {
+func (f fresh) value(old string, kind sdk.VariationKind) string {
 	if kind == sdk.VaryTime {
-		return freshTime(old, now)
+		return freshTime(old, f.now)
 	}
-	return freshID(old, random)
+	id, ok := f.ids[old]
+	if !ok {
+		id = freshID(old, f.random)
+		f.ids[old] = id
+	}
+	return id
 }
 
 // freshID keeps the look of an id: every digit becomes another digit, every letter of a UUID another hexadecimal one;

@@ -69,6 +69,38 @@ func TestFreshTimeKeepsTheLook(t *testing.T) {
 	}
 }
 
+// The same person is named in several places of a body, as text here and as a number there.
+func TestCopyKeepsEqualIDsEqual(t *testing.T) {
+	pointer := func(name string) sdk.Variation {
+		return sdk.Variation{Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: name}, Kind: sdk.VaryID}
+	}
+	s := sdk.Sample{
+		Name: "x", Body: []byte(`{"id":"4101","value":{"id":4101},"other":"4102"}`),
+		Headers: []sdk.Header{{Name: "X-Person", Value: "4101"}},
+		Vary: []sdk.Variation{
+			pointer("/id"), {Part: sdk.Part{Kind: sdk.PartHeader, Name: "X-Person"}, Kind: sdk.VaryID},
+			pointer("/value/id"), pointer("/other"),
+		},
+	}
+	c, err := Copy(s, rand.New(rand.NewPCG(1, 1)), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		ID, Other string
+		Value     struct{ ID json.Number }
+	}
+	if err := json.Unmarshal(c.Body, &v); err != nil {
+		t.Fatalf("%s: %v", c.Body, err)
+	}
+	if v.ID == "4101" || v.Value.ID.String() != v.ID || c.Headers[0].Value != v.ID {
+		t.Errorf("one id became %q, %s and %q", v.ID, v.Value.ID, c.Headers[0].Value)
+	}
+	if v.Other == v.ID || v.Other == "4102" {
+		t.Errorf("another id became %q", v.Other)
+	}
+}
+
 func TestCopySaysWhatCannotBeVaried(t *testing.T) {
 	s := sdk.Sample{Name: "x", Body: []byte(`{}`), Vary: []sdk.Variation{{Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/id"}}}}
 	if _, err := Copy(s, rand.New(rand.NewPCG(1, 1)), now); err == nil || err.Error() != `sample x: there is nothing at "/id" to vary` {
