@@ -53,8 +53,28 @@ func TestMain(m *testing.M) {
 	case roleHost:
 		playHost()
 	default:
-		goleak.VerifyTestMain(m)
+		// Plugins that are killed leave their sockets behind.
+		dir, err := os.MkdirTemp("", "serve")
+		if err != nil {
+			panic(err)
+		}
+		os.Setenv("TMPDIR", dir)
+		goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+			_ = os.RemoveAll(dir)
+			os.Exit(status)
+		}))
 	}
+}
+
+func playHost() {
+	c := plugin.NewClient(clientConfig(os.Getenv(roleHostOf), &buffer{}))
+	if _, err := dispense(c); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	r := c.ReattachConfig()
+	fmt.Println(r.Pid, r.Addr)
+	time.Sleep(time.Minute)
 }
 
 func serveBare() {
@@ -213,7 +233,7 @@ func (b *buffer) waitFor(t *testing.T, text string) {
 // clientConfig launches the test binary in a role, in the way the host launches plugins.
 func clientConfig(role string, stderr *buffer) *plugin.ClientConfig {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = []string{roleVar + "=" + role}
+	cmd.Env = []string{roleVar + "=" + role, "TMPDIR=" + os.TempDir()}
 	return &plugin.ClientConfig{
 		HandshakeConfig:  wire.Handshake(),
 		Plugins:          wire.ClientSet(),
