@@ -27,15 +27,14 @@ func (i *instance) judge(ctx context.Context, c *child, err error) (verdict, err
 	if err == nil {
 		return answered, nil
 	}
-	if ctx.Err() != nil {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			select {
-			case <-c.exited: // It died shortly before.
-			default:
-				return silent, nil
-			}
-		} else {
-			return given, fmt.Errorf("%w: %w", ErrNotReady, context.Cause(ctx))
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return given, fmt.Errorf("%w: %w", ErrNotReady, context.Cause(ctx))
+	case overdue(ctx, err):
+		select {
+		case <-c.exited: // It died shortly before.
+		default:
+			return silent, nil
 		}
 	}
 	if crashed(c, err) {
@@ -45,6 +44,15 @@ func (i *instance) judge(ctx context.Context, c *child, err error) (verdict, err
 		return died, nil
 	}
 	return broken, errors.New(i.p.reason(brokenReason(err)))
+}
+
+// overdue reports whether a call failed because its time was over. The plugin's end may notice that a moment before ctx.
+func overdue(ctx context.Context, err error) bool {
+	if ctx.Err() != nil {
+		return true
+	}
+	by, ok := ctx.Deadline()
+	return ok && status.Code(err) == codes.DeadlineExceeded && time.Until(by) < 100*time.Millisecond
 }
 
 func brokenReason(err error) string {
@@ -91,9 +99,16 @@ func (i *instance) limit(ctx context.Context) (limited context.Context, cancel c
 	return limited, cancel, i.p.h.callTimeout
 }
 
-// silence words a missing answer. within is rounded to what the user configured.
+// silence words a missing answer. What is left of a deadline is rounded to what somebody may have configured.
 func silence(within time.Duration) string {
-	return fmt.Sprintf("no answer within %s", max(within, time.Millisecond).Round(max(within/100, time.Millisecond)))
+	unit := 100 * time.Millisecond
+	switch {
+	case within < time.Second:
+		unit = time.Millisecond
+	case within < 10*time.Second:
+		unit = 10 * time.Millisecond
+	}
+	return fmt.Sprintf("no answer within %s", within.Round(unit))
 }
 
 // alone runs one call in the quarantine process, with the time that it had in the first place. It ends early only when

@@ -184,14 +184,14 @@ func (h *Host) ask(ctx context.Context, b *binary, call func(ctx context.Context
 		if err == nil {
 			return nil
 		}
-		if crashed(c, err) {
-			return fmt.Errorf("the plugin died: %s", b.redact.text(c.report()))
-		}
-		if ctx.Err() != nil {
+		if overdue(ctx, err) {
 			c.kill() // Whatever it hangs in, nobody waits for it.
-			return fmt.Errorf("the plugin gave no answer: %w", context.Cause(ctx))
+			return fmt.Errorf("it gave no answer within %s", h.openTimeout)
 		}
-		return errors.New(b.redact.text(err.Error()))
+		if crashed(c, err) {
+			return fmt.Errorf("it died: %s", b.redact.text(c.report()))
+		}
+		return errors.New(b.redact.text(brokenReason(err)))
 	})
 }
 
@@ -230,7 +230,7 @@ func (h *Host) info(b *binary, r *pluginv1.DescribeResponse) (*core.PluginInfo, 
 
 // cacheFile is where a binary's description is kept. The format is the wire contract's own JSON, checked again when read.
 func (h *Host) cacheFile(b *binary) string {
-	return filepath.Join(h.opts.CacheDir, "describe-v1-"+b.sha256+".json")
+	return filepath.Join(h.opts.CacheDir, fmt.Sprintf("describe-v1-%s-%s-%s.json", b.Kind, b.Name, b.sha256))
 }
 
 func (h *Host) cached(b *binary) *pluginv1.DescribeResponse {

@@ -27,6 +27,7 @@ type instance struct {
 
 	current atomic.Pointer[opened] // nil: not ready
 	closing atomic.Bool
+	suspect atomic.Bool // a process died while it was opened there
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when current changes
@@ -142,13 +143,21 @@ func (i *instance) wake() {
 }
 
 // openIn opens the instance in a process, again and again with growing pauses until it is open, closed, or the process is
-// gone. tried is called once, after the first attempt.
+// gone. tried is called once, after the first attempt. An instance whose Open was under way when a process died may be what
+// killed it: it is opened in quarantine first, so that the process's other instances do not suffer from it again.
 func (i *instance) openIn(c *child, tried func()) {
 	for n := 0; ; n++ {
-		id, attrs, err := i.open(c)
+		var id string
+		var attrs []sdk.AttributeError
+		err := i.clear()
+		if err == nil {
+			id, attrs, err = i.open(c)
+		}
 		switch {
 		case err == nil:
 			i.set(&opened{c: c, id: id})
+		case errors.Is(err, errDied):
+			i.suspect.Store(true)
 		case len(attrs) > 0:
 			i.fail("its configuration is refused: "+attrs[0].Error(), attrs)
 		default:
@@ -156,6 +165,9 @@ func (i *instance) openIn(c *child, tried func()) {
 		}
 		if n == 0 {
 			tried()
+		}
+		if errors.Is(err, errDied) {
+			return
 		}
 		if err == nil {
 			select {
@@ -167,7 +179,7 @@ func (i *instance) openIn(c *child, tried func()) {
 		}
 		pause := min(i.p.h.openRetry<<min(n, 10), maxOpenRetry)
 		pause = pause/2 + time.Duration(i.p.h.random()*float64(pause/2))
-		i.p.log.Warn("cannot open a plugin's instance", "block", i.block, "error", err, "retry_in", pause.Round(time.Millisecond))
+		i.p.log.Warn("cannot open a plugin's instance", "block", i.block, "error", err, "retry_in", roundly(pause))
 		select {
 		case <-time.After(pause):
 		case <-c.exited:
@@ -180,6 +192,28 @@ func (i *instance) openIn(c *child, tried func()) {
 	}
 }
 
+// errDied says that the process ended while an instance was being opened in it.
+var errDied = errors.New("the process died")
+
+// clear opens a suspect in quarantine. nil: it is no suspect, or not any more.
+func (i *instance) clear() error {
+	if !i.suspect.Load() {
+		return nil
+	}
+	lane := i.p.apart
+	err := lane.use(i.p.ctx, func(c *child) error {
+		_, err := lane.open(c, i)
+		if errors.Is(err, errDied) {
+			return fmt.Errorf("opening it kills the process: %s", i.p.redact.text(c.report()))
+		}
+		return err
+	})
+	if err == nil {
+		i.suspect.Store(false)
+	}
+	return err
+}
+
 // open makes one attempt. Errors about attributes come as both.
 func (i *instance) open(c *child) (id string, attrs []sdk.AttributeError, err error) {
 	ctx, cancel := context.WithTimeout(i.p.ctx, i.p.h.openTimeout)
@@ -189,12 +223,15 @@ func (i *instance) open(c *child) (id string, attrs []sdk.AttributeError, err er
 	r, err := c.plugin.Open(ctx, &pluginv1.OpenRequest{
 		Context: i.p.callContext(), Instance: id, Name: i.block, Config: i.config,
 	})
-	if err != nil {
-		if ctx.Err() == context.DeadlineExceeded {
-			c.probe()
-			err = fmt.Errorf("Open gave no answer within %s", i.p.h.openTimeout)
-		}
-		return "", nil, errors.New(i.p.redact.text(err.Error()))
+	switch {
+	case err == nil:
+	case overdue(ctx, err):
+		c.probe()
+		return "", nil, fmt.Errorf("Open gave no answer within %s", i.p.h.openTimeout)
+	case ctx.Err() == nil && crashed(c, err):
+		return "", nil, errDied
+	default:
+		return "", nil, errors.New(i.p.reason(brokenReason(err)))
 	}
 	i.p.logNotes(i.block, r.GetNotes())
 	if attrs := attributeErrors(r.GetErrors(), i.p.redact); len(attrs) > 0 {

@@ -79,7 +79,7 @@ func (l *lane) open(c *child, i *instance) (id string, err error) {
 	}
 	id, _, err = i.open(c)
 	if err != nil {
-		return "", fmt.Errorf("open in quarantine: %w", err)
+		return "", fmt.Errorf("in quarantine: %w", err)
 	}
 	l.opened[i] = id
 	return id, nil

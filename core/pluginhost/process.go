@@ -130,9 +130,9 @@ func (p *process) loop() {
 func (p *process) tell(before, state State, act action) {
 	switch {
 	case state == Failed:
-		p.log.Error("plugin process failed, its sinks and sources wait", "next_start_in", act.wait)
+		p.log.Error("plugin process failed, its sinks and sources wait", "next_start_in", roundly(act.wait))
 	case state == Backoff:
-		p.log.Warn("plugin process will be started again", "next_start_in", act.wait.Round(time.Millisecond))
+		p.log.Warn("plugin process will be started again", "next_start_in", roundly(act.wait))
 	case state == Ready:
 		p.mu.Lock()
 		c := p.child
@@ -144,6 +144,8 @@ func (p *process) tell(before, state State, act action) {
 		p.log.Debug("plugin process", "state", state, "before", before)
 	}
 }
+
+func roundly(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
 // send gives the loop an event. It must not be called with p.mu held.
 func (p *process) send(s signal) {
@@ -179,6 +181,11 @@ func (p *process) launch() {
 		close(launched)
 		go p.watch(gen, c)
 		tried.Wait()
+		select {
+		case <-c.exited: // Then this is no time to be ready.
+			return
+		default:
+		}
 		p.send(signal{event{kind: evReady}, gen})
 	}()
 }

@@ -62,6 +62,12 @@ func (f *fakePlugin) start(context.Context) (*child, error) {
 	}, nil
 }
 
+func (f *fakePlugin) failLaunches(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = err
+}
+
 func (f *fakePlugin) crash() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -126,10 +132,10 @@ func TestSupervisionTiming(t *testing.T) {
 			t.Errorf("status %+v", s)
 		}
 		failed := time.Now()
-		f.fail = errors.New("will not start")
+		f.failLaunches(errors.New("will not start"))
 		time.Sleep(61 * time.Second)
 		wantState(t, p, Failed)
-		f.fail = nil
+		f.failLaunches(nil)
 		if err := i.waitReady(t.Context()); err != nil { // until the probe succeeds
 			t.Fatal(err)
 		}
