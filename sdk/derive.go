@@ -33,6 +33,15 @@ func SchemaOf[T any]() (Schema, error) {
 	return n.schema, nil
 }
 
+// MustSchema is SchemaOf for the catalogue of a decoder. It panics where SchemaOf fails: the type is part of the program.
+func MustSchema[T any]() Schema {
+	s, err := SchemaOf[T]()
+	if err != nil {
+		panic(fmt.Sprintf("sdk: %v", err))
+	}
+	return s
+}
+
 // use says what a schema is for, which decides the names that are allowed.
 type use int
 

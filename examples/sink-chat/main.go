@@ -42,4 +42,6 @@ func (s *sink) Deliver(ctx context.Context, d *sdk.Delivery[Message]) error {
 
 func open(_ context.Context, cfg Config) (sdk.Sink[Message], error) { return &sink{cfg}, nil }
 
-func main() { serve.Main(sdk.NewSink(sdk.SinkInfo{Name: "chat", Description: "Posts a text."}, open)) }
+var info = sdk.SinkInfo{Name: "chat", Description: "Posts a text."}
+
+func main() { serve.Main(sdk.NewSink(info, open)) }

@@ -86,15 +86,11 @@ func catalogue() []sdk.EventType {
 
 // event makes an entry of the catalogue with samples from testdata.
 func event[T any](name, description string, files ...string) sdk.EventType {
-	schema, err := sdk.SchemaOf[T]()
-	if err != nil {
-		panic(err) // the type is part of the program
-	}
-	e := sdk.EventType{Type: "acculynx." + name, Description: description, Data: schema}
+	e := sdk.EventType{Type: "acculynx." + name, Description: description, Data: sdk.MustSchema[T]()}
 	for _, file := range files {
 		body, err := samples.ReadFile("testdata/" + file + ".json")
 		if err != nil {
-			panic(err) // so is the file
+			panic(err) // the file is part of the program
 		}
 		id, when := "/eventId", "/eventDateTime"
 		if strings.HasSuffix(file, "table-spelling") {

@@ -34,8 +34,8 @@ func manifest() sdk.Provider {
 
 // catalogue lists the confirmed topics. Others decode too, as untyped events.
 func catalogue() []sdk.EventType {
-	employee, position, salary := schemaOf[employeeData](), schemaOf[positionData](), schemaOf[salaryData]()
-	compensation, status, leave := schemaOf[compensationData](), schemaOf[statusData](), schemaOf[leaveData]()
+	employee, position, salary := sdk.MustSchema[employeeData](), sdk.MustSchema[positionData](), sdk.MustSchema[salaryData]()
+	compensation, status, leave := sdk.MustSchema[compensationData](), sdk.MustSchema[statusData](), sdk.MustSchema[leaveData]()
 	events := []sdk.EventType{
 		event("employee.created", "An employee was added.", employee,
 			"published/employee-create", "documented/employee_create-with-location"),
@@ -67,7 +67,7 @@ func catalogue() []sdk.EventType {
 		event("leave_request.rejected", "The first of the approvers to do so rejected a leave.", leave,
 			"synthesized/leave_request_reject"),
 		event("leave_request.withdrawn", "A leave was withdrawn.", leave, "synthesized/leave_request_withdraw"),
-		event("applicant.created", "A candidate was added.", schemaOf[applicantData](),
+		event("applicant.created", "A candidate was added.", sdk.MustSchema[applicantData](),
 			"documented/applicant_create-partial"),
 	}
 	return events
@@ -102,14 +102,6 @@ func sample(file string) sdk.Sample {
 		s.Vary = append(s.Vary, sdk.Variation{
 			Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/data/meta/updated_at"}, Kind: sdk.VaryTime,
 		})
-	}
-	return s
-}
-
-func schemaOf[T any]() sdk.Schema {
-	s, err := sdk.SchemaOf[T]()
-	if err != nil {
-		panic(err) // the type is part of the program
 	}
 	return s
 }

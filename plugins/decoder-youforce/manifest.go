@@ -45,16 +45,16 @@ func catalogue() []sdk.EventType {
 		data                   sdk.Schema
 		insert, update, delete []string // samples
 	}{
-		{"person", "PERSON_CHANGED", "A person", schemaOf[personData](),
+		{"person", "PERSON_CHANGED", "A person", sdk.MustSchema[personData](),
 			[]string{"synthesized/person-insert"},
 			[]string{"published/person-changed-update"},
 			[]string{"synthesized/person-delete"}},
-		{"employment", "EMPLOYMENT_CHANGED", "An employment", schemaOf[employmentData](),
+		{"employment", "EMPLOYMENT_CHANGED", "An employment", sdk.MustSchema[employmentData](),
 			[]string{"synthesized/employment-insert"},
 			[]string{"synthesized/employment-update", "synthesized/update-empty-changedfields"},
 			[]string{"synthesized/employment-delete-without-value", "synthesized/employment-delete-with-value",
 				"synthesized/employment-operation-deleted-null-value"}},
-		{"assignment", "ASSIGNMENT_CHANGED", "An assignment", schemaOf[assignmentData](),
+		{"assignment", "ASSIGNMENT_CHANGED", "An assignment", sdk.MustSchema[assignmentData](),
 			[]string{"synthesized/assignment-insert"},
 			[]string{"synthesized/assignment-update-mixed-types"},
 			[]string{"synthesized/assignment-delete"}},
@@ -113,14 +113,6 @@ func sample(header, file string) sdk.Sample {
 		s.Vary = append(s.Vary, sdk.Variation{
 			Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/value/id"}, Kind: sdk.VaryID,
 		})
-	}
-	return s
-}
-
-func schemaOf[T any]() sdk.Schema {
-	s, err := sdk.SchemaOf[T]()
-	if err != nil {
-		panic(err) // the type is part of the program
 	}
 	return s
 }
