@@ -91,6 +91,7 @@ func (w *writer) insert(r *core.Request, repeat int) (bool, error) {
 		return false, err
 	}
 	r.Seq, r.Repeat, r.State, r.Reopened = w.lastSeq, repeat, core.RequestReceived, false
+	r.ReceivedAt = time.UnixMicro(r.ReceivedAt.UnixMicro()).UTC() // so that who gets it now sees what others get later
 	w.addCount(requestCounter(core.RequestReceived), 1)
 	w.effects.accepted = append(w.effects.accepted, r)
 	return true, nil

@@ -166,7 +166,7 @@ func (s *Store) lease(
 	err = s.read(ctx, func(c *conn) error {
 		r := newDeliveryReader(c)
 		size := 0
-		for len(ds) < limit && size < claimBytes {
+		for len(ds) < limit && size+r.bytes < claimBytes {
 			page, err := dueAfter(c, sink, at, now, limit-len(ds))
 			if err != nil {
 				return err
@@ -185,10 +185,10 @@ func (s *Store) lease(
 				}
 				if s.take(q, d, p.due) {
 					ds = append(ds, d)
-					size += len(d.Message) + len(d.Event.Data)
+					size += len(d.Message)
 				}
 				at = p
-				if len(ds) == limit || size >= claimBytes {
+				if len(ds) == limit || size+r.bytes >= claimBytes {
 					break
 				}
 			}

@@ -2,11 +2,12 @@ package sqlite
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"math"
 	"time"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/store"
 )
 
 // sinkQueue is what the store knows in memory of one sink's pending deliveries. Store.mu guards it, but for claiming.
@@ -117,9 +118,10 @@ func (q *sinkQueue) lower(due int64) {
 	}
 }
 
-// Release implements store.Store.
+// Release implements store.Store. Leases that only memory knows of end at once. Those that rows know of end with a commit,
+// and if that fails, with a later one: nobody else would give these deliveries back.
 func (s *Store) Release(ctx context.Context, keys []core.DeliveryKey) error {
-	var written []core.DeliveryKey // those whose rows know of the lease
+	var written []core.DeliveryKey
 	s.mu.Lock()
 	for _, k := range keys {
 		if q, l, ok := s.leaseOf(k); ok && (l.fresh || l.charged) {
@@ -132,11 +134,24 @@ func (s *Store) Release(ctx context.Context, keys []core.DeliveryKey) error {
 	if len(written) == 0 {
 		return nil
 	}
-	err := s.do(ctx, &op{
-		weight: 2 * len(written),
+	err := s.release(ctx, written)
+	if err == nil || errors.Is(err, store.ErrClosed) {
+		return err
+	}
+	s.log.Warn("cannot give leases back yet", "deliveries", len(written), "error", err)
+	s.mu.Lock()
+	s.unreleased = append(s.unreleased, written...)
+	s.mu.Unlock()
+	s.signal()
+	return nil
+}
+
+func (s *Store) release(ctx context.Context, keys []core.DeliveryKey) error {
+	return s.do(ctx, &op{
+		weight: 2 * len(keys),
 		apply: func(w *writer) error {
 			now := time.Now().UnixMicro()
-			for _, k := range written {
+			for _, k := range keys {
 				if err := w.release(k, now); err != nil {
 					return err
 				}
@@ -144,17 +159,28 @@ func (s *Store) Release(ctx context.Context, keys []core.DeliveryKey) error {
 			return nil
 		},
 		committed: func() {
-			for _, k := range written {
+			for _, k := range keys {
 				if q, _, ok := s.leaseOf(k); ok {
 					q.release(k)
 				}
 			}
 		},
 	})
-	if err != nil {
-		return fmt.Errorf("release deliveries: %w", err)
+}
+
+// releaseAgain tries again what Release could not commit.
+func (s *Store) releaseAgain(ctx context.Context) {
+	s.mu.Lock()
+	keys := s.unreleased
+	s.unreleased = nil
+	s.mu.Unlock()
+	if len(keys) == 0 || s.release(ctx, keys) == nil {
+		return
 	}
-	return nil
+	s.mu.Lock()
+	s.unreleased = append(s.unreleased, keys...)
+	s.mu.Unlock()
+	s.signal()
 }
 
 // release undoes what a lease wrote into a row.

@@ -48,6 +48,7 @@ func (s *Store) maintain(c *conn) {
 		if err := s.flushRejections(s.live); err != nil && !errors.Is(err, store.ErrClosed) && s.live.Err() == nil {
 			s.log.Error("cannot store rejections", "error", err)
 		}
+		s.releaseAgain(s.live)
 		if err := s.checkpoint(c); err != nil {
 			s.log.Error("cannot copy the log into the database", "error", err)
 		}

@@ -161,9 +161,12 @@ func (s *stmt) delivery() (*core.Delivery, span) {
 type deliveryReader struct {
 	c      *conn
 	bodies map[int64][]byte
+	bytes  int // of bodies and other data read so far
 }
 
-func newDeliveryReader(c *conn) *deliveryReader { return &deliveryReader{c, map[int64][]byte{}} }
+func newDeliveryReader(c *conn) *deliveryReader {
+	return &deliveryReader{c: c, bodies: map[int64][]byte{}}
+}
 
 func (r *deliveryReader) read(key int64) (*core.Delivery, error) {
 	st, err := r.c.stmt("SELECT " + deliveryColumns + `, e.data, k.state FROM deliveries AS d` + deliveryJoins + `
@@ -184,6 +187,7 @@ func (r *deliveryReader) read(key int64) (*core.Delivery, error) {
 	if d == nil {
 		return nil, fmt.Errorf("delivery %d has no event or no request", key)
 	}
+	r.bytes += len(d.Event.Data)
 	if at.length >= 0 {
 		seq := d.Event.RequestSeq
 		body, ok := r.bodies[seq]
@@ -192,6 +196,7 @@ func (r *deliveryReader) read(key int64) (*core.Delivery, error) {
 				return nil, err
 			}
 			r.bodies[seq] = body
+			r.bytes += len(body)
 		}
 		d.Event.Data = at.in(body)
 	}

@@ -71,10 +71,11 @@ type Store struct {
 
 	suspect int64 // rows of requests up to this sequence may be what stopped a host
 
-	mu     sync.Mutex // guards what follows, which changes with commits
-	totals map[counter]int64
-	queues map[string]*sinkQueue
-	purged int64 // sequence that the purge under way has come to
+	mu         sync.Mutex // guards what follows, which changes with commits
+	totals     map[counter]int64
+	queues     map[string]*sinkQueue
+	unreleased []core.DeliveryKey // leases that were given back, but not in the database yet
+	purged     int64              // sequence that the purge under way has come to
 
 	flushing sync.Mutex       // one flush of rejections at a time
 	rejectMu sync.Mutex       // guards the two that follow
