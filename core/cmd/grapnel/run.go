@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,10 +35,22 @@ what waits is in the store and goes on with the next start.`,
 		Args: cobra.NoArgs,
 	}
 	path := configFlag(c)
+	profile := c.Flags().String("cpuprofile", "", "write a CPU profile to this `file`")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(c, *path)
 		if err != nil {
 			return err
+		}
+		if *profile != "" {
+			f, err := os.Create(*profile)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if err := pprof.StartCPUProfile(f); err != nil {
+				return err
+			}
+			defer pprof.StopCPUProfile()
 		}
 		h := &host{cfg: cfg, log: newLogger(os.Stderr, cfg.Log)}
 		return h.run(c.Context())
