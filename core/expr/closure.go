@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/grapnelhq/grapnel/core/jsonscan"
+	"github.com/grapnelhq/grapnel/sdk"
 )
 
 // The fast path: an expression becomes a tree of Go closures over the record. A closure that meets anything out of the
@@ -42,7 +43,8 @@ type compiled struct {
 	fn    valueFunc // nil: hcl only
 	test  boolFunc  // set if typ is typeBool: the same as fn
 	typ   valueType
-	konst *value // the value of a constant
+	konst *value     // the value of a constant
+	ref   *reference // the reference that it is
 }
 
 // valueType is what is known before evaluation: where fn succeeds, its value has this type and is not null; where hcl fails,
@@ -137,6 +139,16 @@ func (r *Record) text(v *value) (text []byte, ok bool) {
 		return r.scratch(v.appendText(r.arena)), true
 	}
 	return nil, false
+}
+
+// runPart renders a text, and leaves it to others if it panics.
+func (r *Record) runPart(f partFunc, dst []byte) (out []byte, ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	return f(dst, r)
 }
 
 func boolean(test boolFunc) compiled {
@@ -283,7 +295,7 @@ func compileRef(ref *reference) compiled {
 	default: // the event, the request, all headers: objects
 		fn = func(*Record) (value, bool) { return value{kind: kindJSON, s: aComposite}, true }
 	}
-	return compiled{fn: fn}
+	return compiled{fn: fn, ref: ref}
 }
 
 // tokenValue is the value of a JSON token.
@@ -382,6 +394,109 @@ func (s *Set) template(e *hclsyntax.TemplateExpr) compiled {
 		return value{kind: kindString, s: r.normal(r.scratch(arena))}, true
 	}
 	return compiled{fn: fn, typ: typeString}
+}
+
+// partFunc appends a part of a template as a part of a JSON string; ok is false if that needs another way.
+type partFunc func(dst []byte, r *Record) (out []byte, ok bool)
+
+// quotedTemplate compiles a template whose text goes straight into a message, or returns nil. It gives up on characters
+// that might compose with their neighbours.
+func (s *Set) quotedTemplate(e hclsyntax.Expression) partFunc {
+	t, ok := e.(*hclsyntax.TemplateExpr)
+	if !ok || s.hclOnly {
+		return nil
+	}
+	parts := make([]partFunc, len(t.Parts))
+	for i, p := range t.Parts {
+		if parts[i] = s.quotedPart(p); parts[i] == nil {
+			return nil
+		}
+	}
+	return func(dst []byte, r *Record) (out []byte, ok bool) {
+		dst = append(dst, '"')
+		for _, part := range parts {
+			if dst, ok = part(dst, r); !ok {
+				return dst, false
+			}
+		}
+		return append(dst, '"'), true
+	}
+}
+
+func (s *Set) quotedPart(e hclsyntax.Expression) partFunc {
+	how := sdk.EscapeNone
+	if esc, ok := e.(*escapeNode); ok {
+		e, how = esc.Expression, esc.how
+	}
+	c := s.compile(e)
+	if c.fn == nil {
+		return nil
+	}
+	quoted := func(dst, text []byte) ([]byte, bool) {
+		for _, c := range text {
+			if c > 0xcb {
+				return dst, false
+			}
+		}
+		if how != sdk.EscapeNone && escapeNeeded(text, how) {
+			text = appendEscaped(nil, text, how)
+		}
+		return appendQuotedPart(dst, text), true
+	}
+	switch {
+	case c.konst != nil && c.konst.kind == kindString:
+		text, ok := quoted(nil, c.konst.s)
+		if !ok {
+			return nil
+		}
+		return func(dst []byte, _ *Record) ([]byte, bool) { return append(dst, text...), true }
+	case c.ref != nil && c.ref.kind == refEnvelope && how == sdk.EscapeNone:
+		field := c.ref.field
+		return func(dst []byte, r *Record) ([]byte, bool) {
+			text := r.envelope(field)
+			for i := range len(text) {
+				if text[i] > 0xcb {
+					return dst, false
+				}
+			}
+			return appendQuotedPart(dst, text), text != ""
+		}
+	case c.ref != nil && c.ref.kind == refData:
+		path := c.ref.path
+		return func(dst []byte, r *Record) ([]byte, bool) {
+			tok, st, _ := r.data.token(path)
+			if st != present {
+				return dst, false
+			}
+			if tok[0] == '"' {
+				text := tok[1 : len(tok)-1]
+				for _, c := range text {
+					if c > 0xcb || c == '\\' {
+						return dst, false
+					}
+				}
+				if how == sdk.EscapeNone || !escapeNeeded(text, how) {
+					return append(dst, text...), true
+				}
+				return appendQuotedPart(dst, appendEscaped(nil, text, how)), true
+			}
+			v, ok := r.tokenValue(tok)
+			if !ok || v.kind == kindNull || v.kind == kindJSON {
+				return dst, false
+			}
+			return v.appendText(dst), true
+		}
+	}
+	return func(dst []byte, r *Record) ([]byte, bool) {
+		v, ok := c.fn(r)
+		switch {
+		case !ok, v.kind == kindNull, v.kind == kindJSON:
+			return dst, false
+		case v.kind == kindString:
+			return quoted(dst, v.s)
+		}
+		return v.appendText(dst), true
+	}
 }
 
 func (s *Set) escape(e *escapeNode) compiled {
@@ -561,11 +676,14 @@ func logical(a, b compiled, decisive truth) compiled {
 
 func equality(a, b compiled, equal truth) compiled {
 	differ := yes - equal
-	x, y := a.fn, b.fn
 	if a.konst != nil {
-		x, b = b.fn, a
+		a, b = b, a
 	}
+	x, y := a.fn, b.fn
 	if k := b.konst; k != nil {
+		if test := equalityOfRef(a.ref, x, k, equal); test != nil {
+			return boolean(test)
+		}
 		return boolean(func(r *Record) truth {
 			v, ok := x(r)
 			if !ok {
@@ -600,6 +718,77 @@ func equality(a, b compiled, equal truth) compiled {
 		}
 		return differ
 	})
+}
+
+// equalityOfRef compares the commonest things, a reference and a constant, on the bytes of the payload; nil if it cannot.
+func equalityOfRef(ref *reference, slow valueFunc, k *value, equal truth) boolFunc {
+	if ref == nil {
+		return nil
+	}
+	differ := yes - equal
+	slowly := func(r *Record) truth {
+		v, ok := slow(r)
+		if !ok {
+			return bail
+		}
+		if eq, _ := v.equal(k); eq {
+			return equal
+		}
+		return differ
+	}
+	switch {
+	case ref.kind == refEnvelope && k.kind == kindString:
+		field, want := ref.field, string(k.s)
+		return func(r *Record) truth {
+			got := r.envelope(field)
+			if got == want {
+				return equal
+			}
+			if isASCII(got) {
+				return differ
+			}
+			return slowly(r)
+		}
+	case ref.kind == refData && k.kind == kindNull:
+		path := ref.path
+		return func(r *Record) truth {
+			tok, st, _ := r.data.token(path)
+			switch {
+			case st == mismatch:
+				return bail
+			case st == absent || tok[0] == 'n':
+				return equal
+			}
+			return differ
+		}
+	case ref.kind == refData && k.kind == kindString:
+		path, want := ref.path, string(appendQuoted(nil, k.s))
+		return func(r *Record) truth {
+			tok, st, _ := r.data.token(path)
+			switch {
+			case st == mismatch:
+				return bail
+			case st == absent || tok[0] != '"':
+				return differ
+			case string(tok) == want:
+				return equal
+			}
+			if plain, ascii := scanText(tok); plain && ascii {
+				return differ
+			}
+			return slowly(r)
+		}
+	}
+	return nil
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func comparison(a, b compiled, holds func(int) bool) compiled {
@@ -787,24 +976,28 @@ func (s *Set) call(e *hclsyntax.FunctionCallExpr) compiled {
 	case "matches":
 		return matches(args)
 	case "upper":
-		return textFunc(args, 1, func(a [3][]byte) ([]byte, bool) { return bytes.ToUpper(a[0]), true })
+		return textFunc(args, 1, func(r *Record, a [3][]byte) ([]byte, bool) {
+			return r.mapCase(a[0], 'a', bytes.ToUpper), true
+		})
 	case "lower":
-		return textFunc(args, 1, func(a [3][]byte) ([]byte, bool) { return bytes.ToLower(a[0]), true })
+		return textFunc(args, 1, func(r *Record, a [3][]byte) ([]byte, bool) {
+			return r.mapCase(a[0], 'A', bytes.ToLower), true
+		})
 	case "trimspace":
-		return textFunc(args, 1, func(a [3][]byte) ([]byte, bool) { return bytes.TrimSpace(a[0]), true })
+		return textFunc(args, 1, func(_ *Record, a [3][]byte) ([]byte, bool) { return bytes.TrimSpace(a[0]), true })
 	case "trimprefix":
-		return textFunc(args, 2, func(a [3][]byte) ([]byte, bool) { return bytes.TrimPrefix(a[0], a[1]), true })
+		return textFunc(args, 2, func(_ *Record, a [3][]byte) ([]byte, bool) { return bytes.TrimPrefix(a[0], a[1]), true })
 	case "trimsuffix":
-		return textFunc(args, 2, func(a [3][]byte) ([]byte, bool) { return bytes.TrimSuffix(a[0], a[1]), true })
+		return textFunc(args, 2, func(_ *Record, a [3][]byte) ([]byte, bool) { return bytes.TrimSuffix(a[0], a[1]), true })
 	case "replace":
-		return textFunc(args, 3, func(a [3][]byte) ([]byte, bool) {
+		return textFunc(args, 3, func(_ *Record, a [3][]byte) ([]byte, bool) {
 			if (len(a[0])+1)*(len(a[2])+1) > 1<<16 {
 				return nil, false
 			}
 			return bytes.ReplaceAll(a[0], a[1], a[2]), true
 		})
 	case "date":
-		return textFunc(args, 1, func(a [3][]byte) ([]byte, bool) {
+		return textFunc(args, 1, func(_ *Record, a [3][]byte) ([]byte, bool) {
 			if _, ok := parseTime(string(a[0])); !ok {
 				return nil, false
 			}
@@ -840,7 +1033,7 @@ func (r *Record) textArg(c compiled) ([]byte, bool) {
 }
 
 // textFunc compiles a function of n texts that makes one.
-func textFunc(args []compiled, n int, f func([3][]byte) ([]byte, bool)) compiled {
+func textFunc(args []compiled, n int, f func(r *Record, args [3][]byte) ([]byte, bool)) compiled {
 	if len(args) != n {
 		return compiled{}
 	}
@@ -852,12 +1045,28 @@ func textFunc(args []compiled, n int, f func([3][]byte) ([]byte, bool)) compiled
 				return value{}, false
 			}
 		}
-		text, ok := f(a)
+		text, ok := f(r, a)
 		if !ok {
 			return value{}, false
 		}
 		return value{kind: kindString, s: r.normal(text)}, true
 	}}
+}
+
+// mapCase switches the case of the letters of ASCII from first on; other texts are up to rest.
+func (r *Record) mapCase(text []byte, first byte, rest func([]byte) []byte) []byte {
+	for _, c := range text {
+		if c >= 0x80 {
+			return rest(text)
+		}
+	}
+	out := r.scratch(append(r.arena, text...))
+	for i, c := range out {
+		if c-first <= 'z'-'a' {
+			out[i] = c ^ 0x20
+		}
+	}
+	return out
 }
 
 func textTest(args []compiled, has func(s, affix []byte) bool) compiled {

@@ -683,7 +683,16 @@ func (b *builder) computed(e hclsyntax.Expression, schema *sdk.Schema, path []st
 		e = escaped(e, schema.Escape)
 	}
 	fast := b.set.compile(e).fn
+	var quoted partFunc
+	if schema.Kind == sdk.KindAny || schema.Kind == sdk.KindString && len(schema.Enum) == 0 {
+		quoted = b.set.quotedTemplate(e)
+	}
 	emit := func(dst []byte, r *Record) ([]byte, emitted, *Error) {
+		if quoted != nil {
+			if out, ok := r.runPart(quoted, dst); ok {
+				return out, wrote, nil
+			}
+		}
 		if fast != nil {
 			if v, ok := r.runValue(fast); ok {
 				if v.kind == kindNull {
