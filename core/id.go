@@ -74,8 +74,21 @@ func EventID(k DedupeKey, repeat, index int) string {
 // DeliveryID is the public id of the delivery of an event through a route to a sink: "dlv_", the event's digest and index,
 // and eight hexadecimal digits that stand for route, sink and replay. It holds no full stop, so it serves as webhook-id.
 func DeliveryID(eventID, route, sink string, replay int) string {
+	return NewDeliveryTag(route, sink, replay).ID(eventID)
+}
+
+// DeliveryTag is the last part of a delivery's id, the same for all deliveries through a route to a sink.
+type DeliveryTag string
+
+// NewDeliveryTag digests a route, a sink and a replay count.
+func NewDeliveryTag(route, sink string, replay int) DeliveryTag {
 	sum := sha256.Sum256([]byte(route + "\x00" + sink + "\x00" + strconv.Itoa(replay)))
-	return "dlv" + strings.TrimPrefix(eventID, "evt") + "_" + hex.EncodeToString(sum[:4])
+	return DeliveryTag(hex.EncodeToString(sum[:4]))
+}
+
+// ID is the id of the delivery of an event.
+func (t DeliveryTag) ID(eventID string) string {
+	return "dlv" + strings.TrimPrefix(eventID, "evt") + "_" + string(t)
 }
 
 // ParseDeliveryID finds the request and the event index in a delivery id; the last part tells deliveries of one event

@@ -29,6 +29,8 @@ type To struct {
 	OrderBy      *expr.Text // nil: unordered
 	SchemaDigest string     // of the sink's message schema
 	Range        string     // file:line,column
+
+	tag core.DeliveryTag
 }
 
 // Table holds a configuration's routes. It is not changed after NewTable; each source takes a Router of its own.
@@ -38,8 +40,14 @@ type Table struct {
 	digest string
 }
 
-// NewTable makes a table. set is the one that the expressions were compiled in, digest the configuration's.
+// NewTable makes a table and keeps routes. set is the one that the expressions were compiled in, digest the configuration's.
 func NewTable(routes []Route, set *expr.Set, digest string) *Table {
+	for i := range routes {
+		for k := range routes[i].To {
+			to := &routes[i].To[k]
+			to.tag = core.NewDeliveryTag(routes[i].Name, to.Sink, 0)
+		}
+	}
 	return &Table{routes: routes, set: set, digest: digest}
 }
 
@@ -132,7 +140,7 @@ func (r *Router) Route(dst []*core.Delivery, req *core.Request, ev *core.Event) 
 func (r *Router) deliver(req *core.Request, ev *core.Event, route *Route, to *To, ordinal int, failed error) *core.Delivery {
 	d := &core.Delivery{
 		Key:          core.NewDeliveryKey(req.Seq, ev.Index, ordinal),
-		ID:           core.DeliveryID(ev.ID, route.Name, to.Sink, 0),
+		ID:           to.tag.ID(ev.ID),
 		Route:        route.Name,
 		Sink:         to.Sink,
 		ConfigDigest: r.table.digest,
