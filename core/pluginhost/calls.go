@@ -90,13 +90,17 @@ func crashed(c *child, err error) bool {
 	return true
 }
 
-// limit gives a call its deadline: ctx's, or the default. within is how long it may take.
-func (i *instance) limit(ctx context.Context) (limited context.Context, cancel context.CancelFunc, within time.Duration) {
+// limit gives a call its deadline: ctx's, or the default. within is how long it may take. The error says that there is no
+// time for a call.
+func (i *instance) limit(ctx context.Context) (limited context.Context, cancel context.CancelFunc, within time.Duration, err error) {
+	if ctx.Err() != nil {
+		return nil, nil, 0, fmt.Errorf("%w: %w", ErrNotReady, context.Cause(ctx))
+	}
 	if by, ok := ctx.Deadline(); ok {
-		return ctx, func() {}, time.Until(by)
+		return ctx, func() {}, time.Until(by), nil
 	}
 	limited, cancel = context.WithTimeout(ctx, i.p.h.callTimeout)
-	return limited, cancel, i.p.h.callTimeout
+	return limited, cancel, i.p.h.callTimeout, nil
 }
 
 // silence words a missing answer. What is left of a deadline is rounded to what somebody may have configured.

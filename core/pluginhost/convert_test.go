@@ -22,7 +22,7 @@ func deafProcess(info *core.PluginInfo) *process {
 }
 
 func testDecoder() *Decoder {
-	return &Decoder{Handle: Handle{newInstance(deafProcess(validDecoder()), "main", nil)}, limits: jsonscan.DefaultLimits()}
+	return &Decoder{Handle: Handle{newInstance(deafProcess(validDecoder()), "main", nil)}, limits: jsonscan.DefaultLimits(), source: sourceURN + "main"}
 }
 
 func testRequest(body string) *core.Request {

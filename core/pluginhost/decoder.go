@@ -17,6 +17,9 @@ import (
 	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
 )
 
+// sourceURN and a source's name are the source of its events.
+const sourceURN = "urn:grapnel:source:"
+
 // Bounds of an event's envelope, in bytes.
 const (
 	maxSubject   = 1024 // and partition key
@@ -28,6 +31,7 @@ const (
 type Decoder struct {
 	Handle
 	limits jsonscan.Limits
+	source string    // the events' source
 	calls  sync.Pool // of *decodeCall
 }
 
@@ -37,7 +41,7 @@ func (h *Host) OpenDecoder(ctx context.Context, block, plugin string, config []b
 	if err != nil {
 		return nil, err
 	}
-	d := &Decoder{Handle: Handle{i}, limits: jsonscan.DefaultLimits()}
+	d := &Decoder{Handle: Handle{i}, limits: jsonscan.DefaultLimits(), source: sourceURN + block}
 	d.calls.New = func() any { return &decodeCall{} }
 	return d, nil
 }
@@ -107,12 +111,14 @@ func (d *Decoder) done(c *decodeCall) {
 // host stops it. A request that got no proper answer among others is asked again alone, in quarantine; if that is in vain
 // too, its result is Crashed, which counts and is not final.
 func (d *Decoder) Decode(ctx context.Context, rs []*core.Request) ([]core.Decoded, error) {
-	ctx, cancel, within := d.i.limit(ctx)
+	ctx, cancel, within, err := d.i.limit(ctx)
+	if err != nil {
+		return nil, err
+	}
 	defer cancel()
 	out := make([]core.Decoded, len(rs))
 	for from := 0; from < len(rs); {
 		if rs[from].Crashes > 0 {
-			var err error
 			if out[from], err = d.alone(ctx, rs[from], within); err != nil {
 				return nil, err
 			}
@@ -320,7 +326,7 @@ func (d *Decoder) event(out *core.Decoded, k int, r *core.Request, e *pluginv1.E
 	ev := &out.Events[k]
 	ev.Envelope = sdk.Envelope{
 		ID:           core.EventID(r.Dedupe, r.Repeat, k),
-		Source:       "urn:grapnel:source:" + r.Source,
+		Source:       d.source,
 		Type:         e.GetType(),
 		Subject:      e.GetSubject(),
 		Time:         e.GetTime(),
@@ -328,6 +334,9 @@ func (d *Decoder) event(out *core.Decoded, k int, r *core.Request, e *pluginv1.E
 		Provider:     provider,
 		Operation:    e.GetOperation(),
 		Tenant:       e.GetTenant(),
+	}
+	if r.Source != d.i.block { // A source that was renamed: its requests keep their name.
+		ev.Source = sourceURN + r.Source
 	}
 	if ev.Tenant == "" {
 		ev.Tenant = r.Tenant

@@ -31,7 +31,7 @@ type binary struct {
 }
 
 // key tells binaries apart: one program may be installed under several names.
-func (b *binary) key() string { return b.sha256 + " " + b.Path }
+func (b *binary) key() string { return b.label() + " " + b.sha256 + " " + b.Path }
 
 func (b *binary) label() string { return string(b.Kind) + "." + b.Name }
 
@@ -46,6 +46,7 @@ func (h *Host) Describe(ctx context.Context, kind core.PluginKind, name string) 
 		return nil, err
 	}
 	if info := h.known(b); info != nil {
+		h.resolve(b)
 		return info, nil
 	}
 	response := h.cached(b)
@@ -70,7 +71,15 @@ func (h *Host) Describe(ctx context.Context, kind core.PluginKind, name string) 
 	h.mu.Lock()
 	h.infos[b.key()] = info
 	h.mu.Unlock()
+	h.resolve(b)
 	return info, nil
+}
+
+// resolve makes b what OpenSink and OpenDecoder run.
+func (h *Host) resolve(b *binary) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.resolved[b.Kind][b.Name] = b
 }
 
 // Validate asks the plugin what its schema cannot say about a configuration, given as JSON. Nothing is opened or dialled.
@@ -111,9 +120,9 @@ func (h *Host) find(kind core.PluginKind, name string) (*binary, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	old := h.binaries[found.Path]
+	key := string(kind) + " " + name + " " + found.Path
+	old := h.binaries[key]
 	if old != nil && old.size == stat.Size() && old.mtime.Equal(stat.ModTime()) {
-		h.resolved[kind][name] = old
 		return old, nil
 	}
 	sum, err := hashFile(found.Path)
@@ -128,8 +137,7 @@ func (h *Host) find(kind core.PluginKind, name string) (*binary, error) {
 		Binary: found, sha256: sum, dev: dev, size: stat.Size(), mtime: stat.ModTime(), redact: &redactor{},
 	}
 	b.probe = newLane(h.ctx, h.starter(b, "describe"), describeIdle)
-	h.binaries[found.Path] = b
-	h.resolved[kind][name] = b
+	h.binaries[key] = b
 	h.lanes = append(h.lanes, b.probe)
 	return b, nil
 }
@@ -186,6 +194,9 @@ func (h *Host) ask(ctx context.Context, b *binary, call func(ctx context.Context
 		}
 		if overdue(ctx, err) {
 			c.kill() // Whatever it hangs in, nobody waits for it.
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return context.Cause(ctx)
+			}
 			return fmt.Errorf("it gave no answer within %s", h.openTimeout)
 		}
 		if crashed(c, err) {

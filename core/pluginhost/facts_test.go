@@ -1,3 +1,5 @@
+//go:build unix
+
 package pluginhost
 
 // Each test here first reproduces something about go-plugin that a host has to mind, with a bare client, and then shows

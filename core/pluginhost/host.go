@@ -74,9 +74,9 @@ type Host struct {
 
 	mu        sync.Mutex
 	closed    bool
-	binaries  map[string]*binary // by path
-	resolved  map[core.PluginKind]map[string]*binary
-	infos     map[string]*core.PluginInfo // by binary.key
+	binaries  map[string]*binary                     // by kind, name and path
+	resolved  map[core.PluginKind]map[string]*binary // described last, by name
+	infos     map[string]*core.PluginInfo            // by binary.key
 	processes map[string]*process
 	lanes     []*lane
 	stops     sync.WaitGroup // of processes that lost their last instance
@@ -181,8 +181,33 @@ func (h *Host) starter(b *binary, role string) func(ctx context.Context) (*child
 		if err != nil {
 			return nil, err
 		}
-		return h.launcher.launch(ctx, path, newProcessLog(log, b.redact), h.own)
+		c, err := h.launcher.launch(ctx, path, newProcessLog(log, b.redact), h.own)
+		if err == nil && role != "" && h.memoryLimit > 0 {
+			go h.guardMemory(c)
+		}
+		return c, err
 	}
+}
+
+// guardMemory kills a process above the limit that nobody supervises: it has one call at most.
+func (h *Host) guardMemory(c *child) {
+	ticker := time.NewTicker(h.memoryPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-c.exited:
+			return
+		case <-ticker.C:
+			if used := residentBytes(c.pid); used > h.memoryLimit {
+				c.die(tooMuchMemory(used, h.memoryLimit))
+				return
+			}
+		}
+	}
+}
+
+func tooMuchMemory(used, limit int64) string {
+	return fmt.Sprintf("killed because it used %d MiB of memory, its limit is %d MiB", used>>20, limit>>20)
 }
 
 // SinkOptions and DecoderOptions say more about one block.
@@ -197,15 +222,15 @@ type (
 // open makes an instance: it finds the process, and waits for the first attempt to open it there.
 func (h *Host) open(ctx context.Context, kind core.PluginKind, block, plugin string, config []byte,
 	opts SinkOptions) (*instance, error) {
-	if _, err := h.Describe(ctx, kind, plugin); err != nil && h.lookUp(kind, plugin) == nil {
-		return nil, err
-	}
+	// What the configuration was checked against is run, not what may be on disk by now.
 	b := h.lookUp(kind, plugin)
-	info := h.known(b)
-	if info == nil {
-		// Described once, but what is on disk now is not what the configuration was checked against.
-		return nil, fmt.Errorf("plugin %s: it was changed on disk and cannot be described now", b.Path)
+	if b == nil {
+		if _, err := h.Describe(ctx, kind, plugin); err != nil {
+			return nil, err
+		}
+		b = h.lookUp(kind, plugin)
 	}
+	info := h.known(b)
 	if len(config) == 0 {
 		config = []byte("{}")
 	}

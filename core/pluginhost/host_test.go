@@ -1,3 +1,5 @@
+//go:build unix
+
 package pluginhost
 
 import (
@@ -373,13 +375,10 @@ func TestDeliver(t *testing.T) {
 		t.Errorf("%d outcomes, %v", len(out), err)
 	}
 	status := h.Status()
-	if len(status) != 2 || status[0].State != Ready || status[0].RSS == 0 || len(status[0].Instances) != 2 || status[1].Isolated != "c" {
+	if len(status) != 2 || status[0].State != Ready || len(status[0].Instances) != 2 || status[1].Isolated != "c" {
 		t.Errorf("status %+v", status)
 	}
 	pid, _ := strconv.Atoi(out[0].Reference)
-	if score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid)); err != nil || strings.TrimSpace(string(score)) != "500" {
-		t.Errorf("oom_score_adj %s, %v", score, err)
-	}
 	if pgid, err := syscall.Getpgid(pid); err != nil || pgid != pid {
 		t.Errorf("process group %d, %v", pgid, err)
 	}
@@ -641,23 +640,6 @@ func TestAbandonedLimit(t *testing.T) {
 	deliver(t, s, "")
 	if crash := h.Status()[0].LastCrash; !crash.At.IsZero() {
 		t.Errorf("it counts as a crash: %+v", crash)
-	}
-}
-
-func TestMemoryLimit(t *testing.T) {
-	t.Parallel()
-	h := newTestHost(t, func(o *Options) { o.MemoryLimit, o.MemoryPoll = 80<<20, 50*time.Millisecond })
-	s := h.sink(t, "a", "", SinkOptions{})
-	pid := h.pid(t, core.PluginSink)
-	if got := kinds(deliver(t, s, "leak:90")); got != "delivered" {
-		t.Errorf("outcome %s", got)
-	}
-	eventually(t, 5*time.Second, "the process is replaced", func() bool { return !alive(pid) })
-	if got := kinds(deliver(t, s, "")); got != "delivered" {
-		t.Errorf("outcome %s", got)
-	}
-	if !h.Status()[0].LastCrash.At.IsZero() {
-		t.Error("a replacement counts as a crash")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,8 +63,8 @@ type child struct {
 	timeout  time.Duration   // of a health call
 
 	stopping  atomic.Bool   // the host ends it: its end is no crash
-	crash     int           // the number of the crash that it ended with
-	counted   chan struct{} // closed when that crash was counted; crash is then valid
+	crash     int           // the number of the crash that it ended with; 0: the host ended it
+	counted   chan struct{} // closed by the supervisor after the end, when crash is valid
 	abandoned atomic.Int64
 	probing   atomic.Bool // a health call is under way
 
@@ -295,6 +296,9 @@ func (r *processRunner) Start(context.Context) (err error) {
 	if err != nil {
 		_ = r.stdout.Close()
 		_ = r.stderr.Close()
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("start: %w (is the folder for temporary files mounted noexec?)", err)
+		}
 		return fmt.Errorf("start: %w", err)
 	}
 	if closeErr != nil {

@@ -3,7 +3,6 @@ package pluginhost
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -233,8 +232,7 @@ func (p *process) watch(gen int, c *child) {
 			used := residentBytes(c.pid)
 			switch {
 			case used > 2*p.h.memoryLimit:
-				c.die(fmt.Sprintf("killed because it used %d MiB of memory, its limit is %d MiB",
-					used>>20, p.h.memoryLimit>>20))
+				c.die(tooMuchMemory(used, p.h.memoryLimit))
 			case used > p.h.memoryLimit && !told:
 				told = true
 				p.log.Warn("plugin process is replaced because it uses too much memory",
@@ -248,6 +246,7 @@ func (p *process) watch(gen int, c *child) {
 	}
 	c.calls.shut()
 	if c.stopping.Load() {
+		close(c.counted)
 		return
 	}
 	reason := c.report()
@@ -414,7 +413,12 @@ func (p *process) fault(what string) {
 }
 
 // reason makes a text of the plugin fit to be kept and shown.
-func (p *process) reason(s string) string { return clip(clean(p.redact.text(s)), maxReason) }
+func (p *process) reason(s string) string {
+	if s == "" {
+		return ""
+	}
+	return clip(clean(p.redact.text(s)), maxReason)
+}
 
 func (p *process) notes(dst []string, notes []*pluginv1.Note) []string {
 	for _, n := range notes {

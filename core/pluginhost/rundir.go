@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -16,8 +17,8 @@ const (
 	runDirPrefix = "grapnel-run-"
 	lockName     = "lock"
 	// maxSocketDir is how long a run folder's path may be, so that a socket in it stays within the 104 bytes that
-	// macOS has for one: "/plugin-dir1234567890/plugin1234567890" follows.
-	maxSocketDir = 104 - 1 - 38
+	// macOS has for one: "/p1234567890/plugin-dir1234567890/plugin1234567890" follows.
+	maxSocketDir = 104 - 1 - 50
 )
 
 // runDir is a host's private folder: sockets, temporary files of plugins, and the copies of the binaries that it runs. A
@@ -37,7 +38,7 @@ func newRunDir(base string) (*runDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}
-	if len(base)+1+len(runDirPrefix)+10 > maxSocketDir {
+	if runtime.GOOS != "windows" && len(base)+1+len(runDirPrefix)+10 > maxSocketDir {
 		base = "/tmp"
 	}
 	sweepRunDirs(base)

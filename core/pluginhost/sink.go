@@ -98,13 +98,15 @@ func (s *Sink) done(c *deliverCall) {
 // that declares a batch. An error says that nothing is known about any of them, which is nobody's fault: the plugin is not
 // ready, or the host stops it.
 func (s *Sink) Deliver(ctx context.Context, ds []*core.Delivery) ([]core.Outcome, error) {
-	ctx, cancel, within := s.i.limit(ctx)
+	ctx, cancel, within, err := s.i.limit(ctx)
+	if err != nil {
+		return nil, err
+	}
 	defer cancel()
 	out := make([]core.Outcome, len(ds))
 	size := max(s.i.p.info.MaxBatch, 1)
 	known := false // an outcome is
 	for from := 0; from < len(ds); {
-		var err error
 		n := 1
 		if ds[from].Crashes > 0 {
 			out[from], err = s.alone(ctx, ds[from], within)

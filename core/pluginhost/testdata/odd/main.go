@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -87,6 +88,7 @@ type odd struct {
 	stderr  *os.File
 	opens   atomic.Int64
 	secret  atomic.Value
+	mu      sync.Mutex
 	hoard   [][]byte
 }
 
@@ -228,13 +230,18 @@ func (s *odd) act(ctx context.Context, do, id string) error {
 	case "log":
 		fmt.Fprintln(s.stderr, `{"time":"2026-01-01T00:00:00Z","level":"WARN","msg":"odd says `+s.token()+`","at":{"x":1},"token":"`+s.token()+`"}`)
 		fmt.Fprintln(os.Stdout, "printed "+s.token()) // not the real one any more: go-plugin took it
-	case "leak":
+	case "leak", "leak_wait":
 		n, _ := strconv.Atoi(arg)
 		b := make([]byte, n<<20)
 		for i := 0; i < len(b); i += 4096 {
 			b[i] = 1
 		}
+		s.mu.Lock()
 		s.hoard = append(s.hoard, b)
+		s.mu.Unlock()
+		if word == "leak_wait" {
+			time.Sleep(5 * time.Second)
+		}
 	case "orphan":
 		cmd := exec.Command("sleep", "1000")
 		cmd.Stdout, cmd.Stderr = s.stderr, s.stderr

@@ -1,0 +1,49 @@
+package pluginhost
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/grapnelhq/grapnel/core"
+)
+
+func TestPluginsAreTheFirstVictims(t *testing.T) {
+	t.Parallel()
+	h := newTestHost(t, nil)
+	h.sink(t, "a", "", SinkOptions{})
+	score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", h.pid(t, core.PluginSink)))
+	if err != nil || strings.TrimSpace(string(score)) != "500" {
+		t.Errorf("oom_score_adj %s, %v", score, err)
+	}
+	if rss := h.Status()[0].RSS; rss < 1<<20 {
+		t.Errorf("%d bytes in RAM", rss)
+	}
+}
+
+func TestMemoryLimit(t *testing.T) {
+	t.Parallel()
+	h := newTestHost(t, func(o *Options) { o.MemoryLimit, o.MemoryPoll = 80<<20, 50*time.Millisecond })
+	s := h.sink(t, "a", "", SinkOptions{})
+	pid := h.pid(t, core.PluginSink)
+	if got := kinds(deliver(t, s, "leak:90")); got != "delivered" {
+		t.Errorf("outcome %s", got)
+	}
+	eventually(t, 5*time.Second, "the process is replaced", func() bool { return !alive(pid) })
+	if got := kinds(deliver(t, s, "")); got != "delivered" {
+		t.Errorf("outcome %s", got)
+	}
+	if !h.Status()[0].LastCrash.At.IsZero() {
+		t.Error("a replacement counts as a crash")
+	}
+	// Far above the limit there is no time to drain; alone in quarantine it is the delivery's own fault.
+	if err := s.WaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.Deliver(t.Context(), []*core.Delivery{do("leak_wait:200")}); err != nil || kinds(out) != "crashed" ||
+		!strings.Contains(out[0].Reason, "MiB of memory, its limit is 80 MiB") {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
