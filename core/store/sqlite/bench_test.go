@@ -92,12 +92,8 @@ func newCycle(b testing.TB, path string) *cycle {
 	c.routing.Go(func() {
 		batched(deliveries, func(keys []core.DeliveryKey) {
 			ss := make([]store.Settlement, len(keys))
-			now := time.Now()
 			for i, k := range keys {
-				ss[i] = store.Settlement{
-					Key: k, State: core.DeliveryDelivered, Charge: true, Reference: "4711",
-					Attempt: &core.Attempt{Number: 1, At: now, Took: time.Millisecond, Outcome: sdk.Delivered},
-				}
+				ss[i] = delivered(k)
 			}
 			if err := s.Settle(context.Background(), ss); err != nil {
 				b.Error(err)
@@ -200,4 +196,11 @@ func usage(b testing.TB) (time.Duration, int64) {
 		}
 	}
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano()), written
+}
+
+func delivered(k core.DeliveryKey) store.Settlement {
+	return store.Settlement{
+		Key: k, State: core.DeliveryDelivered, Charge: true, Reference: "4711",
+		Attempt: &core.Attempt{Number: 1, At: time.Now(), Took: time.Millisecond, Outcome: sdk.Delivered},
+	}
 }

@@ -10,6 +10,21 @@ import (
 	"github.com/grapnelhq/grapnel/core/store"
 )
 
+// The queries of claims.
+const (
+	waitingQuery = "SELECT " + requestColumns + `, b.headers, b.body
+		FROM requests AS r INDEXED BY requests_waiting JOIN bodies AS b ON b.seq = r.seq
+		WHERE r.source = ? AND r.state = 'received' AND r.seq > ? ORDER BY r.seq LIMIT ?`
+	dueAtQuery = `SELECT due, key FROM deliveries INDEXED BY deliveries_due
+		WHERE sink = ? AND due = ? AND key > ? AND state = 'pending' AND due <= ? ORDER BY key LIMIT ?`
+	dueQuery = `SELECT due, key FROM deliveries INDEXED BY deliveries_due
+		WHERE sink = ? AND due > ? AND due <= ? AND state = 'pending' ORDER BY due, key LIMIT ?`
+	nextDueQuery = `SELECT due, key FROM deliveries INDEXED BY deliveries_due
+		WHERE sink = ? AND due > ? AND state = 'pending' ORDER BY due, key`
+	claimedQuery = "SELECT " + deliveryColumns + ", e.data, k.state FROM deliveries AS d" + deliveryJoins + `
+		LEFT JOIN keyed_state AS k ON k.sink = d.sink AND k.order_key = d.order_key WHERE d.key = ?`
+)
+
 // ClaimRequests implements store.Store.
 func (s *Store) ClaimRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error) {
 	var rs []*core.Request
@@ -32,9 +47,7 @@ func (s *Store) ClaimRequests(ctx context.Context, source string, after int64, l
 func (s *Store) waitingRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error) {
 	var rs []*core.Request
 	err := s.read(ctx, func(c *conn) error {
-		st, err := c.stmt(`SELECT ` + requestColumns + `, b.headers, b.body
-			FROM requests AS r INDEXED BY requests_waiting JOIN bodies AS b ON b.seq = r.seq
-			WHERE r.source = ? AND r.state = 'received' AND r.seq > ? ORDER BY r.seq LIMIT ?`)
+		st, err := c.stmt(waitingQuery)
 		if err != nil {
 			return err
 		}
@@ -217,8 +230,7 @@ func (s *Store) lease(
 func dueAfter(c *conn, sink string, after place, now int64, limit int) ([]place, error) {
 	limit = max(limit, 64)
 	var page []place
-	st, err := c.stmt(`SELECT due, key FROM deliveries INDEXED BY deliveries_due
-		WHERE sink = ? AND due = ? AND key > ? AND state = 'pending' AND due <= ? ORDER BY key LIMIT ?`)
+	st, err := c.stmt(dueAtQuery)
 	if err != nil {
 		return nil, err
 	}
@@ -234,8 +246,7 @@ func dueAfter(c *conn, sink string, after place, now int64, limit int) ([]place,
 	if err := st.rows(collect); err != nil || len(page) == limit {
 		return page, err
 	}
-	st, err = c.stmt(`SELECT due, key FROM deliveries INDEXED BY deliveries_due
-		WHERE sink = ? AND due > ? AND due <= ? AND state = 'pending' ORDER BY due, key LIMIT ?`)
+	st, err = c.stmt(dueQuery)
 	if err != nil {
 		return nil, err
 	}
@@ -250,8 +261,7 @@ func dueAfter(c *conn, sink string, after place, now int64, limit int) ([]place,
 // went back.
 func (s *Store) nextDue(c *conn, q *sinkQueue, sink string, now int64) (int64, error) {
 	next := int64(math.MaxInt64)
-	st, err := c.stmt(`SELECT due, key FROM deliveries INDEXED BY deliveries_due
-		WHERE sink = ? AND due > ? AND state = 'pending' ORDER BY due, key`)
+	st, err := c.stmt(nextDueQuery)
 	if err != nil {
 		return next, err
 	}

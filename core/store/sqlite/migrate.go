@@ -23,8 +23,8 @@ const applicationID = 0x4772706e
 
 // migrate brings the schema to the version of this binary. PRAGMA user_version counts the files that were applied. A
 // database that holds something is copied first.
-func migrate(ctx context.Context, c *conn, path string, log hclog.Logger) error {
-	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
+func migrate(ctx context.Context, c *conn, path string, files fs.FS, log hclog.Logger) error {
+	names, err := fs.Glob(files, "migrations/*.sql")
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func migrate(ctx context.Context, c *conn, path string, log hclog.Logger) error 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		script, err := migrationFiles.ReadFile(name)
+		script, err := fs.ReadFile(files, name)
 		if err != nil {
 			return err
 		}

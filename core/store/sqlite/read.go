@@ -169,8 +169,7 @@ func newDeliveryReader(c *conn) *deliveryReader {
 }
 
 func (r *deliveryReader) read(key int64) (*core.Delivery, error) {
-	st, err := r.c.stmt("SELECT " + deliveryColumns + `, e.data, k.state FROM deliveries AS d` + deliveryJoins + `
-		LEFT JOIN keyed_state AS k ON k.sink = d.sink AND k.order_key = d.order_key WHERE d.key = ?`)
+	st, err := r.c.stmt(claimedQuery)
 	if err != nil {
 		return nil, err
 	}

@@ -133,7 +133,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.writer = newWriter(s, c)
-	if err := migrate(ctx, c, o.Path, s.log); err != nil {
+	if err := migrate(ctx, c, o.Path, migrationFiles, s.log); err != nil {
 		return nil, err
 	}
 	if err := s.writer.prepare(); err != nil {

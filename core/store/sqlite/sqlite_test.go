@@ -1,30 +1,59 @@
 package sqlite
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
 	"go.uber.org/goleak"
 
+	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/store"
 	"github.com/grapnelhq/grapnel/core/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		child(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Harness{
 		Open: func(t *testing.T, o storetest.Options) store.Store {
-			s, err := Open(t.Context(), Options{
-				Path: filepath.Join(o.Dir, "grapnel.db"), DedupeWindow: o.DedupeWindow, OnAccepted: o.OnAccepted,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s
+			path := filepath.Join(o.Dir, "grapnel.db")
+			t.Cleanup(func() { verify(t, path) })
+			return open(t, Options{Path: path, DedupeWindow: o.DedupeWindow, OnAccepted: o.OnAccepted})
 		},
 		Crash: func(t *testing.T, s store.Store) { s.(*Store).crash(t) },
 	})
+}
+
+func open(t testing.TB, o Options) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func closeStore(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // crash ends a store without a word to the database.
@@ -42,5 +71,554 @@ func (s *Store) crash(t *testing.T) {
 	}
 	if err := s.closeFiles(); err != nil {
 		t.Error(err)
+	}
+}
+
+// verify checks what holds of every database that no host is using, whatever happened to it.
+func verify(t *testing.T, path string) {
+	t.Helper()
+	c, err := openConn(path, readerCacheKiB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for what, query := range map[string]string{
+		"integrity": "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
+		"counters": `
+			WITH counted (kind, label, value) AS (
+				SELECT 'requests.' || state, '', count(*) FROM requests WHERE purged_at IS NULL GROUP BY state
+				UNION ALL SELECT 'deliveries.' || iif(state = 'leased', 'pending', state), sink, count(*)
+					FROM deliveries GROUP BY 1, 2
+				UNION ALL SELECT 'unrouted', type, count(*) FROM events AS e
+					WHERE NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.key >> 12 = e.key) GROUP BY type)
+			SELECT kind || ' ' || label || ' ' || coalesce(counted.value, 0) || ' counted ' || coalesce(counters.value, 0)
+			FROM counted FULL JOIN (SELECT * FROM counters WHERE kind <> 'rejections') AS counters USING (kind, label)
+			WHERE coalesce(counted.value, 0) <> coalesce(counters.value, 0)`,
+		"the first of an order key is not the one with a due time": `
+			SELECT sink || ' ' || order_key || ' ' || key FROM deliveries AS d WHERE state = 'pending' AND
+				(due IS NOT NULL) <> (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM deliveries AS f
+					WHERE f.sink = d.sink AND f.order_key = d.order_key AND f.state = 'pending' AND f.key < d.key))`,
+		"a settled delivery has a due time": "SELECT key FROM deliveries WHERE state <> 'pending' AND due IS NOT NULL",
+		"orphans": `
+			SELECT 'body ' || seq FROM bodies WHERE seq NOT IN (SELECT seq FROM requests WHERE purged_at IS NULL)
+			UNION ALL SELECT 'request ' || seq FROM requests WHERE purged_at IS NULL AND seq NOT IN (SELECT seq FROM bodies)
+			UNION ALL SELECT 'event ' || key FROM events WHERE key >> 12 NOT IN (SELECT seq FROM bodies)
+			UNION ALL SELECT 'delivery ' || key FROM deliveries WHERE key >> 12 NOT IN (SELECT key FROM events)
+			UNION ALL SELECT 'attempt ' || delivery FROM attempts WHERE delivery NOT IN (SELECT key FROM deliveries)`,
+	} {
+		st, err := c.stmt(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.rows(func() bool { t.Errorf("%s: %s", what, st.ColumnText(0)); return true }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestOpen(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "data")
+	path := filepath.Join(dir, "grapnel.db")
+	s := open(t, Options{Path: path})
+	if _, err := s.Accept(t.Context(), sampleRequest(1)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]os.FileMode{
+		"": 0o700, "grapnel.db": 0o600, "grapnel.db-wal": 0o600, "grapnel.db-shm": 0o600, "grapnel.lock": 0o600,
+	} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("%q has mode %o, want %o", name, got, want)
+		}
+	}
+	_, err := Open(t.Context(), Options{Path: path})
+	if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		t.Errorf("opened twice: %v", err)
+	}
+	closeStore(t, s)
+	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a closed database is not one file: %v", err)
+	}
+	closeStore(t, open(t, Options{Path: path}))
+
+	for name, prepare := range map[string]func(path string) string{
+		"newer": func(path string) string {
+			closeStore(t, open(t, Options{Path: path}))
+			script(t, path, "PRAGMA user_version = 99")
+			return store.ErrNewer.Error()
+		},
+		"foreign": func(path string) string {
+			script(t, path, "CREATE TABLE t (a)")
+			return "another program"
+		},
+		"foreign with a version": func(path string) string {
+			script(t, path, "CREATE TABLE t (a)", "PRAGMA user_version = 1")
+			return "another program"
+		},
+		"no database": func(path string) string {
+			if err := os.WriteFile(path, []byte(strings.Repeat("no database at all\n", 500)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return "not a database"
+		},
+		"a folder": func(path string) string {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			return "is a directory"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "grapnel.db")
+			want := prepare(path)
+			for range 2 { // and the folder is not left locked
+				s, err := Open(t.Context(), Options{Path: path})
+				if err == nil {
+					closeStore(t, s)
+				}
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want %q", err, want)
+				}
+			}
+		})
+	}
+	if _, err := Open(t.Context(), Options{Path: ":memory:"}); err == nil {
+		t.Error("a database in memory was opened")
+	}
+}
+
+func script(t *testing.T, path string, queries ...string) {
+	t.Helper()
+	c, err := openConn(path, readerCacheKiB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range queries {
+		if err := c.exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMigrationBackup(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "grapnel.db")
+	r := sampleRequest(1)
+	s := open(t, Options{Path: path})
+	if _, err := s.Accept(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	first, err := migrationFiles.ReadFile("migrations/0001_initial.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := fstest.MapFS{
+		"migrations/0001_initial.sql": {Data: first},
+		"migrations/0002_good.sql":    {Data: []byte("ALTER TABLE requests ADD COLUMN more TEXT;\n")},
+		"migrations/0003_bad.sql":     {Data: []byte("CREATE TABLE half (a);\nCREATE TABLE half (a);\n")},
+	}
+	c, err := openConn(path, readerCacheKiB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := migrate(t.Context(), c, path, files, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "0003_bad") {
+		t.Errorf("got %v", err)
+	}
+	version, err := pragma(c, "user_version")
+	if err != nil || version != 2 {
+		t.Errorf("version %d after a failed migration from 2, %v", version, err)
+	}
+	if _, err := c.Prepare("SELECT * FROM half"); err == nil {
+		t.Error("half a migration was kept")
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	backups, err := filepath.Glob(path + ".v1-*.backup")
+	if err != nil || len(backups) != 1 {
+		t.Fatalf("backups %v, %v", backups, err)
+	}
+	info, err := os.Stat(backups[0])
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the backup is %v, %v", info, err)
+	}
+	old := filepath.Join(t.TempDir(), "grapnel.db")
+	if err := os.Rename(backups[0], old); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{Path: old})
+	defer closeStore(t, s)
+	if _, err := s.GetRequest(t.Context(), r.ID()); err != nil {
+		t.Errorf("from the backup: %v", err)
+	}
+}
+
+// hold keeps the writer busy until the returned function is called, so that what is queued meanwhile makes one group.
+func hold(t *testing.T, s *Store) (release func()) {
+	held, free := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.do(context.Background(), &op{alone: true, apply: func(*writer) error {
+			close(held)
+			<-free
+			return nil
+		}}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-held
+	return func() {
+		close(free)
+		wg.Wait()
+	}
+}
+
+// group runs calls concurrently so that the writer gets them as one group, in this order, and returns their errors.
+func group(t *testing.T, s *Store, calls ...func() error) []error {
+	release := hold(t, s)
+	errs := make([]error, len(calls))
+	var wg sync.WaitGroup
+	for i, call := range calls {
+		wg.Go(func() { errs[i] = call() })
+		for len(s.writer.queue) <= i {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	release()
+	wg.Wait()
+	return errs
+}
+
+func TestFailingRowInGroup(t *testing.T) {
+	var accepted []*core.Request
+	path := filepath.Join(t.TempDir(), "grapnel.db")
+	s := open(t, Options{Path: path, OnAccepted: func(rs []*core.Request) { accepted = append(accepted, rs...) }})
+	accept := func(r *core.Request, want store.Acceptance) func() error {
+		return func() error {
+			a, err := s.Accept(context.Background(), r)
+			if err == nil && a != want {
+				err = fmt.Errorf("%s, want %s", a, want)
+			}
+			return err
+		}
+	}
+	first := sampleRequest(1)
+	if err := accept(first, store.Accepted)(); err != nil {
+		t.Fatal(err)
+	}
+	bad := oneDelivery(first, "crm", "k")
+	bad.Deliveries = append(bad.Deliveries, bad.Deliveries[0])
+	bad.Lease = []bool{true, true}
+	r1, r2, again := sampleRequest(2), sampleRequest(3), sampleRequest(2)
+	if err := s.do(t.Context(), &op{alone: true, apply: func(w *writer) error {
+		return w.c.exec("PRAGMA foreign_keys = ON") // for failAtCommit
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	before := s.commits.Load()
+	errs := group(t, s,
+		accept(r1, store.Accepted),
+		accept(again, store.Duplicate),
+		func() error { return s.Route(context.Background(), []*store.Decision{bad}) },
+		// Fails at COMMIT, not at a statement.
+		func() error { return s.do(context.Background(), &op{apply: failAtCommit}) },
+		accept(r2, store.Accepted),
+	)
+	for i, err := range errs {
+		if failed := i == 2 || i == 3; (err != nil) != failed {
+			t.Errorf("operation %d: %v", i, err)
+		}
+	}
+	if d := cmp.Diff([]*core.Request{first, r1, r2}, accepted); d != "" {
+		t.Errorf("OnAccepted (-want +got)\n%s", d)
+	}
+	if r1.Seq != first.Seq+1 || r2.Seq != first.Seq+2 {
+		t.Errorf("sequences %d %d %d", first.Seq, r1.Seq, r2.Seq)
+	}
+	if n := s.commits.Load() - before; n != 3 {
+		t.Errorf("%d commits, want one by one the 3 that can be", n)
+	}
+	good := oneDelivery(first, "crm", "k")
+	good.Lease = nil
+	if err := s.Route(t.Context(), []*store.Decision{good}); err != nil {
+		t.Fatal(err)
+	}
+	ds, b, err := s.ClaimDeliveries(t.Context(), "crm", time.Now().Add(time.Hour), 5)
+	if err != nil || len(ds) != 1 || b.Left {
+		t.Errorf("the failed decision left leases behind: %d claimed, %+v, %v", len(ds), b, err)
+	}
+	closeStore(t, s)
+	verify(t, path)
+}
+
+// failAtCommit breaks a deferred constraint, which is seen no earlier than by COMMIT.
+func failAtCommit(w *writer) error {
+	for _, q := range []string{
+		"CREATE TABLE IF NOT EXISTS parent (id INTEGER PRIMARY KEY)",
+		"CREATE TABLE IF NOT EXISTS child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
+		"INSERT INTO child VALUES (1)",
+	} {
+		if err := w.c.exec(q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "grapnel.db")
+	s := open(t, Options{Path: path})
+	limit := func(pages int64) {
+		t.Helper()
+		if err := s.do(t.Context(), &op{alone: true, apply: func(w *writer) error {
+			if pages == 0 {
+				n, err := pragma(w.c, "page_count")
+				if err != nil {
+					return err
+				}
+				pages = n + 20
+			}
+			return w.c.exec(fmt.Sprintf("PRAGMA max_page_count = %d", pages))
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(0)
+	var stored, refused []*core.Request
+	for round := range uint64(10) {
+		rs := make([]*core.Request, 32)
+		calls := make([]func() error, len(rs))
+		for i := range rs {
+			rs[i] = sampleRequest(round*100 + uint64(i))
+			calls[i] = func() error {
+				_, err := s.Accept(context.Background(), rs[i])
+				return err
+			}
+		}
+		for i, err := range group(t, s, calls...) {
+			switch {
+			case err == nil:
+				stored = append(stored, rs[i])
+			case errors.Is(err, store.ErrFull):
+				refused = append(refused, rs[i])
+			default:
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(stored) == 0 || len(refused) == 0 {
+		t.Fatalf("%d stored, %d refused", len(stored), len(refused))
+	}
+	// A lease that cannot be given back now is given back later.
+	leased := oneDelivery(stored[0], "crm", "")
+	limit(1 << 30)
+	if err := s.Route(t.Context(), []*store.Decision{leased}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range stored {
+		if _, err := s.GetRequest(t.Context(), r.ID()); err != nil {
+			t.Errorf("a stored request: %v", err)
+		}
+	}
+	for i, r := range refused {
+		if _, err := s.GetRequest(t.Context(), r.ID()); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a refused request: %v", err)
+		}
+		if a, err := s.Accept(t.Context(), refused[i]); err != nil || a != store.Accepted {
+			t.Errorf("a refused request, sent again: %s %v", a, err)
+		}
+	}
+	closeStore(t, s)
+	verify(t, path)
+}
+
+// Time in a bubble is the test's: the store works there, and sleeps when nothing is written.
+func TestFakeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "grapnel.db")
+		s := open(t, Options{Path: path, DedupeWindow: 24 * time.Hour})
+		r := sampleRequest(1)
+		accept := func(want store.Acceptance) {
+			t.Helper()
+			again := sampleRequest(1)
+			a, err := s.Accept(t.Context(), again)
+			if err != nil || a != want {
+				t.Errorf("%s, want %s, %v", a, want, err)
+			}
+			if want == store.Accepted {
+				r = again
+			}
+		}
+		accept(store.Accepted)
+		time.Sleep(23 * time.Hour)
+		accept(store.Duplicate)
+		time.Sleep(2 * time.Hour)
+		accept(store.Accepted)
+
+		// What nobody waits for is on the disk within a second.
+		time.Sleep(time.Second)
+		synced := s.syncs.Load()
+		if err := s.Route(t.Context(), []*store.Decision{oneDelivery(r, "crm", "k")}); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.syncs.Load(); n != synced {
+			t.Errorf("routing waited for a sync")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := s.syncs.Load(); n != synced+1 {
+			t.Errorf("%d syncs a second after a commit", n-synced)
+		}
+		time.Sleep(365 * 24 * time.Hour)
+		if n := s.syncs.Load(); n != synced+1 {
+			t.Errorf("%d syncs in a year without commits", n-synced)
+		}
+		closeStore(t, s)
+		verify(t, path)
+	})
+}
+
+// The log is bounded however much is written without a pause.
+func TestLogSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "grapnel.db")
+	s := open(t, Options{Path: path})
+	var wg sync.WaitGroup
+	for g := range uint64(4) {
+		wg.Go(func() {
+			for i := range uint64(250) {
+				r := sampleRequest(g*1000 + i)
+				r.Body = make([]byte, 256<<10)
+				if _, err := s.Accept(context.Background(), r); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	info, err := os.Stat(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if written := int64(1000 * 256 << 10); info.Size() > written*3/4 {
+		t.Errorf("the log has %d bytes after %d were written", info.Size(), written)
+	}
+	closeStore(t, s)
+}
+
+// Statements of the hot paths find their rows by index, whatever the backlog.
+func TestQueryPlans(t *testing.T) {
+	s := open(t, Options{Path: filepath.Join(t.TempDir(), "grapnel.db")})
+	defer closeStore(t, s)
+	// Run all that reads once, so that a connection has prepared it.
+	r := sampleRequest(1)
+	if _, err := s.Accept(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	d := oneDelivery(r, "crm", "k")
+	d.Lease = nil
+	if err := s.Route(t.Context(), []*store.Decision{d}); err != nil {
+		t.Fatal(err)
+	}
+	for name, query := range map[string]string{
+		"due at":   dueAtQuery,
+		"due":      dueQuery,
+		"next due": nextDueQuery,
+		"waiting":  waitingQuery,
+		"claimed":  claimedQuery,
+		"head":     headQuery,
+		"dedupe":   newestQuery,
+	} {
+		err := s.read(t.Context(), func(c *conn) error {
+			st, err := c.stmt("EXPLAIN QUERY PLAN " + query)
+			if err != nil {
+				return err
+			}
+			return st.rows(func() bool {
+				if detail := st.ColumnText(3); !strings.HasPrefix(detail, "SEARCH") {
+					t.Errorf("%s: %s", name, detail)
+				}
+				return true
+			})
+		})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	if got := parseHeaders("one\n \n"); len(got) != 1 || got[0].Name != "one" || got[0].Value != "\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func BenchmarkClaim(b *testing.B) {
+	backlog := 1_000_000
+	if testing.Short() || os.Getenv("GRAPNEL_BENCH_BACKLOG") == "" {
+		backlog = 20_000
+	}
+	c := newCycle(b, filepath.Join(b.TempDir(), "grapnel.db"))
+	defer c.close()
+	fill(b, c.s, backlog)
+	b.ResetTimer()
+	for b.Loop() {
+		ds, _, err := c.s.ClaimDeliveries(b.Context(), "crm", time.Now(), 256)
+		if err != nil || len(ds) != 256 {
+			b.Fatal(len(ds), err)
+		}
+		b.StopTimer()
+		keys := make([]core.DeliveryKey, len(ds))
+		for i, d := range ds {
+			keys[i] = d.Key
+		}
+		if err := c.s.Release(b.Context(), keys); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
+
+// fill makes a backlog: of each four deliveries one is of sink "crm" and free, one of "crm" behind one of ten order keys,
+// one of "blocked" that is not due, and one of "blocked" of an order key of its own that is not due.
+func fill(b testing.TB, s *Store, n int) {
+	far := time.Now().Add(24 * time.Hour)
+	for i := 0; i < n/4; {
+		var ds []*store.Decision
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range 256 {
+			wg.Go(func() {
+				r := sampleRequest(uint64(1)<<60 + uint64(time.Now().UnixNano()))
+				a, err := s.Accept(context.Background(), r)
+				if err != nil || a != store.Accepted {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				d := oneDelivery(r, "crm", "")
+				for j, sink := range []string{"crm/" + fmt.Sprint(r.Seq%10), "blocked", "blocked/" + fmt.Sprint(r.Seq)} {
+					more := *d.Deliveries[0]
+					more.Key = core.NewDeliveryKey(r.Seq, 0, j+1)
+					more.Sink, more.OrderKey, _ = strings.Cut(sink, "/")
+					if more.Sink == "blocked" {
+						more.Due = far
+					}
+					d.Deliveries = append(d.Deliveries, &more)
+				}
+				d.Lease = nil
+				ds = append(ds, d)
+			})
+		}
+		wg.Wait()
+		if err := s.Route(context.Background(), ds); err != nil {
+			b.Fatal(err)
+		}
+		i += len(ds)
 	}
 }

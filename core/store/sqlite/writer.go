@@ -112,6 +112,13 @@ func newWriter(s *Store, c *conn) *writer {
 	return &writer{s: s, c: c, full: true, queue: make(chan *op, queuedOps), effects: effects{counts: map[counter]int64{}}}
 }
 
+const (
+	newestQuery = `SELECT seq, repeat, received_at, state, purged_at IS NOT NULL FROM requests
+		WHERE dedupe = ? ORDER BY repeat DESC LIMIT 1`
+	headQuery = `SELECT key, due FROM deliveries INDEXED BY deliveries_queue
+		WHERE sink = ? AND order_key = ? AND state = 'pending' ORDER BY key LIMIT 1`
+)
+
 // prepare prepares the statements of the path that every webhook takes.
 func (w *writer) prepare() error {
 	for _, p := range []struct {
@@ -123,8 +130,7 @@ func (w *writer) prepare() error {
 		{&w.insertRequest, `INSERT INTO requests (seq, dedupe, repeat, source, tenant, received_at, state, remote_addr, method,
 			query) VALUES (?, ?, ?, ?, ?, ?, 'received', ?, ?, ?) ON CONFLICT (dedupe, repeat) DO NOTHING`},
 		{&w.insertBody, "INSERT INTO bodies (seq, headers, body) VALUES (?, ?, ?)"},
-		{&w.newestRequest, `SELECT seq, repeat, received_at, state, purged_at IS NOT NULL FROM requests
-			WHERE dedupe = ? ORDER BY repeat DESC LIMIT 1`},
+		{&w.newestRequest, newestQuery},
 		{&w.reopenRequest, `UPDATE requests SET state = 'received', reason = NULL, notes = NULL, crashes = 0, claims = 0
 			WHERE seq = ? AND state = 'dead' AND purged_at IS NULL`},
 		{&w.routeRequest, `UPDATE requests SET state = ?, reason = ?, notes = ?, crashes = ?, unrouted = ?
@@ -135,8 +141,7 @@ func (w *writer) prepare() error {
 		{&w.insertDelivery, `INSERT INTO deliveries (key, sink, order_key, state, due, route, replay, attempts, crashes, claims,
 			settled_at, reason, attribute_path, route_range, config_digest, schema_digest, message)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)`},
-		{&w.head, `SELECT key, due FROM deliveries INDEXED BY deliveries_queue
-			WHERE sink = ? AND order_key = ? AND state = 'pending' ORDER BY key LIMIT 1`},
+		{&w.head, headQuery},
 		{&w.setDue, "UPDATE deliveries SET due = ? WHERE key = ? AND state = 'pending'"},
 		{&w.settle, `UPDATE deliveries SET state = ?, due = ?, attempts = attempts + ?, crashes = ?, claims = 0,
 			first_attempt = coalesce(first_attempt, ?), took = ?, settled_at = ?, reason = ?, reference = ?,
