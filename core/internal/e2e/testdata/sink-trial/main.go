@@ -1,0 +1,81 @@
+// Trial is a sink that misbehaves while a file is there. It writes a line per delivery, shaped like the file sink's.
+//
+// Files in the folder "switches" turn it: with "crash" a delivery whose message says do = "crash" kills the process; with
+// "hang" no delivery gets an answer; with "down" every delivery is to be tried again.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/sdk/serve"
+)
+
+type config struct {
+	File     string `json:"file" format:"path"`
+	Switches string `json:"switches" format:"path"`
+}
+
+type message struct {
+	Do string `json:"do,omitempty"`
+}
+
+type sink struct {
+	cfg config
+	mu  sync.Mutex
+	out *os.File
+}
+
+type line struct {
+	ID         string          `json:"id"`
+	Type       string          `json:"type"`
+	Subject    string          `json:"subject"`
+	DeliveryID string          `json:"deliveryid"`
+	Attempt    int             `json:"attempt"`
+	PID        int             `json:"pid"`
+	Data       json.RawMessage `json:"data"`
+}
+
+func (s *sink) on(name string) bool {
+	_, err := os.Stat(filepath.Join(s.cfg.Switches, name))
+	return err == nil
+}
+
+func (s *sink) Deliver(ctx context.Context, d *sdk.Delivery[message]) error {
+	if d.Message.Do == "crash" && s.on("crash") {
+		go panic("trial: these are the last words of the sink") // a panic in Deliver itself would not end the process
+		select {}
+	}
+	if s.on("hang") {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if s.on("down") {
+		return errors.New("trial: the far end is down")
+	}
+	b, err := json.Marshal(line{d.Event.ID, d.Event.Type, d.Event.Subject, d.ID, d.Attempt, os.Getpid(), d.Data})
+	if err != nil {
+		return sdk.Reject(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err = s.out.Write(append(b, '\n'))
+	return err
+}
+
+func open(_ context.Context, cfg config) (sdk.Sink[message], error) {
+	out, err := os.OpenFile(cfg.File, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &sink{cfg: cfg, out: out}, nil
+}
+
+func main() {
+	serve.Main(sdk.NewSink(sdk.SinkInfo{Name: "trial", Description: "Misbehaves on command.", Data: true}, open))
+}
