@@ -10,9 +10,9 @@ import (
 )
 
 // benchData is a record of ordinary size, about 900 bytes.
-const benchData = `{"id":4101,"attributes":{"first_name":"Zoë","last_name":"O'Neil-Łukasz","full_name":"Zoë O'Neil-Łukasz",` +
-	`"email":"zoe@example.com","hired_on":"2026-03-01","probation_ends_on":null,"active":true,"fte":40.0,` +
-	`"note":"line one\nline \"two\"","avatar_url":"https:\/\/cdn.example.com\/a\/4101.png"},` +
+const benchData = `{"id":4101,"attributes":{"first_name":"Zoë","last_name":"O'Neil-Łukasz",` +
+	`"full_name":"Zoë O'Neil-Łukasz","email":"zoe@example.com","hired_on":"2026-03-01","probation_ends_on":null,` +
+	`"active":true,"fte":40.0,"note":"line one\nline \"two\"","avatar_url":"https:\/\/cdn.example.com\/a\/4101.png"},` +
 	`"department":{"id":12,"name":"People & Culture"},"position":{"id":77,"name":"Recruiter"},` +
 	`"location":{"id":3,"name":"Gdańsk","country_code":"PL"},"reporting_to":{"id":3999,"full_name":"Ann Example",` +
 	`"email":"ann@example.com"},"fields":{"12":{"label":"Shirt","value":"M"},"13":{"label":"Diet","value":null}},` +
@@ -29,7 +29,8 @@ var benchMessage = []struct{ name, text string }{
 	{"last", `event.data.attributes.last_name`},
 	{"email", `lower(event.data.attributes.email)`},
 	{"title", `event.data.position.name`},
-	{"text", `"Welcome ${event.data.attributes.first_name} ${event.data.attributes.last_name}, ${event.data.department.name}!"`},
+	{"text", `"Welcome ${event.data.attributes.first_name} ${event.data.attributes.last_name}, ` +
+		`${event.data.department.name}!"`},
 	{"fte", `event.data.attributes.fte`},
 }
 

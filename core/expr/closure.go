@@ -13,9 +13,10 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// The fast path: an expression becomes a tree of Go closures over the record. A closure that meets anything out of the
-// ordinary (an error, a number that is too long, a comparison of objects …) gives up, and then hcl evaluates the whole
-// expression: it alone decides what is an error, and words it. So the closures must agree with hcl only where they succeed.
+// The fast path: an expression becomes a tree of Go closures over the record. A closure that meets anything out of
+// the ordinary (an error, a number that is too long, a comparison of objects …) gives up, and then hcl evaluates the
+// whole expression: it alone decides what is an error, and words it. So the closures must agree with hcl only where
+// they succeed.
 
 // valueFunc evaluates an expression on the fast path; ok is false if hcl has to do it.
 type valueFunc func(r *Record) (v value, ok bool)
@@ -47,8 +48,8 @@ type compiled struct {
 	ref   *reference // the reference that it is
 }
 
-// valueType is what is known before evaluation: where fn succeeds, its value has this type and is not null; where hcl fails,
-// the unknown value that it goes on with converts as this type does.
+// valueType is what is known before evaluation: where fn succeeds, its value has this type and is not null; where hcl
+// fails, the unknown value that it goes on with converts as this type does.
 type valueType uint8
 
 const (
@@ -631,8 +632,9 @@ func (s *Set) binary(e *hclsyntax.BinaryOpExpr) compiled {
 	return compiled{}
 }
 
-// logical compiles && (decisive is no) and || (decisive is yes). hcl evaluates both sides and drops the errors of the one
-// that does not decide; but a side that cannot be a bool is an error in any case. It takes null for false beside &&.
+// logical compiles && (decisive is no) and || (decisive is yes). hcl evaluates both sides and drops the errors of the
+// one that does not decide; but a side that cannot be a bool is an error in any case. It takes null for false beside
+// &&.
 func logical(a, b compiled, decisive truth) compiled {
 	if a.typ == typeBool && b.typ == typeBool {
 		x, y := a.test, b.test
@@ -720,7 +722,8 @@ func equality(a, b compiled, equal truth) compiled {
 	})
 }
 
-// equalityOfRef compares the commonest things, a reference and a constant, on the bytes of the payload; nil if it cannot.
+// equalityOfRef compares the commonest things, a reference and a constant, on the bytes of the payload; nil if it
+// cannot.
 func equalityOfRef(ref *reference, slow valueFunc, k *value, equal truth) boolFunc {
 	if ref == nil {
 		return nil
@@ -845,7 +848,8 @@ func (s *Set) conditional(e *hclsyntax.ConditionalExpr) compiled {
 	if cond.fn == nil || a.fn == nil || b.fn == nil {
 		return compiled{}
 	}
-	if oneType := a.typ != typeAny && b.typ != typeAny && (a.typ == b.typ || a.typ == typeNull || b.typ == typeNull); oneType {
+	known := a.typ != typeAny && b.typ != typeAny
+	if known && (a.typ == b.typ || a.typ == typeNull || b.typ == typeNull) {
 		// The result that is not chosen cannot change the type, so it need not be evaluated.
 		out := compiled{fn: func(r *Record) (value, bool) {
 			chosen, other := a, b

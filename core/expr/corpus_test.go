@@ -19,6 +19,7 @@ import (
 
 var testConsts = map[string]cty.Value{"local": cty.ObjectVal(map[string]cty.Value{
 	"greeting": cty.StringVal("Hello"),
+	"field":    cty.StringVal("fte"),
 	"limit":    cty.NumberIntVal(30),
 	"names":    cty.ObjectVal(map[string]cty.Value{"42": cty.StringVal("forty-two")}),
 	"list":     cty.TupleVal([]cty.Value{cty.StringVal("a"), cty.StringVal("b")}),
@@ -63,7 +64,8 @@ func newTestSet(hclOnly bool) *Set {
 	return s
 }
 
-// argument evaluates an expression as an attribute of any kind: its JSON, "absent", or an error of compiling or evaluating.
+// argument evaluates an expression as an attribute of any kind: its JSON, "absent", or an error of compiling or
+// evaluating.
 func argument(s *Set, e hcl.Expression, ev *core.Event, req *core.Request) (string, error) {
 	m, diags := s.Message(map[string]*hcl.Attribute{"v": {Name: "v", Expr: e}}, anySchema, hcl.Range{})
 	if diags.HasErrors() {

@@ -77,8 +77,8 @@ func appendScalar(dst []byte, v *value, s *sdk.Schema) (out []byte, ok bool) {
 	return dst, false
 }
 
-// appendToken appends a JSON token that is not null for a schema: untouched if the schema takes it as it is, converted like
-// a computed value otherwise.
+// appendToken appends a JSON token that is not null for a schema: untouched if the schema takes it as it is,
+// converted like a computed value otherwise.
 func appendToken(dst, tok []byte, s *sdk.Schema) ([]byte, *problem) {
 	switch s.Kind {
 	case sdk.KindAny:
@@ -182,8 +182,8 @@ func appendObjectToken(dst, tok []byte, s *sdk.Schema) ([]byte, *problem) {
 	return append(dst, '}'), nil
 }
 
-// appendMissing fills in for a member that is null or, if gone, not there at all. What was appended for it from start on
-// is taken back if the member stays out.
+// appendMissing fills in for a member that is null or, if gone, not there at all. What was appended for it from start
+// on is taken back if the member stays out.
 func appendMissing(dst []byte, start int, gone bool, s *sdk.Schema) ([]byte, *problem) {
 	switch {
 	case s.Nullable && (!gone || !s.Optional):
@@ -227,8 +227,8 @@ func appendMembersToken(dst, tok []byte, s *sdk.Schema) ([]byte, *problem) {
 	return append(dst, tok[0]+2), nil // ']' and '}' stand two after their openers
 }
 
-// appendCty appends a cty value that is not null for a schema, converted as hcl converts. With escape, texts of a schema
-// that asks for escaping are escaped; otherwise that has been done.
+// appendCty appends a cty value that is not null for a schema, converted as hcl converts. With escape, texts of a
+// schema that asks for escaping are escaped; otherwise that has been done.
 func appendCty(dst []byte, v cty.Value, s *sdk.Schema, escape bool) ([]byte, *problem) {
 	ty := v.Type()
 	switch s.Kind {

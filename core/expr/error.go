@@ -65,10 +65,10 @@ func withoutPanic(detail string) string {
 // nullPart is what hcl says about a null in a template, whose detail then does not name it.
 const nullPart = "Invalid template interpolation value"
 
-var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+var quoted = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`")
 
-// scrub takes out of an hcl detail what may be a value of the event: all that stands in quotes, except names of functions
-// and parameters, which hcl puts in fixed places.
+// scrub takes out of an hcl detail what may be a value of the event: all that stands in quotes, except names of
+// functions and parameters, which hcl puts in fixed places.
 func scrub(detail string) string {
 	var b strings.Builder
 	rest := detail

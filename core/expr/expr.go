@@ -2,16 +2,17 @@
 // arguments of `to` blocks) and evaluates them.
 //
 // The language is HCL's, with the listed exceptions: a traversal through null or to an absent member is null; a bare
-// reference passes the payload's JSON token untouched into a message; a member of an object constructor that is a bare
-// reference to an absent field is left out; and the parts of a template are escaped as the message's schema asks.
+// reference passes the payload's JSON token untouched into a message; a member of an object constructor that is a
+// bare reference to an absent field is left out; and the parts of a template are escaped as the message's schema
+// asks.
 //
-// One Set is made per configuration. Compile everything first, from one goroutine; then make Records, one per goroutine
-// that evaluates, and Reset them from event to event. Compiled expressions may be evaluated from any number of goroutines
-// at once, each with a Record of its own.
+// One Set is made per configuration. Compile everything first, from one goroutine; then make Records, one per
+// goroutine that evaluates, and Reset them from event to event. Compiled expressions may be evaluated from any number
+// of goroutines at once, each with a Record of its own.
 //
 // Common expressions run as Go closures on the raw bytes of the event. Whatever those do not cover, and whatever goes
-// wrong in them, is evaluated once more by hcl itself on cty values of just the fields that the expression names: hcl is
-// the authority, the closures are its fast path.
+// wrong in them, is evaluated once more by hcl itself on cty values of just the fields that the expression names: hcl
+// is the authority, the closures are its fast path.
 package expr
 
 import (
@@ -26,8 +27,8 @@ import (
 	"github.com/grapnelhq/grapnel/core/jsonscan"
 )
 
-// Sensitive marks cty values that are secret. Package config puts it on what env(), file() and sensitive() return and on
-// locals made from it; a Set refuses such values, and those with any other mark, in every expression it compiles.
+// Sensitive marks cty values that are secret. Package config puts it on what env(), file() and sensitive() return and
+// on locals made from it; a Set refuses such values, and those with any other mark, in every expression it compiles.
 const Sensitive = sensitiveMark("sensitive")
 
 type sensitiveMark string

@@ -140,19 +140,34 @@ const maxPattern = 4096
 var matchesFunc = function.New(&function.Spec{
 	Description: "Whether a text matches a regular expression (RE2) anywhere; ^ and $ anchor it.",
 	Params:      []function.Parameter{{Name: "str", Type: cty.String}, {Name: "pattern", Type: cty.String}},
-	Type:        function.StaticReturnType(cty.Bool),
-	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-		pattern := args[1].AsString()
-		if len(pattern) > maxPattern {
-			return cty.NilVal, function.NewArgErrorf(1, "a pattern has at most %d bytes", maxPattern)
+	Type: func(args []cty.Value) (cty.Type, error) {
+		if !args[1].IsKnown() {
+			return cty.Bool, nil
 		}
-		re, err := regexp.Compile(pattern)
+		_, err := compilePattern(args[1]) // so that a bad constant is found without an event
+		return cty.Bool, err
+	},
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		re, err := compilePattern(args[1])
 		if err != nil {
-			return cty.NilVal, function.NewArgErrorf(1, "invalid regular expression: %s", err)
+			return cty.NilVal, err
 		}
 		return cty.BoolVal(re.MatchString(args[0].AsString())), nil
 	},
 })
+
+func compilePattern(v cty.Value) (*regexp.Regexp, error) {
+	v, _ = v.Unmark()
+	pattern := v.AsString()
+	if len(pattern) > maxPattern {
+		return nil, function.NewArgErrorf(1, "a pattern has at most %d bytes", maxPattern)
+	}
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, function.NewArgErrorf(1, "invalid regular expression: %s", err)
+	}
+	return re, nil
+}
 
 // containsFunc is cty's contains, except that null may be looked for: nothing of an event is ever unknown.
 var containsFunc = function.New(&function.Spec{

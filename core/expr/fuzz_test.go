@@ -33,12 +33,13 @@ func (g *generator) byte() int {
 func pick[T any](g *generator, of ...T) T { return of[g.byte()%len(of)] }
 
 var fuzzData = []string{
-	`{"id":4101,"s":"Zoë","t":"abc","n":null,"f":40.0,"e":1e2,"h":0.5,"m":-3,"z":0,"b":true,"c":false,"q":"a\"\n\u00e9",` +
-		`"d":"e\u0301","k":"42","y":"true","x":"","o":{"i":12,"n":"P & <C>","z":null},"l":["abc",null,3,"42"],` +
-		`"a":[{"n":"a","v":1},{"n":"b","v":null}],"w":"2026-03-01","g":"2026-02-14T09:30:00+01:00","p":{}}`,
-	`{"id":"4101","s":40,"t":true,"n":"now","f":"40","e":null,"h":-0,"m":123456789012345678901234567890,"z":-0.0,"b":"true",` +
-		`"c":"false","q":"\ud800","d":"\u1100\u1161","k":[1],"y":1,"x":{},"o":{"i":"1","n":null,"z":{"z":1}},"l":[],` +
-		`"a":[{"n":1,"v":1.50}],"w":"","g":1e400,"p":[[]]}`,
+	`{"id":4101,"s":"Zoë","t":"abc","n":null,"f":40.0,"e":1e2,"h":0.5,"m":-3,"z":0,"b":true,"c":false,` +
+		`"q":"a\"\n\u00e9","d":"e\u0301","k":"42","y":"true","x":"","o":{"i":12,"n":"P & <C>","z":null},` +
+		`"l":["abc",null,3,"42"],"a":[{"n":"a","v":1},{"n":"b","v":null}],"w":"2026-03-01",` +
+		`"g":"2026-02-14T09:30:00+01:00","p":{}}`,
+	`{"id":"4101","s":40,"t":true,"n":"now","f":"40","e":null,"h":-0,"m":123456789012345678901234567890,` +
+		`"z":-0.0,"b":"true","c":"false","q":"\ud800","d":"\u1100\u1161","k":[1],"y":1,"x":{},` +
+		`"o":{"i":"1","n":null,"z":{"z":1}},"l":[],"a":[{"n":1,"v":1.50}],"w":"","g":1e400,"p":[[]]}`,
 }
 
 const fuzzChanges = `{"st":{"old":"a","new":"b"},"sa":{"new":50000.00},"no":{"old":null,"new":null}}`
@@ -68,9 +69,9 @@ func (g *generator) ref() string {
 }
 
 func (g *generator) literal() string {
-	return pick(g, "0", "1", "2", "40", "100", "4101", "0.5", "2.50", "1e2", "123456789012345678901234567890", "true", "false",
-		"null", `""`, `"a"`, `"abc"`, `"Zoë"`, `"42"`, `"true"`, `"1"`, `"e`+"\u0301"+`"`, `"é"`, `"\u0301"`, `"2026-03-01"`,
-		`"0.1"`, `"-0"`, `" x "`, `"1e3"`, `"P & <C>"`)
+	return pick(g, "0", "1", "2", "40", "100", "4101", "0.5", "2.50", "1e2", "123456789012345678901234567890",
+		"true", "false", "null", `""`, `"a"`, `"abc"`, `"Zoë"`, `"42"`, `"true"`, `"1"`,
+		`"e`+"\u0301"+`"`, `"é"`, `"\u0301"`, `"2026-03-01"`, `"0.1"`, `"-0"`, `" x "`, `"1e3"`, `"P & <C>"`)
 }
 
 func (g *generator) list(n int) string {
@@ -133,8 +134,8 @@ func (g *generator) expr() string {
 			"strlen", "jsonencode", "keys", "abs", "jsondecode", "title", "sort", "distinct", "flatten", "tolist", "toset")
 		return name + "(" + g.expr() + ")"
 	case 16:
-		name := pick(g, "startswith", "endswith", "contains", "timecmp", "trimprefix", "trimsuffix", "join", "split", "element",
-			"merge", "concat", "matches", "lookup", "setunion")
+		name := pick(g, "startswith", "endswith", "contains", "timecmp", "trimprefix", "trimsuffix", "join", "split",
+			"element", "merge", "concat", "matches", "lookup", "setunion")
 		if name == "matches" {
 			return name + "(" + g.expr() + ", " + pick(g, `"^[a-z]+$"`, `"4"`, `"("`, g.expr()) + ")"
 		}
@@ -197,11 +198,11 @@ func fuzzCase(b []byte) (text string, strict bool, data string) {
 	return g.expr(), g.strict, data
 }
 
-// FuzzCompiledMatchesHCL compares the closures with hcl on generated expressions: value, absence and failure must be the
-// same. Expressions that use none of the exceptions are compared with plain hcl, too.
+// FuzzCompiledMatchesHCL compares the closures with hcl on generated expressions: value, absence and failure must be
+// the same. Expressions that use none of the exceptions are compared with plain hcl, too.
 func FuzzCompiledMatchesHCL(f *testing.F) {
 	for i := range 64 {
-		f.Add([]byte{byte(i), byte(i * 7), byte(i * 13), byte(i), byte(255 - i), byte(i * 3), byte(i * 5), 1, 2, 3, 4, 5, 6, 7, 8})
+		f.Add([]byte{byte(i), byte(i * 7), byte(i * 13), byte(i), byte(255 - i), byte(i * 3), byte(i * 5), 1, 2, 3, 4, 5})
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		text, strict, data := fuzzCase(b)
@@ -222,7 +223,7 @@ func TestCompiledMatchesHCL(t *testing.T) {
 	}
 }
 
-var generated = flag.Int("generated", 2000, "how many random expressions to compare")
+var generated = flag.Int("generated", 500, "how many random expressions to compare")
 
 func compareAll(t *testing.T, text string, strict bool, data string) {
 	e, diags := hclsyntax.ParseExpression([]byte(text), "test.hcl", hcl.InitialPos)

@@ -34,8 +34,8 @@ func (m *Message) Locate(path []string) string {
 	return rng.String()
 }
 
-// emitFunc appends the JSON of an argument for the record's event. If it returns no JSON (emitted other than wrote), dst is
-// as it was given. On an error, dst is of no use.
+// emitFunc appends the JSON of an argument for the record's event. If it returns no JSON (emitted other than wrote),
+// dst is as it was given. On an error, dst is of no use.
 type emitFunc func(dst []byte, r *Record) ([]byte, emitted, *Error)
 
 type emitted uint8
@@ -54,8 +54,11 @@ type emitter struct {
 }
 
 // Message compiles the attributes of a `to` block against the message schema of its sink, an object. It reports every
-// unknown, missing and ill-typed attribute that is visible without an event. block is where a missing attribute is reported.
-func (s *Set) Message(attrs map[string]*hcl.Attribute, schema *sdk.Schema, block hcl.Range) (*Message, hcl.Diagnostics) {
+// unknown, missing and ill-typed attribute that is visible without an event. block is where a missing attribute is
+// reported.
+func (s *Set) Message(attrs map[string]*hcl.Attribute, schema *sdk.Schema, block hcl.Range) (
+	*Message, hcl.Diagnostics,
+) {
 	b := &builder{set: s}
 	members := make([]member, 0, len(attrs))
 	for name, attr := range attrs {

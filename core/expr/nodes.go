@@ -13,11 +13,11 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// The nodes here replace those of hcl in a rewritten expression, where this language differs from hcl. Each embeds the node
-// it replaces, for its range and for the methods that only hcl can write.
+// The nodes here replace those of hcl in a rewritten expression, where this language differs from hcl. Each embeds
+// the node it replaces, for its range and for the methods that only hcl can write.
 //
-// A node finds the record in the outermost context. Where there is none, an expression is only checked: what depends on the
-// event is then an unknown value.
+// A node finds the record in the outermost context. Where there is none, an expression is only checked: what depends
+// on the event is then an unknown value.
 
 const recordKey = "(record)" // no identifier, so no expression can name it
 
@@ -65,7 +65,8 @@ func (r *Record) spendOn(v cty.Value) {
 // refNode is a reference to the event or request.
 type refNode struct {
 	hclsyntax.Expression
-	ref *reference
+	ref       *reference
+	traversal hcl.Traversal
 }
 
 func (n *refNode) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
@@ -322,8 +323,8 @@ func valueOf(tok []byte, depth int, nodes *int) (cty.Value, bool) {
 	return v, err == nil
 }
 
-// travNode is a traversal of anything but event, request and constants: a variable of a for expression, or the result of
-// another expression.
+// travNode is a traversal of anything but event, request and constants: a variable of a for expression, or the result
+// of another expression.
 type travNode struct {
 	hclsyntax.Expression
 	name   string               // the variable, if source is nil

@@ -10,8 +10,8 @@ import (
 	"github.com/grapnelhq/grapnel/core/jsonscan"
 )
 
-// Record is the event that expressions are evaluated against. It is used by one goroutine at a time and reused from event
-// to event.
+// Record is the event that expressions are evaluated against. It is used by one goroutine at a time and reused from
+// event to event.
 type Record struct {
 	set  *Set
 	ev   *core.Event
@@ -57,8 +57,9 @@ func (s *Set) NewRecord() *Record {
 	return r
 }
 
-// Reset points the record at another event and the request it came in. Both, with all they refer to, must stay unchanged
-// until the next Reset; Reset(nil, nil) lets go of them. Event.Data and Event.Changes must have passed jsonscan.Check.
+// Reset points the record at another event and the request it came in. Both, with all they refer to, must stay
+// unchanged until the next Reset; Reset(nil, nil) lets go of them. Event.Data and Event.Changes must have passed
+// jsonscan.Check.
 func (r *Record) Reset(ev *core.Event, req *core.Request) {
 	if ev == nil {
 		ev = &r.none.ev
@@ -103,8 +104,8 @@ const (
 	mismatch       // something on the way is no object or list
 )
 
-// token returns the raw JSON token that a path leads to. at is the number of steps that could be taken: all of them unless
-// the state is mismatch.
+// token returns the raw JSON token that a path leads to. at is the number of steps that could be taken: all of them
+// unless the state is mismatch.
 func (v *view) token(path []step) (tok []byte, st state, at int) {
 	if !v.done {
 		v.fill()

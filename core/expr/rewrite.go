@@ -12,18 +12,20 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// rewriter turns an expression of the configuration into one that hcl evaluates with this language's exceptions: references
-// are resolved, constants folded, and mistakes that need no event are found.
+// rewriter turns an expression of the configuration into one that hcl evaluates with this language's exceptions:
+// references are resolved, constants folded, and mistakes that need no event are found.
 type rewriter struct {
 	set    *Set
 	scopes []map[string]bool // variables of the for expressions around
 	diags  hcl.Diagnostics
 }
 
-// rewrite prepares an expression, and checks it with unknown values in place of the event's, which gives known: its value or
-// at least type, as far as that does not depend on the event. Of an argument, the object and tuple constructors that are
-// its outer structure are kept, so that what is in them can be placed.
-func (s *Set) rewrite(e hcl.Expression, argument bool) (out hclsyntax.Expression, known cty.Value, diags hcl.Diagnostics) {
+// rewrite prepares an expression, and checks it with unknown values in place of the event's, which gives known: its
+// value or at least type, as far as that does not depend on the event. Of an argument, the object and tuple
+// constructors that are its outer structure are kept, so that what is in them can be placed.
+func (s *Set) rewrite(e hcl.Expression, argument bool) (
+	out hclsyntax.Expression, known cty.Value, diags hcl.Diagnostics,
+) {
 	native, ok := e.(hclsyntax.Expression)
 	if !ok {
 		return nil, cty.NilVal, hcl.Diagnostics{{
@@ -129,8 +131,15 @@ func (rw *rewriter) fold(e hclsyntax.Expression) (hclsyntax.Expression, bool) {
 	return &hclsyntax.LiteralValueExpr{Val: v, SrcRange: e.Range()}, true
 }
 
+// sensitive reports a secret, unless a part of the expression has been reported.
 func (rw *rewriter) sensitive(rng hcl.Range) {
-	rw.fail(rng, "Sensitive value in an event's expression",
+	const summary = "Sensitive value in an event's expression"
+	for _, d := range rw.diags {
+		if d.Summary == summary && d.Subject.Start.Byte >= rng.Start.Byte && d.Subject.End.Byte <= rng.End.Byte {
+			return
+		}
+	}
+	rw.fail(rng, summary,
 		"This value is secret (it comes from env, file or sensitive). Conditions, order keys and messages are stored and "+
 			"shown, so secrets belong in the sink's own block only.")
 }
@@ -170,8 +179,8 @@ func hasAnonymous(e hclsyntax.Expression) bool {
 	return false
 }
 
-// names checks the node e itself, where it is a name or a call. Of a constant expression it checks all children, too: they
-// may be folded away.
+// names checks the node e itself, where it is a name or a call. Of a constant expression it checks all children, too:
+// they may be folded away.
 func (rw *rewriter) names(e hclsyntax.Expression) {
 	check := func(n hclsyntax.Node) hcl.Diagnostics {
 		switch n := n.(type) {
@@ -254,9 +263,13 @@ func (rw *rewriter) children(e hclsyntax.Expression) hclsyntax.Expression {
 	case *hclsyntax.ScopeTraversalExpr:
 		return rw.scope(e)
 	case *hclsyntax.RelativeTraversalExpr:
-		return &travNode{Expression: e, source: rw.expr(e.Source), steps: e.Traversal}
+		source := rw.expr(e.Source)
+		if before, ok := source.(*refNode); ok {
+			return rw.refer(e, append(slices.Clip(before.traversal), e.Traversal...))
+		}
+		return &travNode{Expression: e, source: source, steps: e.Traversal}
 	case *hclsyntax.IndexExpr:
-		return &indexNode{Expression: e, coll: rw.expr(e.Collection), key: rw.expr(e.Key), rng: e.BracketRange}
+		return rw.index(e)
 	case *hclsyntax.FunctionCallExpr:
 		c := *e
 		c.Args = rw.exprs(e.Args)
@@ -336,6 +349,31 @@ func (rw *rewriter) exprs(es []hclsyntax.Expression) []hclsyntax.Expression {
 	return out
 }
 
+// index rewrites an index. With a constant key it is one more step of the reference before it.
+func (rw *rewriter) index(e *hclsyntax.IndexExpr) hclsyntax.Expression {
+	n := &indexNode{Expression: e, coll: rw.expr(e.Collection), key: rw.expr(e.Key), rng: e.BracketRange}
+	before, ok := n.coll.(*refNode)
+	if !ok {
+		return n
+	}
+	key, ok := n.key.(*hclsyntax.LiteralValueExpr)
+	if !ok || key.Val.IsNull() || key.Val.Type() != cty.String && key.Val.Type() != cty.Number {
+		return n
+	}
+	return rw.refer(e, append(slices.Clip(before.traversal), hcl.TraverseIndex{Key: key.Val, SrcRange: e.BracketRange}))
+}
+
+func (rw *rewriter) refer(e hclsyntax.Expression, t hcl.Traversal) hclsyntax.Expression {
+	ref, diags := rw.set.resolve(t)
+	for _, d := range diags {
+		rw.report(d)
+	}
+	if diags.HasErrors() {
+		return e
+	}
+	return &refNode{Expression: e, ref: ref, traversal: t}
+}
+
 func (rw *rewriter) scope(e *hclsyntax.ScopeTraversalExpr) hclsyntax.Expression {
 	name := e.Traversal.RootName()
 	if rw.local(name) {
@@ -344,14 +382,7 @@ func (rw *rewriter) scope(e *hclsyntax.ScopeTraversalExpr) hclsyntax.Expression 
 	if name != "event" && name != "request" {
 		return e // an error that was reported
 	}
-	ref, diags := rw.set.resolve(e.Traversal)
-	for _, d := range diags {
-		rw.report(d)
-	}
-	if diags.HasErrors() {
-		return e
-	}
-	return &refNode{Expression: e, ref: ref}
+	return rw.refer(e, e.Traversal)
 }
 
 func (rw *rewriter) present(e, c *hclsyntax.FunctionCallExpr) hclsyntax.Expression {
@@ -422,8 +453,8 @@ func (rw *rewriter) key(e hclsyntax.Expression) hclsyntax.Expression {
 	return &hclsyntax.ObjectConsKeyExpr{Wrapped: rw.expr(k.Wrapped), ForceNonLiteral: true}
 }
 
-// escaped adds escaping to a rewritten expression: to every part that comes from the event, not to the author's own text.
-// raw() opts out.
+// escaped adds escaping to a rewritten expression: to every part that comes from the event, not to the author's own
+// text. raw() opts out.
 func escaped(e hclsyntax.Expression, how sdk.Escape) hclsyntax.Expression {
 	if how == sdk.EscapeNone {
 		return e

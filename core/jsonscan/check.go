@@ -32,8 +32,8 @@ const depthWords = 16
 // DefaultLimits are far above what webhooks send and below what hurts the parsers behind Check.
 //
 //   - Depth 64: decoders recurse, and 20 000 levels cost seconds in a generic value tree.
-//   - 512 digits: every number that computes without loss in 512 bits (154 digits) and every float64 written out in full
-//     without an exponent at its large end (309) passes; parsing one takes microseconds.
+//   - 512 digits: every number that computes without loss in 512 bits (154 digits) and every float64 written
+//     out without an exponent at its large end (309) passes; parsing one takes microseconds.
 //   - Exponent 400: covers float64 (-324…308); 1e1000000 would take half a second to expand.
 //   - 50 000 keys and 200 000 elements: each becomes an allocation or more in whatever decodes the body.
 func DefaultLimits() Limits {
@@ -51,9 +51,9 @@ type Error struct {
 // Error implements error: what is wrong, where, and what to do.
 func (e *Error) Error() string { return e.text }
 
-// Check reports whether b is exactly one JSON text (RFC 8259) in valid UTF-8 within the limits; if not, the error is an
-// *Error about the first problem. Escapes of lone surrogates pass, as in encoding/json. It takes linear time and constant
-// memory, and allocates only the error.
+// Check reports whether b is exactly one JSON text (RFC 8259) in valid UTF-8 within the limits; if not, the error is
+// an *Error about the first problem. Escapes of lone surrogates pass, as in encoding/json. It takes linear time and
+// constant memory, and allocates only the error.
 func Check(b []byte, l Limits) error {
 	var (
 		n      = len(b)
@@ -246,8 +246,8 @@ const (
 	highBits = 0x8080808080808080
 )
 
-// special marks, in the high bit of each byte, quotes, backslashes and control characters. Only the lowest mark is exact;
-// those above it may be false.
+// special marks, in the high bit of each byte, quotes, backslashes and control characters. Only the lowest mark is
+// exact; those above it may be false.
 func special(w uint64) uint64 {
 	q := w ^ lowBits*'"'
 	s := w ^ lowBits*'\\'

@@ -175,7 +175,8 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// walkAll runs the walkers over b. They must end without a panic on any bytes, and agree with encoding/json on valid ones.
+// walkAll runs the walkers over b. They must end without a panic on any bytes, and agree with encoding/json on valid
+// ones.
 func walkAll(t *testing.T, b []byte, valid bool) {
 	p := NewPaths()
 	p.Add("a")

@@ -38,8 +38,8 @@ func NewPaths() *Paths { return &Paths{nodes: make([]pathNode, 1)} }
 // Len is the number of spans that Extract fills.
 func (p *Paths) Len() int { return len(p.nodes) }
 
-// Add names a path by its steps (member names, or decimal indexes of array elements) and returns its number, the same for
-// the same path. ok is false if the path is too long. All prefixes of the path are added, too.
+// Add names a path by its steps (member names, or decimal indexes of array elements) and returns its number, the same
+// for the same path. ok is false if the path is too long. All prefixes of the path are added, too.
 func (p *Paths) Add(steps ...string) (number int, ok bool) {
 	if len(steps) > MaxPathLen {
 		return 0, false
@@ -86,8 +86,8 @@ func pathHash(s []byte) int {
 	return len(s) + 3*int(s[0]) + 17*int(s[len(s)-1]) + 5*int(s[len(s)/2])
 }
 
-// Extract fills spans, which must have Len elements, with the positions of the raw tokens of all paths in b. It forgets what
-// spans held before. A text of 2 GiB or more has no values.
+// Extract fills spans, which must have Len elements, with the positions of the raw tokens of all paths in b. It
+// forgets what spans held before. A text of 2 GiB or more has no values.
 func (p *Paths) Extract(b []byte, spans []Span) {
 	clear(spans)
 	if len(b) >= math.MaxInt32 {

@@ -142,10 +142,10 @@ func (m *Members) Next() bool {
 	return true
 }
 
-// Lookup finds the value at an RFC 6901 pointer ("" is the whole text, "/a/0/b" steps into objects and arrays) and returns
-// its raw token, a slice of b. A member that is present and null is found. With foldCase, member names are compared without
-// regard to the case of letters. Of several matching members the last counts. A pointer that starts with anything but "/"
-// finds nothing.
+// Lookup finds the value at an RFC 6901 pointer ("" is the whole text, "/a/0/b" steps into objects and arrays) and
+// returns its raw token, a slice of b. A member that is present and null is found. With foldCase, member names are
+// compared without regard to the case of letters. Of several matching members the last counts. A pointer that starts
+// with anything but "/" finds nothing.
 func Lookup(b []byte, pointer string, foldCase bool) (raw []byte, ok bool) {
 	raw = Trim(b)
 	if pointer == "" {
@@ -169,8 +169,8 @@ func Lookup(b []byte, pointer string, foldCase bool) (raw []byte, ok bool) {
 
 var pointerUnescaper = strings.NewReplacer("~0", "~", "~1", "/")
 
-// Child returns the raw token of an object's member or, where name is a decimal number without leading zeros, of an array's
-// element.
+// Child returns the raw token of an object's member or, where name is a decimal number without leading zeros, of an
+// array's element.
 func Child(raw []byte, name string, foldCase bool) (child []byte, ok bool) {
 	m := Open(raw)
 	if !m.object {
@@ -229,8 +229,8 @@ func keyFolds(raw []byte, name string) bool {
 	return ok && strings.EqualFold(text, name)
 }
 
-// Unquote returns the text of a raw JSON string token. Escapes of lone surrogates become U+FFFD. ok is false if raw is no
-// string token.
+// Unquote returns the text of a raw JSON string token. Escapes of lone surrogates become U+FFFD. ok is false if raw
+// is no string token.
 func Unquote(raw []byte) (text string, ok bool) {
 	if !isQuoted(raw) {
 		return "", false
@@ -243,7 +243,8 @@ func Unquote(raw []byte) (text string, ok bool) {
 	return string(dst), ok
 }
 
-// Plain returns the text of a raw JSON string token as a slice of it; ok is false if raw is no string token or has escapes.
+// Plain returns the text of a raw JSON string token as a slice of it; ok is false if raw is no string token or has
+// escapes.
 func Plain(raw []byte) (text []byte, ok bool) {
 	if !isQuoted(raw) {
 		return nil, false
