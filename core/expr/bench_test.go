@@ -140,8 +140,10 @@ func BenchmarkCompile(b *testing.B) {
 	if diags.HasErrors() {
 		b.Fatal(diags)
 	}
+	s := newTestSet(false)
+	b.ReportAllocs()
 	for b.Loop() {
-		if _, diags := newTestSet(false).Condition(e); diags.HasErrors() {
+		if _, diags := s.Condition(e); diags.HasErrors() {
 			b.Fatal(diags)
 		}
 	}

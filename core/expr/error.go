@@ -44,7 +44,11 @@ func evalError(diags hcl.Diagnostics, rng hcl.Range) *Error {
 			e.Range = d.Subject.String()
 		}
 		if d.Summary == nullPart {
-			if ref, ok := d.Expression.(*refNode); ok {
+			part := d.Expression
+			if esc, ok := part.(*escapeNode); ok {
+				part = esc.Expression
+			}
+			if ref, ok := part.(*refNode); ok {
 				e.Detail = ref.ref.text + " is null here. Guard it, for instance with coalesce or a conditional."
 			}
 		}

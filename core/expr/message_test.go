@@ -50,9 +50,9 @@ var (
 		attr("lang", filled)}}
 )
 
-const messageData = `{"s":"Zoë","n":null,"i":7,"f":40.0,"big":1e30,"b":true,"num":"12","d":"1h","red":"red","x":"<!channel> & \"co\"",` +
-	`"p":{"name":"A","nick":null},"q":{"name":"A","more":1},"r":{"nick":"x"},"l":["a","<b>"],"m":{"a":1,"b":2.50},"u":"a/b ü",` +
-	`"lx":[1,null],"e":"\u0026 \u003c"}`
+const messageData = `{"s":"Zoë","n":null,"i":7,"f":40.0,"big":1e30,"b":true,"num":"12","d":"1h","red":"red",` +
+	`"x":"<!channel> & \"co\"","p":{"name":"A","nick":null},"q":{"name":"A","more":1},"r":{"nick":"x"},"l":["a","<b>"],` +
+	`"m":{"a":1,"b":2.50},"u":"a/b ü","lx":[1,null],"e":"\u0026 \u003c"}`
 
 func TestMessage(t *testing.T) {
 	one := func(s sdk.Schema) *sdk.Schema { return object(attr("v", s)) }
@@ -360,10 +360,13 @@ func TestErrorsHoldNoValues(t *testing.T) {
 	const secret = "Jane Roe 1970"
 	data := `{"s":"Jane Roe 1970","m":{"Jane Roe 1970":1},"l":["Jane Roe 1970","Jane Roe 1970"],"t":"Jane\" Roe 1970"}`
 	for _, text := range []string{
-		`event.data.s + 1`, `formatdate("YYYY", event.data.s)`, `formatdate(event.data.s, event.time)`, `timeadd(event.time, event.data.s)`,
-		`parseint(event.data.s, 10)`, `regex(event.data.s, "x")`, `regex("x", event.data.s)`, `matches(event.data.s, "(${event.data.s}")`,
+		`event.data.s + 1`, `formatdate("YYYY", event.data.s)`, `formatdate(event.data.s, event.time)`,
+		`timeadd(event.time, event.data.s)`,
+		`parseint(event.data.s, 10)`, `regex(event.data.s, "x")`, `regex("x", event.data.s)`,
+		`matches(event.data.s, "(${event.data.s}")`,
 		`{ for x in event.data.l : x => 1 }`, `jsondecode(event.data.s)`, `tonumber(event.data.s)`, `tobool(event.data.s)`,
-		`event.data.s ? 1 : 2`, `event.data.s[0]`, `format("%d", event.data.s)`, `format(event.data.s, 1, 2)`, `tolist(event.data.s)`,
+		`event.data.s ? 1 : 2`, `event.data.s[0]`, `format("%d", event.data.s)`, `format(event.data.s, 1, 2)`,
+		`tolist(event.data.s)`,
 		`zipmap(event.data.l, [1])`, `element(event.data.m, 1)`, `lookup(event.data.m, "x")`, `slice(event.data.l, 1, 9)`,
 		`event.data.m[event.data.l]`, `date(event.data.s)`, `timecmp(event.data.s, "x${event.data.s}")`, `"x${event.data.m}"`,
 		`formatdate("YYYY", event.data.t)`, `try(event.data.s.x, tonumber(event.data.s))`, `merge(event.data.s, {})`,
@@ -426,9 +429,13 @@ func TestBounds(t *testing.T) {
 
 // TestGarbage evaluates over bytes that are no JSON, which a decoder must not send and a host must survive.
 func TestGarbage(t *testing.T) {
-	for _, data := range []string{"", "x", "{", `{"a"`, `{"a":`, `{"a":}`, `{"a":"`, `[`, `{"a":tru`, `{"a":-}`, "\xff", `{"a":1e}`, `"`} {
-		for _, text := range []string{`event.data.a == "x"`, `event.data.a + 1`, `"${event.data.a}"`, `event.data`, `event.data[*]`,
-			`keys(event.data)`, `event.changes.a.old`, `keys(event.changes)`, `event`} {
+	for _, data := range []string{
+		"", "x", "{", `{"a"`, `{"a":`, `{"a":}`, `{"a":"`, `[`, `{"a":tru`, `{"a":-}`, "\xff", `{"a":1e}`, `"`,
+	} {
+		for _, text := range []string{
+			`event.data.a == "x"`, `event.data.a + 1`, `"${event.data.a}"`, `event.data`, `event.data[*]`,
+			`keys(event.data)`, `event.changes.a.old`, `keys(event.changes)`, `event`,
+		} {
 			s := NewSet(testConsts, nil)
 			ev, req := testEvent(data, data)
 			_, _ = argument(s, parse(t, text), ev, req)
@@ -465,7 +472,8 @@ func TestConcurrent(t *testing.T) {
 func TestReuse(t *testing.T) {
 	for _, hclOnly := range []bool{false, true} {
 		s := newTestSet(hclOnly)
-		m, diags := compileMessage(t, s, `v = [event.data.a, "${event.type}", event.changes.x.old, request.source, event.data[*]]`,
+		m, diags := compileMessage(t, s,
+			`v = [event.data.a, "${event.type}", event.changes.x.old, request.source, event.data[*]]`,
 			object(attr("v", anyOne)))
 		if diags.HasErrors() {
 			t.Fatal(diags)

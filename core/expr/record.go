@@ -13,7 +13,6 @@ import (
 // Record is the event that expressions are evaluated against. It is used by one goroutine at a time and reused from
 // event to event.
 type Record struct {
-	set  *Set
 	ev   *core.Event
 	req  *core.Request
 	none struct { // stands in where Reset got nil
@@ -48,7 +47,7 @@ const (
 
 // NewRecord makes a Record for the expressions that the Set has compiled by now.
 func (s *Set) NewRecord() *Record {
-	r := &Record{set: s, data: view{paths: s.data}, chg: view{paths: s.changes}}
+	r := &Record{data: view{paths: s.data}, chg: view{paths: s.changes}}
 	r.ctx = &hcl.EvalContext{
 		Functions: s.functions,
 		Variables: map[string]cty.Value{recordKey: cty.CapsuleVal(recordType, r)},
