@@ -20,6 +20,11 @@ const (
 	settleQueue      = 8        // calls whose outcomes may wait for their commit before new calls wait too
 	callBytes        = 8 << 20  // messages and event data per call
 
+	// A sink that takes batches gets another call beside those under way when it would be a quarter full, or when the last
+	// call went out this long ago: many small calls cost it more than one that is a little later.
+	besideShare = 4
+	besideAfter = 5 * time.Millisecond
+
 	firstSuspension = 5 * time.Second // pause of a suspended sink before a probe; doubles up to
 	lastSuspension  = 5 * time.Minute
 )
@@ -45,7 +50,10 @@ type dispatcher struct {
 	keys     map[string][]*core.Delivery // waiting deliveries by order key; the key is there while one is ready or in a call
 	inMemory int                         // deliveries: reserved, ready, waiting, in calls
 	bytes    int
-	inFlight int
+	inFlight int       // deliveries in calls
+	calls    int       // under way
+	lastCall time.Time // when the last one went out
+	waking   bool      // a timer will look whether another call may go out
 
 	behind    bool
 	left      int // deliveries left to the store so far, counted when a claim can find them
@@ -353,6 +361,8 @@ func (d *dispatcher) take(ctx context.Context) []*core.Delivery {
 	copy(ds, d.ready)
 	d.ready = append(d.ready[:0], d.ready[n:]...)
 	d.inFlight += n
+	d.calls++
+	d.lastCall = time.Now()
 	return ds
 }
 
@@ -366,10 +376,27 @@ func (d *dispatcher) hold(on bool) {
 
 // mayCall reports whether the sink may be called now; a suspended one is probed now and then. d.mu is held.
 func (d *dispatcher) mayCall() bool {
-	if d.onHold {
+	switch {
+	case d.onHold:
+		return false
+	case d.suspended != "":
+		return !d.probing && !time.Now().Before(d.until)
+	case d.calls == 0 || len(d.ready) >= d.Batch/besideShare:
+		return true
+	}
+	if wait := besideAfter - time.Since(d.lastCall); wait > 0 {
+		if !d.waking {
+			d.waking = true
+			time.AfterFunc(wait, func() {
+				d.mu.Lock()
+				d.waking = false
+				d.mu.Unlock()
+				d.changed.Broadcast()
+			})
+		}
 		return false
 	}
-	return d.suspended == "" || !d.probing && !time.Now().Before(d.until)
+	return true
 }
 
 // putBack returns deliveries to the head of ready: they were not called, or nothing is known of their call.
@@ -377,6 +404,7 @@ func (d *dispatcher) putBack(ds []*core.Delivery) {
 	d.mu.Lock()
 	d.ready = append(append(make([]*core.Delivery, 0, len(ds)+len(d.ready)), ds...), d.ready...)
 	d.inFlight -= len(ds)
+	d.calls--
 	d.probing = false
 	d.mu.Unlock()
 	d.changed.Broadcast()
@@ -421,6 +449,7 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, started 
 
 	d.mu.Lock()
 	d.inFlight -= len(ds)
+	d.calls--
 	for i, dl := range ds {
 		d.drop(dl)
 		switch s := &out.settlements[i]; {

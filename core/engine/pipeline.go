@@ -16,6 +16,7 @@ const (
 	decodeBatch    = 256      // requests per call to a decoder
 	decodeBytes    = 8 << 20  // bodies per call to a decoder
 	decodeInFlight = 2        // calls to a decoder at the same time, of one source
+	decodeBeside   = 64       // requests that are worth a call beside another one
 	inboxRequests  = 2048     // requests of a source held in memory before the rest is left to the store
 	inboxBytes     = 16 << 20 // likewise
 )
@@ -34,6 +35,7 @@ type pipeline struct {
 	behind bool
 	left   int   // requests left to the store so far
 	taken  int64 // sequence of the last request that left the inbox
+	calls  int   // to the decoder, under way
 	wake   chan struct{}
 }
 
@@ -60,6 +62,10 @@ func (p *pipeline) accepted(r *core.Request) {
 		p.inbox = append(p.inbox, r)
 		p.bytes += len(r.Body)
 	}
+	p.signal()
+}
+
+func (p *pipeline) signal() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -88,6 +94,10 @@ func (p *pipeline) run(ctx context.Context) {
 			wg.Go(func() {
 				defer close(b.done)
 				b.decoded = p.decode(ctx, rs)
+				p.mu.Lock()
+				p.calls--
+				p.mu.Unlock()
+				p.signal()
 			})
 			select {
 			case batches <- b:
@@ -105,14 +115,25 @@ func (p *pipeline) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// next takes the oldest requests, waiting until there are some; nil: ctx ended.
+// next takes the oldest requests, waiting until there are some; nil: ctx ended. While a call is under way it waits for
+// more than a few, because calls cost more than requests and the few go out when the call returns.
 func (p *pipeline) next(ctx context.Context) []*core.Request {
 	for failures := 0; ; {
 		p.mu.Lock()
-		if len(p.inbox) > 0 {
+		if n := len(p.inbox); n > 0 && (p.calls == 0 || n >= decodeBeside) {
 			rs := p.take()
+			p.calls++
 			p.mu.Unlock()
 			return rs
+		}
+		if len(p.inbox) > 0 {
+			p.mu.Unlock()
+			select {
+			case <-p.wake:
+				continue
+			case <-ctx.Done():
+				return nil
+			}
 		}
 		behind, left, after := p.behind, p.left, p.taken
 		p.mu.Unlock()
@@ -132,6 +153,7 @@ func (p *pipeline) next(ctx context.Context) []*core.Request {
 			if p.taken == after { // else a reopened request turned the clock back
 				if len(rs) > 0 {
 					p.taken = rs[len(rs)-1].Seq
+					p.calls++
 				} else if p.left == left {
 					p.behind = false // nothing was left to the store since before the read
 				}
