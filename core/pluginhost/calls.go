@@ -46,7 +46,8 @@ func (i *instance) judge(ctx context.Context, c *child, err error) (verdict, err
 	return broken, errors.New(i.p.reason(brokenReason(err)))
 }
 
-// overdue reports whether a call failed because its time was over. The plugin's end may notice that a moment before ctx.
+// overdue reports whether a call failed because its time was over. The plugin's end may notice that a moment before
+// ctx.
 func overdue(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return true
@@ -63,7 +64,8 @@ func brokenReason(err error) string {
 	return fmt.Sprintf("it answered with the error %s: %s", s.Code(), s.Message())
 }
 
-// crashed reports whether a call failed because the process ended. A process that is there but cannot be talked to is ended.
+// crashed reports whether a call failed because the process ended. A process that is there but cannot be talked to is
+// ended.
 func crashed(c *child, err error) bool {
 	select {
 	case <-c.exited:
@@ -90,9 +92,10 @@ func crashed(c *child, err error) bool {
 	return true
 }
 
-// limit gives a call its deadline: ctx's, or the default. within is how long it may take. The error says that there is no
-// time for a call.
-func (i *instance) limit(ctx context.Context) (limited context.Context, cancel context.CancelFunc, within time.Duration, err error) {
+// limit gives a call its deadline: ctx's, or the default. within is how long it may take. The error says that there
+// is no time for a call.
+func (i *instance) limit(ctx context.Context) (limited context.Context, cancel context.CancelFunc,
+	within time.Duration, err error) {
 	if ctx.Err() != nil {
 		return nil, nil, 0, fmt.Errorf("%w: %w", ErrNotReady, context.Cause(ctx))
 	}
@@ -155,8 +158,8 @@ func (i *instance) alone(ctx context.Context, within time.Duration,
 	return v, words, err
 }
 
-// isInvalidText reports whether a call failed because its answer holds text that is not UTF-8, which the wire cannot carry:
-// the other end notices it or this one does.
+// isInvalidText reports whether a call failed because its answer holds text that is not UTF-8, which the wire cannot
+// carry: the other end notices it or this one does.
 func isInvalidText(err error) bool {
 	return status.Code(err) == codes.Internal && strings.Contains(status.Convert(err).Message(), "invalid UTF-8")
 }

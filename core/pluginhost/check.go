@@ -61,7 +61,8 @@ func (p *problems) object(path string, s *sdk.Schema) {
 	}
 }
 
-// schema checks one level of a schema and what is below. named: attribute names are names of the configuration language.
+// schema checks one level of a schema and what is below. named: attribute names are names of the configuration
+// language.
 func (p *problems) schema(path string, s *sdk.Schema, depth int, named bool) {
 	if depth > maxSchemaDepth {
 		p.addf("%s: the schema is nested deeper than %d levels", clip(path, 200), maxSchemaDepth)

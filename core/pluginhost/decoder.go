@@ -36,7 +36,8 @@ type Decoder struct {
 }
 
 // OpenDecoder makes the decoder of one source from its configuration, as OpenSink does.
-func (h *Host) OpenDecoder(ctx context.Context, block, plugin string, config []byte, opts DecoderOptions) (*Decoder, error) {
+func (h *Host) OpenDecoder(ctx context.Context, block, plugin string, config []byte,
+	opts DecoderOptions) (*Decoder, error) {
 	i, err := h.open(ctx, core.PluginDecoder, block, plugin, config, opts)
 	if err != nil {
 		return nil, err
@@ -108,8 +109,8 @@ func (d *Decoder) done(c *decodeCall) {
 
 // Decode decodes requests and returns one result per request, in order. An event's data may be a slice of its request's
 // body. An error says that nothing is known about any of them, which is nobody's fault: the plugin is not ready, or the
-// host stops it. A request that got no proper answer among others is asked again alone, in quarantine; if that is in vain
-// too, its result is Crashed, which counts and is not final.
+// host stops it. A request that got no proper answer among others is asked again alone, in quarantine; if that is in
+// vain too, its result is Crashed, which counts and is not final.
 func (d *Decoder) Decode(ctx context.Context, rs []*core.Request) ([]core.Decoded, error) {
 	ctx, cancel, within, err := d.i.limit(ctx)
 	if err != nil {
@@ -224,7 +225,8 @@ func (d *Decoder) faulty(what string) string {
 	return fmt.Sprintf("plugin %q is faulty: %s", d.i.p.info.Name, what)
 }
 
-// results matches an answer with what was asked. The plugin may lie: open lists the requests without exactly one result.
+// results matches an answer with what was asked. The plugin may lie: open lists the requests without exactly one
+// result.
 func (d *Decoder) results(rs []*core.Request, response *pluginv1.DecodeResponse, out []core.Decoded) (open []int) {
 	d.i.p.logNotes(d.i.block, response.GetNotes())
 	answers := response.GetResults()
@@ -264,7 +266,8 @@ func (d *Decoder) results(rs []*core.Request, response *pluginv1.DecodeResponse,
 		out[k] = d.decoded(rs[k], answer[k])
 	}
 	if foreign+len(open) > 0 {
-		d.i.p.fault(fmt.Sprintf("of %d requests, %d without exactly one result, %d results of others", len(rs), len(open), foreign))
+		d.i.p.fault(fmt.Sprintf("of %d requests, %d without exactly one result, %d results of others",
+			len(rs), len(open), foreign))
 	}
 	return open
 }
@@ -282,7 +285,8 @@ func (d *Decoder) decoded(r *core.Request, a *pluginv1.DecodeResult) core.Decode
 	}
 	list := a.GetEvents()
 	if len(list) > p.h.maxEvents {
-		return d.refuse(out, fmt.Sprintf("it made %d events of one request, at most %d are accepted", len(list), p.h.maxEvents))
+		return d.refuse(out, fmt.Sprintf("it made %d events of one request, at most %d are accepted",
+			len(list), p.h.maxEvents))
 	}
 	if len(list) == 0 {
 		return out
@@ -343,7 +347,8 @@ func (d *Decoder) event(out *core.Decoded, k int, r *core.Request, e *pluginv1.E
 	}
 	if ev.Time == "" || !isRFC3339(ev.Time) {
 		if ev.Time != "" && len(out.Notes) < maxNotes {
-			out.Notes = append(out.Notes, fmt.Sprintf("event %d: its time is not in the form of RFC 3339, the time of receipt is taken", k))
+			out.Notes = append(out.Notes,
+				fmt.Sprintf("event %d: its time is not in the form of RFC 3339, the time of receipt is taken", k))
 		}
 		if *received == "" {
 			*received = r.ReceivedAt.UTC().Format(time.RFC3339Nano)

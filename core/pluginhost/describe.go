@@ -35,9 +35,10 @@ func (b *binary) key() string { return b.label() + " " + b.sha256 + " " + b.Path
 
 func (b *binary) label() string { return string(b.Kind) + "." + b.Name }
 
-// Describe returns what the plugin says about itself, checked. Of a binary whose content it knows, from this host's life or
-// from Options.CacheDir, it starts nothing; else it starts the plugin, asks, and stops it soon after. A plugin that is not
-// there is a *NotFoundError. What OpenSink and OpenDecoder run is the binary that was described last.
+// Describe returns what the plugin says about itself, checked. Of a binary whose content it knows, from this host's
+// life or from Options.CacheDir, it starts nothing; else it starts the plugin, asks, and stops it soon after. A
+// plugin that is not there is a *NotFoundError. What OpenSink and OpenDecoder run is the binary that was described
+// last.
 func (h *Host) Describe(ctx context.Context, kind core.PluginKind, name string) (*core.PluginInfo, error) {
 	h.describing.Lock() // One at a time: several sources of one plugin must not each start it.
 	defer h.describing.Unlock()
@@ -82,8 +83,10 @@ func (h *Host) resolve(b *binary) {
 	h.resolved[b.Kind][b.Name] = b
 }
 
-// Validate asks the plugin what its schema cannot say about a configuration, given as JSON. Nothing is opened or dialled.
-func (h *Host) Validate(ctx context.Context, kind core.PluginKind, name string, config []byte) ([]sdk.AttributeError, error) {
+// Validate asks the plugin what its schema cannot say about a configuration, given as JSON. Nothing is opened or
+// dialled.
+func (h *Host) Validate(ctx context.Context, kind core.PluginKind, name string,
+	config []byte) ([]sdk.AttributeError, error) {
 	info, err := h.Describe(ctx, kind, name)
 	if err != nil {
 		return nil, err
@@ -228,7 +231,8 @@ func (h *Host) info(b *binary, r *pluginv1.DescribeResponse) (*core.PluginInfo, 
 		info.Kind, info.Provider = core.PluginDecoder, d.Provider
 	}
 	if info.Kind != b.Kind || info.Name != b.Name {
-		return nil, fmt.Errorf("it calls itself %s %q, its file says %s %q", info.Kind, clip(clean(info.Name), 80), b.Kind, b.Name)
+		return nil, fmt.Errorf("it calls itself %s %q, its file says %s %q",
+			info.Kind, clip(clean(info.Name), 80), b.Kind, b.Name)
 	}
 	if b.Version != "" && info.Version != b.Version {
 		h.log.Warn("plugin's file name has another version than the plugin", "path", b.Path, "version", clean(info.Version))
@@ -239,7 +243,8 @@ func (h *Host) info(b *binary, r *pluginv1.DescribeResponse) (*core.PluginInfo, 
 	return info, nil
 }
 
-// cacheFile is where a binary's description is kept. The format is the wire contract's own JSON, checked again when read.
+// cacheFile is where a binary's description is kept. The format is the wire contract's own JSON, checked again when
+// read.
 func (h *Host) cacheFile(b *binary) string {
 	return filepath.Join(h.opts.CacheDir, fmt.Sprintf("describe-v1-%s-%s-%s.json", b.Kind, b.Name, b.sha256))
 }

@@ -26,10 +26,12 @@ type Binary struct {
 
 const binaryPrefix = "grapnel-"
 
-// Discover lists the plugins in a folder: programs named grapnel-<kind>-<name> or grapnel-<kind>-<name>_v<version>, such as
-// grapnel-sink-file_v1.2.0. Of several versions the newest is listed; a file without a version counts as older than any.
+// Discover lists the plugins in a folder: programs named grapnel-<kind>-<name> or grapnel-<kind>-<name>_v<version>,
+// such as grapnel-sink-file_v1.2.0. Of several versions the newest is listed; a file without a version counts as
+// older than any.
 //
-// Binaries and error come together: the error joins what is wrong with single files that look like plugins but are none.
+// Binaries and error come together: the error joins what is wrong with single files that look like plugins but are
+// none.
 func Discover(dir string) ([]Binary, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -106,8 +108,7 @@ func parseBinaryName(file string) (Binary, error) {
 		}
 	}
 	if !validName(b.Name) {
-		return Binary{}, fmt.Errorf("%q is not a plugin name: it takes lower-case letters, digits and _, and starts with a letter",
-			b.Name)
+		return Binary{}, fmt.Errorf("%q is not a plugin name: lower-case letters, digits and _, starting with a letter", b.Name)
 	}
 	return b, nil
 }
@@ -162,5 +163,10 @@ func (e *NotFoundError) Error() string {
 	return s
 }
 
-// Unwrap makes errors.Is(err, fs.ErrNotExist) true.
-func (e *NotFoundError) Unwrap() error { return fs.ErrNotExist }
+// Unwrap makes errors.Is true for fs.ErrNotExist, and for core.ErrNoPlugin where nothing else is to be told.
+func (e *NotFoundError) Unwrap() []error {
+	if e.Problems != nil {
+		return []error{fs.ErrNotExist}
+	}
+	return []error{fs.ErrNotExist, core.ErrNoPlugin}
+}

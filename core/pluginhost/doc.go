@@ -1,8 +1,8 @@
-// Package pluginhost finds, verifies, launches, supervises and drains the plugin processes. It is the only package of the
-// host that knows go-plugin, gRPC and the wire contract; the rest of the host sees core's types.
+// Package pluginhost finds, verifies, launches, supervises and drains the plugin processes. It is the only package of
+// the host that knows go-plugin, gRPC and the wire contract; the rest of the host sees core's types.
 //
-// One process runs per plugin binary. It holds an instance per configured block; a block with isolated = true has a process
-// of its own. A Sink or a Decoder is the host's end of one instance and outlives the processes it lives in.
+// One process runs per plugin binary. It holds an instance per configured block; a block with isolated = true has a
+// process of its own. A Sink or a Decoder is the host's end of one instance and outlives the processes it lives in.
 //
 // # Supervision
 //
@@ -21,22 +21,22 @@
 //	   │                  │  probe every 30 s ───────────────┼────────────────┘
 //	   └──────────────────┴──────────────────────────────────┘
 //
-// A process that dies is started again at once, then with exponential backoff and jitter; the third crash within a minute
-// makes it failed: its sinks park, Status says so, and a slow probe keeps trying. A restart opens every instance again, and
-// the process is ready when each was tried; an instance whose Open says "unavailable" is tried again by itself, without
-// disturbing the others. machine.next is this picture as a pure function.
+// A process that dies is started again at once, then with exponential backoff and jitter; the third crash within a
+// minute makes it failed: its sinks park, Status says so, and a slow probe keeps trying. A restart opens every
+// instance again, and the process is ready when each was tried; an instance whose Open says "unavailable" is tried
+// again by itself, without disturbing the others. machine.next is this picture as a pure function.
 //
 // # After a crash
 //
-// A process that dies with calls in flight leaves their outcome unknown. None of them is charged: each goes alone through a
-// quarantine process of the same binary while other traffic goes on in the restarted one. Only a crash there is the item's
-// own (core.Crashed, core.Decoded.Crashed), and a crash that quarantine explained so does not count towards failed. Items
-// that crashed before go straight to quarantine.
+// A process that dies with calls in flight leaves their outcome unknown. None of them is charged: each goes alone
+// through a quarantine process of the same binary while other traffic goes on in the restarted one. Only a crash
+// there is the item's own (core.Crashed, core.Decoded.Crashed), and a crash that quarantine explained so does not
+// count towards failed. Items that crashed before go straight to quarantine.
 //
 // # What a plugin says is not trusted
 //
 // Every id, range, JSON text, envelope attribute and time in an answer is checked; the size of messages, the number of
-// events, the lines on stderr are bounded; secrets of the process's instances are cut from its log lines and reasons. A call
-// past its deadline is given up; the process is killed only when its health call fails, and recycled when it holds too many
-// calls that were given up or more memory than its limit.
+// events, the lines on stderr are bounded; secrets of the process's instances are cut from its log lines and reasons.
+// A call past its deadline is given up; the process is killed only when its health call fails, and recycled when it
+// holds too many calls that were given up or more memory than its limit.
 package pluginhost

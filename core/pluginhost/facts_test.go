@@ -237,8 +237,8 @@ func TestFactStderrLinePanicsTheHost(t *testing.T) {
 	}
 }
 
-// TestFactHostKilled kills a host: a plugin that minds nothing is left behind, one that package serve runs ends and takes
-// its socket with it, and the next host removes the folder.
+// TestFactHostKilled kills a host: a plugin that minds nothing is left behind, one that package serve runs ends and
+// takes its socket with it, and the next host removes the folder.
 func TestFactHostKilled(t *testing.T) {
 	t.Parallel()
 	tmp, dir := shortTempDir(t), t.TempDir()

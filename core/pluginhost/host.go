@@ -82,7 +82,8 @@ type Host struct {
 	stops     sync.WaitGroup // of processes that lost their last instance
 }
 
-// New makes a host. It starts no process; it makes its private run folder and removes those that killed hosts have left.
+// New makes a host. It starts no process; it makes its private run folder and removes those that killed hosts have
+// left.
 func New(opts Options) (*Host, error) {
 	if opts.Logger == nil {
 		opts.Logger = hclog.NewNullLogger()
@@ -303,8 +304,8 @@ func (h *Host) release(p *process) {
 	})
 }
 
-// Close ends every process: calls in flight are awaited until ctx is done, instances closed, what does not end is killed.
-// Items in flight then come back with an error and are nobody's fault. It removes the run folder.
+// Close ends every process: calls in flight are awaited until ctx is done, instances closed, what does not end is
+// killed. Items in flight then come back with an error and are nobody's fault. It removes the run folder.
 func (h *Host) Close(ctx context.Context) error {
 	h.mu.Lock()
 	if h.closed {
@@ -389,7 +390,8 @@ func (p *process) status() ProcessStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := ProcessStatus{
-		Kind: p.info.Kind, Plugin: p.info.Name, Version: p.info.Version, Path: p.info.Path, SHA256: p.info.SHA256, Dev: p.info.Dev,
+		Kind: p.info.Kind, Plugin: p.info.Name, Version: p.info.Version,
+		Path: p.info.Path, SHA256: p.info.SHA256, Dev: p.info.Dev,
 		Isolated: p.sole, State: p.m.state, Quarantine: p.apart.status(), Restarts: max(p.launches-1, 0),
 		Abandoned: p.abandoned, Faults: p.faults, LastCrash: p.last,
 	}
@@ -422,6 +424,6 @@ func (h *Handle) Reason() string { return h.i.why() }
 // Check asks the plugin to reach the far end: credentials, permissions. The error says that this was not possible now.
 func (h *Handle) Check(ctx context.Context) ([]sdk.AttributeError, error) { return h.i.check(ctx) }
 
-// Close ends the block's use of the plugin: it awaits its calls until ctx is done, then closes it in its process, which is
-// stopped when that was its last. The handle is of no use afterwards.
+// Close ends the block's use of the plugin: it awaits its calls until ctx is done, then closes it in its process,
+// which is stopped when that was its last. The handle is of no use afterwards.
 func (h *Handle) Close(ctx context.Context) error { return h.i.close(ctx) }

@@ -14,8 +14,8 @@ import (
 	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
 )
 
-// ErrNotReady is wrapped by the errors of calls that were not made: nothing is known about their items, and nobody is to
-// be charged. WaitReady returns when another try makes sense.
+// ErrNotReady is wrapped by the errors of calls that were not made: nothing is known about their items, and nobody is
+// to be charged. WaitReady returns when another try makes sense.
 var ErrNotReady = errors.New("the plugin is not ready")
 
 // instance is one configured block in a plugin process. It outlives the processes it is opened in.
@@ -142,9 +142,10 @@ func (i *instance) wake() {
 	i.changed = make(chan struct{})
 }
 
-// openIn opens the instance in a process, again and again with growing pauses until it is open, closed, or the process is
-// gone. tried is called once, after the first attempt. An instance whose Open was under way when a process died may be what
-// killed it: it is opened in quarantine first, so that the process's other instances do not suffer from it again.
+// openIn opens the instance in a process, again and again with growing pauses until it is open, closed, or the
+// process is gone. tried is called once, after the first attempt. An instance whose Open was under way when a process
+// died may be what killed it: it is opened in quarantine first, so that the process's other instances do not suffer
+// from it again.
 func (i *instance) openIn(c *child, tried func()) {
 	for n := 0; ; n++ {
 		var id string
@@ -276,8 +277,8 @@ func (i *instance) check(ctx context.Context) ([]sdk.AttributeError, error) {
 	return nil, nil
 }
 
-// close ends the instance: it awaits calls until ctx is done, closes it in its process, and gives the process up if it was
-// the last.
+// close ends the instance: it awaits calls until ctx is done, closes it in its process, and gives the process up if
+// it was the last.
 func (i *instance) close(ctx context.Context) error {
 	if !i.closing.CompareAndSwap(false, true) {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// lane is a process for one caller at a time, launched when it is needed and stopped when it was idle for a while. It serves
-// as quarantine and for Describe and Validate. Its crashes concern its caller alone.
+// lane is a process for one caller at a time, launched when it is needed and stopped when it was idle for a while. It
+// serves as quarantine and for Describe and Validate. Its crashes concern its caller alone.
 type lane struct {
 	ctx   context.Context
 	start func(ctx context.Context) (*child, error)

@@ -74,7 +74,8 @@ type child struct {
 	why string // why the host killed it
 }
 
-// stop ends the process: it asks, and kills when that takes too long or ctx is done. It returns when the process is gone.
+// stop ends the process: it asks, and kills when that takes too long or ctx is done. It returns when the process is
+// gone.
 func (c *child) stop(ctx context.Context) {
 	c.stopping.Store(true)
 	done := make(chan struct{})
@@ -250,9 +251,9 @@ func (l *launcher) launch(ctx context.Context, path string, log *processLog, own
 }
 
 // processRunner runs a plugin's program for go-plugin, which calls Start once and the rest from several goroutines. It
-// differs from go-plugin's own runner in what matters here: nothing of the host is inherited, the process leads a group of
-// its own, its end is seen even if something that it started holds its pipes, and only the handshake line of stdout is
-// taken for one.
+// differs from go-plugin's own runner in what matters here: nothing of the host is inherited, the process leads a
+// group of its own, its end is seen even if something that it started holds its pipes, and only the handshake line of
+// stdout is taken for one.
 type processRunner struct {
 	path string
 	dir  string
@@ -436,7 +437,7 @@ func (r *processRunner) explain(err error) error {
 	if strings.Contains(err.Error(), "incompatible API version") {
 		return fmt.Errorf("it was built for another version of the plugin protocol: %w", err)
 	}
-	if strings.HasPrefix(err.Error(), "Unrecognized remote plugin message") || strings.Contains(err.Error(), "exited before") {
+	if text := err.Error(); strings.HasPrefix(text, "Unrecognized remote") || strings.Contains(text, "exited before") {
 		return fmt.Errorf("it ended before it was ready: %s", r.lastWords())
 	}
 	return fmt.Errorf("%w (%s)", err, r.lastWords())

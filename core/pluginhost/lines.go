@@ -25,8 +25,9 @@ const (
 	maxValue       = 4 << 10  // bytes of one attribute's value
 )
 
-// processLog takes all that one plugin process writes: it decodes JSON lines of slog and hclog, redacts, limits, and emits
-// them under the plugin's name. It keeps the last lines for a crash report. Its methods may be called from any goroutine.
+// processLog takes all that one plugin process writes: it decodes JSON lines of slog and hclog, redacts, limits, and
+// emits them under the plugin's name. It keeps the last lines for a crash report. Its methods may be called from any
+// goroutine.
 type processLog struct {
 	out    hclog.Logger
 	redact *redactor

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// ownGroup gives a process a group of its own: a signal to the host's group does not reach it, and all that it starts can
-// be killed with it.
+// ownGroup gives a process a group of its own: a signal to the host's group does not reach it, and all that it starts
+// can be killed with it.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 // killGroup kills a process and all of its group.

@@ -266,7 +266,8 @@ func (p *process) watch(gen int, c *child) {
 	c.shutdown()
 }
 
-// drain ends the child in the background: no new calls, wait for those in flight, close the instances, stop. p.mu is held.
+// drain ends the child in the background: no new calls, wait for those in flight, close the instances, stop. p.mu is
+// held.
 func (p *process) drain() {
 	gen, launched := p.gen, p.launched
 	p.launching()

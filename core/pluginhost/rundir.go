@@ -21,8 +21,8 @@ const (
 	maxSocketDir = 104 - 1 - 50
 )
 
-// runDir is a host's private folder: sockets, temporary files of plugins, and the copies of the binaries that it runs. A
-// lock on a file in it tells a folder in use from one that a killed host has left.
+// runDir is a host's private folder: sockets, temporary files of plugins, and the copies of the binaries that it
+// runs. A lock on a file in it tells a folder in use from one that a killed host has left.
 type runDir struct {
 	path string
 	lock *os.File
@@ -93,8 +93,8 @@ func sweepRunDirs(base string) {
 	}
 }
 
-// install copies a binary into the folder, once per content, and returns the copy's path. What runs is so what was hashed,
-// and a file that is replaced under a running host changes nothing before the next reload.
+// install copies a binary into the folder, once per content, and returns the copy's path. What runs is so what was
+// hashed, and a file that is replaced under a running host changes nothing before the next reload.
 func (d *runDir) install(path, sha string) (string, error) {
 	dst := filepath.Join(d.path, filepath.Base(path)+"."+sha[:16])
 	if _, err := os.Stat(dst); err == nil {
@@ -118,8 +118,8 @@ func (d *runDir) install(path, sha string) (string, error) {
 		return "", errors.Join(err, os.Remove(tmp.Name()))
 	}
 	if got := hex.EncodeToString(hash.Sum(nil)); got != sha {
-		return "", errors.Join(fmt.Errorf("%s was changed on disk since it was described (sha256 %s, now %s): reload the configuration",
-			path, sha, got), os.Remove(tmp.Name()))
+		return "", errors.Join(fmt.Errorf("%s was changed on disk since it was described (sha256 %s, now %s): "+
+			"reload the configuration", path, sha, got), os.Remove(tmp.Name()))
 	}
 	if err := os.Rename(tmp.Name(), dst); err != nil {
 		return "", err

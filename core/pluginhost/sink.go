@@ -25,9 +25,9 @@ type Sink struct {
 	calls sync.Pool // of *deliverCall
 }
 
-// OpenSink makes the sink of one block from its configuration, as JSON. It waits for the first attempt to open it. Mistakes
-// of the configuration come back as joined *sdk.AttributeError; when the plugin cannot open it now, or does not start, the
-// sink is returned all the same and becomes ready later.
+// OpenSink makes the sink of one block from its configuration, as JSON. It waits for the first attempt to open it.
+// Mistakes of the configuration come back as joined *sdk.AttributeError; when the plugin cannot open it now, or does
+// not start, the sink is returned all the same and becomes ready later.
 func (h *Host) OpenSink(ctx context.Context, block, plugin string, config []byte, opts SinkOptions) (*Sink, error) {
 	i, err := h.open(ctx, core.PluginSink, block, plugin, config, opts)
 	if err != nil {
@@ -94,9 +94,9 @@ func (s *Sink) done(c *deliverCall) {
 	s.calls.Put(c)
 }
 
-// Deliver hands deliveries over and returns one outcome per delivery, in order. More than one per RPC go only to a plugin
-// that declares a batch. An error says that nothing is known about any of them, which is nobody's fault: the plugin is not
-// ready, or the host stops it.
+// Deliver hands deliveries over and returns one outcome per delivery, in order. More than one per RPC go only to a
+// plugin that declares a batch. An error says that nothing is known about any of them, which is nobody's fault: the
+// plugin is not ready, or the host stops it.
 func (s *Sink) Deliver(ctx context.Context, ds []*core.Delivery) ([]core.Outcome, error) {
 	ctx, cancel, within, err := s.i.limit(ctx)
 	if err != nil {
@@ -310,7 +310,8 @@ func (s *Sink) outcome(d *core.Delivery, a *pluginv1.Outcome) core.Outcome {
 	if a.State != nil && p.info.WantState && d.OrderKey != "" {
 		if len(a.State) > maxState {
 			p.fault(fmt.Sprintf("state of %d bytes, at most %d are kept", len(a.State), maxState))
-			o.Notes = append(o.Notes, fmt.Sprintf("the plugin's state of %d bytes was not kept, at most %d are", len(a.State), maxState))
+			o.Notes = append(o.Notes,
+				fmt.Sprintf("the plugin's state of %d bytes was not kept, at most %d are", len(a.State), maxState))
 		} else {
 			o.State, o.StateSet = a.State, true
 			if len(a.State) == 0 {

@@ -200,8 +200,8 @@ func TestUnavailableInstanceDisturbsNoOther(t *testing.T) {
 	})
 }
 
-// TestReopen shows that a restart opens all instances before the process is ready, and that one whose Open hangs keeps only
-// the state back, not the others.
+// TestReopen shows that a restart opens all instances before the process is ready, and that one whose Open hangs
+// keeps only the state back, not the others.
 func TestReopen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakePlugin{}

@@ -1,5 +1,6 @@
-// Odd is a plugin that misbehaves on command: at its start by its environment, at Open by its configuration, later by what
-// stands under "do" in messages and bodies. It serves the wire contract without package serve, which would not let it.
+// Odd is a plugin that misbehaves on command: at its start by its environment, at Open by its configuration, later by
+// what stands under "do" in messages and bodies. It serves the wire contract without package serve, which would not
+// let it.
 package main
 
 import (
