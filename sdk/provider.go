@@ -9,17 +9,17 @@ import (
 // Provider is a decoder's manifest: all that the host needs to receive and authenticate one provider's webhooks, and
 // the catalogue of its events. The host runs what the manifest declares; the decoder never sees a secret.
 type Provider struct {
-	Name         string      // first label of a source block and first part of every event type
-	Title        string      // "Visma Youforce"
-	Schemes      []Scheme    // the first is the default where `auth` is not written; "none" exists always
-	Methods      []string    // default POST
-	ContentTypes []string    // media types without parameters; default application/json
-	Headers      []string    // request headers to keep: "x-vwd-*", "*"; content-type is always kept
-	Reply        Reply       // what the provider gets for an accepted request
-	Handshake    *Handshake  // nil: none
-	Dedupe       []DedupeKey // the first alternative all of whose parts are there wins; default: the body
-	Addresses    []string    // published source addresses, IP or CIDR; a source's allow_ips decides
-	Events       []EventType // the catalogue
+	Name         string      `json:"name"`                    // first label of a source block and first part of every event type
+	Title        string      `json:"title,omitempty"`         // "Visma Youforce"
+	Schemes      []Scheme    `json:"schemes,omitempty"`       // the first is the default; "none" exists always
+	Methods      []string    `json:"methods,omitempty"`       // default POST
+	ContentTypes []string    `json:"content_types,omitempty"` // media types without parameters; default application/json
+	Headers      []string    `json:"headers,omitempty"`       // to keep: "x-vwd-*", "*"; content-type is always kept
+	Reply        Reply       `json:"reply,omitzero"`          // what the provider gets for an accepted request
+	Handshake    *Handshake  `json:"handshake,omitempty"`     // nil: none
+	Dedupe       []DedupeKey `json:"dedupe,omitempty"`        // the first all of whose parts are there wins; default: the body
+	Addresses    []string    `json:"addresses,omitempty"`     // published, IP or CIDR; a source's allow_ips decides
+	Events       []EventType `json:"events,omitempty"`        // the catalogue
 }
 
 // PartKind is the kind of a Part.
@@ -38,9 +38,9 @@ const (
 
 // Part names a piece of a request.
 type Part struct {
-	Kind     PartKind
-	Name     string
-	FoldCase bool // PartJSONPointer: member names match in any case
+	Kind     PartKind `json:"kind"`
+	Name     string   `json:"name,omitempty"`
+	FoldCase bool     `json:"fold_case,omitempty"` // PartJSONPointer: member names match in any case
 }
 
 // DedupeKey is one way to tell that two requests are the same: the parts together.
@@ -48,21 +48,21 @@ type DedupeKey []Part
 
 // Scheme is one way to authenticate a request. Exactly one of HMAC, Token, Basic and Ed25519 is set.
 type Scheme struct {
-	Name        string // the value of a source's `auth`
-	Description string
-	Attribute   string // the source's attribute with the credentials, a text or list of texts; default "secrets"
-	HMAC        *HMAC
-	Token       *Token
-	Basic       *Basic
-	Ed25519     *Ed25519
-	Allow       []AllowList
+	Name        string      `json:"name"` // the value of a source's `auth`
+	Description string      `json:"description,omitempty"`
+	Attribute   string      `json:"attribute,omitempty"` // of the source, for the credentials; default "secrets"
+	HMAC        *HMAC       `json:"hmac,omitempty"`
+	Token       *Token      `json:"token,omitempty"`
+	Basic       *Basic      `json:"basic,omitempty"`
+	Ed25519     *Ed25519    `json:"ed25519,omitempty"`
+	Allow       []AllowList `json:"allow,omitempty"`
 }
 
 // AllowList admits a request only if Part is among the values of an optional list attribute of the source.
 type AllowList struct {
-	Attribute   string
-	Part        Part
-	Description string
+	Attribute   string `json:"attribute,omitempty"`
+	Part        Part   `json:"part"`
+	Description string `json:"description,omitempty"`
 }
 
 // Encoding is how a signature or key is written.
@@ -99,42 +99,42 @@ const (
 
 // HMAC describes a keyed hash in a header.
 type HMAC struct {
-	Headers       []string // the signature's header; more are aliases, of which exactly one may be there
-	Algorithm     Algorithm
-	Encoding      Encoding
-	Prefix        string // before the encoded value, stripped once, exact: "sha256="
-	SignedContent []Part // joined without separator; default: the body
-	KeyFormat     KeyFormat
-	Timestamp     *Timestamp
-	Separator     string // the header holds several items, split by this
-	ItemKey       string // items are key=value: the signatures are those with this key
-	ItemVersion   string // items are version,value: the signatures are those of this version
+	Headers       []string   `json:"headers,omitempty"` // more are aliases, of which exactly one may be there
+	Algorithm     Algorithm  `json:"algorithm,omitempty"`
+	Encoding      Encoding   `json:"encoding,omitempty"`
+	Prefix        string     `json:"prefix,omitempty"`         // before the encoded value, stripped once, exact: "sha256="
+	SignedContent []Part     `json:"signed_content,omitempty"` // joined without separator; default: the body
+	KeyFormat     KeyFormat  `json:"key_format,omitempty"`
+	Timestamp     *Timestamp `json:"timestamp,omitempty"`
+	Separator     string     `json:"separator,omitempty"`    // the header holds several items, split by this
+	ItemKey       string     `json:"item_key,omitempty"`     // items are key=value: the signatures are those with this key
+	ItemVersion   string     `json:"item_version,omitempty"` // items are version,value: only this version counts
 }
 
 // Ed25519 describes a public-key signature in a header; the secrets are public keys, base64 after an optional "whpk_".
 type Ed25519 struct {
-	Headers       []string
-	Encoding      Encoding
-	SignedContent []Part
-	Timestamp     *Timestamp
-	Separator     string
-	ItemVersion   string
+	Headers       []string   `json:"headers,omitempty"`
+	Encoding      Encoding   `json:"encoding,omitempty"`
+	SignedContent []Part     `json:"signed_content,omitempty"`
+	Timestamp     *Timestamp `json:"timestamp,omitempty"`
+	Separator     string     `json:"separator,omitempty"`
+	ItemVersion   string     `json:"item_version,omitempty"`
 }
 
 // Timestamp bounds replays of a signed request. It is read from a header or from an item of the signature's header.
 type Timestamp struct {
-	Headers       []string
-	ItemKey       string
-	Milliseconds  bool
-	PastSeconds   int64 // default 300
-	FutureSeconds int64 // default 300
+	Headers       []string `json:"headers,omitempty"`
+	ItemKey       string   `json:"item_key,omitempty"`
+	Milliseconds  bool     `json:"milliseconds,omitempty"`
+	PastSeconds   int64    `json:"past_seconds,omitempty"`   // default 300
+	FutureSeconds int64    `json:"future_seconds,omitempty"` // default 300
 }
 
 // Token compares a part of the request with the credentials; the part is cut from what is stored and decoded.
 type Token struct {
-	Part         Part
-	Prefix       string // "Bearer "
-	Alternatives []Part // where else it may stand; exactly one place may hold it
+	Part         Part   `json:"part"`
+	Prefix       string `json:"prefix,omitempty"`       // "Bearer "
+	Alternatives []Part `json:"alternatives,omitempty"` // where else it may stand; exactly one place may hold it
 }
 
 // Basic is HTTP basic authentication; the credentials are "user:password".
@@ -142,39 +142,39 @@ type Basic struct{}
 
 // Reply is what the provider gets for an accepted request. The zero value is 200 without a body.
 type Reply struct {
-	Status      int
-	ContentType string
-	Body        []byte
+	Status      int    `json:"status,omitempty"`
+	ContentType string `json:"content_type,omitempty"`
+	Body        []byte `json:"body,omitempty"`
 }
 
 // Handshake answers a provider's test of the endpoint by echoing a part of the request.
 type Handshake struct {
-	Method      string
-	When        []Condition // all must hold
-	Echo        Part
-	ContentType string
+	Method      string      `json:"method,omitempty"`
+	When        []Condition `json:"when,omitempty"` // all must hold
+	Echo        Part        `json:"echo"`
+	ContentType string      `json:"content_type,omitempty"`
 }
 
 // Condition holds if Part equals Equals or, where that is empty, is there.
 type Condition struct {
-	Part   Part
-	Equals string
+	Part   Part   `json:"part"`
+	Equals string `json:"equals,omitempty"`
 }
 
 // EventType is one entry of the catalogue.
 type EventType struct {
-	Type        string
-	Description string
-	Data        Schema
-	Samples     []Sample
+	Type        string   `json:"type"`
+	Description string   `json:"description,omitempty"`
+	Data        Schema   `json:"data"`
+	Samples     []Sample `json:"samples,omitempty"`
 }
 
 // Sample is a request that decodes to the event type it stands under. The host signs it before it sends it.
 type Sample struct {
-	Name    string
-	Headers []Header
-	Body    json.RawMessage // byte-exact
-	Vary    []Variation     // what makes a copy another event
+	Name    string          `json:"name"`
+	Headers []Header        `json:"headers,omitempty"`
+	Body    json.RawMessage `json:"body"`           // byte-exact
+	Vary    []Variation     `json:"vary,omitempty"` // what makes a copy another event
 }
 
 // VariationKind is the kind of a Variation.
@@ -188,8 +188,8 @@ const (
 
 // Variation says how to make a copy of a sample a different event.
 type Variation struct {
-	Part Part // PartHeader or PartJSONPointer
-	Kind VariationKind
+	Part Part          `json:"part"` // PartHeader or PartJSONPointer
+	Kind VariationKind `json:"kind"`
 }
 
 // Request is the sample as a decoder gets it, for tests.
