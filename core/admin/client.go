@@ -131,7 +131,13 @@ func (c *Client) call(ctx context.Context, method, path string, body io.Reader, 
 		return fmt.Errorf("control API: %s", resp.Status)
 	}
 	if resp.StatusCode == http.StatusNotFound {
-		return fmt.Errorf("%w: %s", store.ErrNotFound, f.Error)
+		return notFound(f.Error)
 	}
 	return errors.New(f.Error)
 }
+
+// notFound is store.ErrNotFound in the host's own words.
+type notFound string
+
+func (e notFound) Error() string { return string(e) }
+func (e notFound) Unwrap() error { return store.ErrNotFound }

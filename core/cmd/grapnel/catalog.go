@@ -19,10 +19,7 @@ type catalog struct {
 
 // Names implements config.Catalog.
 func (c catalog) Names(kind core.PluginKind) []string {
-	found, err := pluginhost.Discover(c.dir)
-	if err != nil {
-		return nil // Describe reports it
-	}
+	found, _ := pluginhost.Discover(c.dir) // Describe reports the error
 	var names []string
 	for _, b := range found {
 		if b.Kind == kind {

@@ -19,7 +19,7 @@ import (
 // withControl makes c run on the host that its --config names: on its control API while it runs, on its store when not.
 func withControl(c *cobra.Command, run func(*cobra.Command, admin.Control, printer, []string) error) {
 	path := configFlag(c)
-	asJSON := c.Flags().Bool("json", false, "print JSON, one line per thing")
+	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		ctl, done, err := openControl(c.Context(), *path)
 		if err != nil {

@@ -5,11 +5,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -28,8 +31,6 @@ func main() {
 // usageError marks a wrong command line.
 type usageError struct{ error }
 
-func (e usageError) Unwrap() error { return e.error }
-
 // errShown is returned by a command that has already told what is wrong.
 var errShown = errors.New("shown")
 
@@ -37,65 +38,90 @@ func execute(ctx context.Context, args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	var usage usageError
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.Is(err, errShown):
-		return 1
-	case errors.As(err, &usage):
-		fmt.Fprintf(root.ErrOrStderr(), "grapnel: %v\n", err)
-		return 2
-	default:
-		fmt.Fprintf(root.ErrOrStderr(), "grapnel: %v\n", err)
-		return 1
 	}
+	var wrong usageError
+	switch {
+	case errors.As(err, &wrong): // it begins with the command's name
+		fmt.Fprintln(root.ErrOrStderr(), err)
+		return 2
+	case !errors.Is(err, errShown):
+		fmt.Fprintf(root.ErrOrStderr(), "grapnel: %v\n", err)
+	}
+	return 1
 }
 
 func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "grapnel",
-		Short:         "Receive webhooks, never lose one, route them to plugins",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Version:       version,
-		Args:          cobra.NoArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(
+	root := group("grapnel", "Receive webhooks, never lose one, route them to plugins",
 		newRun(), newValidate(), newSend(),
 		newRequests(), newDeliveries(), newRejections(), newStatus(),
 		newPlugin(), newVersion(),
 	)
-	for _, c := range root.Commands() {
-		markUsage(c)
-	}
+	root.Long = `Grapnel receives webhooks, stores them before it answers, and routes their events to sinks by the rules of config.hcl.
+
+Exit codes: 0 done; 1 failed, and standard error says why; 2 the command line is wrong.`
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.Version = version
+	root.SetVersionTemplate("grapnel {{.Version}}\n")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err.Error()) })
+	markUsage(root)
 	return root
 }
 
-// markUsage makes wrong arguments of a command and its subcommands usage errors.
+// group makes a command that only has subcommands.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(subs...)
+	return c
+}
+
+// markUsage makes wrong arguments of a command and its subcommands usage errors that say what is right.
 func markUsage(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usageError{fmt.Errorf("%s: %w; see grapnel %[1]s --help", c.Name(), err)}
-			}
+	check := c.Args
+	c.Args = func(c *cobra.Command, args []string) error {
+		if check(c, args) == nil {
 			return nil
 		}
+		if !c.HasSubCommands() {
+			_, want, _ := strings.Cut(c.Use, " ")
+			return usage(c, "it takes "+cmp.Or(want, "no arguments"))
+		}
+		c.SuggestionsMinimumDistance = 2
+		text := fmt.Sprintf("there is no command %q", args[0])
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			text += "; did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return usage(c, text)
 	}
 	for _, sub := range c.Commands() {
 		markUsage(sub)
 	}
 }
 
+func usage(c *cobra.Command, text string) error {
+	return usageError{fmt.Errorf("%s: %s (see %[1]s --help)", c.CommandPath(), text)}
+}
+
 func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		Run:   func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), "grapnel", version) },
+	c := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs}
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *asJSON {
+			return newPrinter(c, true).value(map[string]string{"version": version, "go": runtime.Version()})
+		}
+		_, err := fmt.Fprintln(c.OutOrStdout(), "grapnel", version)
+		return err
 	}
+	return c
+}
+
+// jsonFlag adds --json.
+func jsonFlag(c *cobra.Command) *bool {
+	return c.Flags().Bool("json", false, "print JSON, one line per thing")
 }
 
 // configFlag adds --config.

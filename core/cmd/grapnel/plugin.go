@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -17,33 +17,34 @@ import (
 )
 
 func newPlugin() *cobra.Command {
-	group := &cobra.Command{Use: "plugin", Short: "Show plugins", Args: cobra.NoArgs}
-	group.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-	dir := group.PersistentFlags().String("dir", filepath.Join("bin", "plugins"), "`folder` of the plugins' programs")
-	asJSON := group.PersistentFlags().Bool("json", false, "print JSON")
+	var dir string
 
 	list := &cobra.Command{Use: "list", Short: "List the plugins of the folder", Args: cobra.NoArgs}
+	listJSON := jsonFlag(list)
 	list.RunE = func(c *cobra.Command, _ []string) error {
-		found, err := pluginhost.Discover(*dir)
-		if err != nil {
-			return err
+		found, odd := pluginhost.Discover(dir)
+		if len(found) == 0 && odd != nil {
+			return odd
 		}
-		host, err := newPluginHost(config.Plugins{Dir: *dir}, hclog.NewNullLogger())
+		host, err := newPluginHost(config.Plugins{Dir: dir}, hclog.NewNullLogger())
 		if err != nil {
 			return err
 		}
 		defer host.Close(c.Context())
 		var infos []*core.PluginInfo
+		errs := []error{odd} // one plugin that does not start hides no other
 		for _, b := range found {
 			info, err := host.Describe(c.Context(), b.Kind, b.Name)
 			if err != nil {
-				return err
+				errs = append(errs, err)
+				continue
 			}
 			infos = append(infos, info)
 		}
-		return page(newPrinter(c, *asJSON), infos, "", "KIND NAME VERSION DESCRIPTION", func(p *core.PluginInfo) []string {
+		err = page(newPrinter(c, *listJSON), infos, "", "KIND NAME VERSION DESCRIPTION", func(p *core.PluginInfo) []string {
 			return []string{string(p.Kind), p.Name, p.Version, describe(p)}
 		})
+		return errors.Join(append(errs, err)...)
 	}
 
 	show := &cobra.Command{
@@ -53,21 +54,21 @@ func newPlugin() *cobra.Command {
 "file", or "sink-file" where a sink and a decoder share a name.`,
 		Args: cobra.ExactArgs(1),
 	}
+	showJSON := jsonFlag(show)
 	show.RunE = func(c *cobra.Command, args []string) error {
-		info, err := describePlugin(c, *dir, args[0])
+		info, err := describePlugin(c, dir, args[0])
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			enc := json.NewEncoder(c.OutOrStdout())
-			enc.SetEscapeHTML(false)
-			return enc.Encode(info)
+		if *showJSON {
+			return newPrinter(c, true).value(info)
 		}
 		writePlugin(c.OutOrStdout(), info)
 		return nil
 	}
-	group.AddCommand(list, show)
-	return group
+	g := group("plugin", "Show plugins", list, show)
+	g.PersistentFlags().StringVar(&dir, "dir", filepath.Join("bin", "plugins"), "`folder` of the plugins' programs")
+	return g
 }
 
 // describePlugin asks the plugin that an argument names: a file, a name, or kind-name.
@@ -82,10 +83,7 @@ func describePlugin(c *cobra.Command, dir, arg string) (*core.PluginInfo, error)
 		return nil, err
 	}
 	defer host.Close(c.Context())
-	found, err := pluginhost.Discover(dir)
-	if err != nil {
-		return nil, err
-	}
+	found, odd := pluginhost.Discover(dir)
 	var names []string
 	for _, b := range found {
 		full := string(b.Kind) + "-" + b.Name
@@ -94,12 +92,15 @@ func describePlugin(c *cobra.Command, dir, arg string) (*core.PluginInfo, error)
 		}
 		names = append(names, full)
 	}
-	return nil, fmt.Errorf("no plugin %q in %s; there are %s", arg, dir, strings.Join(names, ", "))
+	if len(names) == 0 {
+		return nil, errors.Join(odd, fmt.Errorf("no plugin is in %s", dir))
+	}
+	return nil, errors.Join(odd, fmt.Errorf("no plugin %q in %s; there are %s", arg, dir, strings.Join(names, ", ")))
 }
 
 func describe(p *core.PluginInfo) string {
-	if p.Description == "" && p.Provider != nil {
-		return "Decodes webhooks of " + p.Provider.Title
+	if p.Provider != nil {
+		return "Decodes the webhooks of " + p.Provider.Title + "."
 	}
 	return p.Description
 }
@@ -148,11 +149,12 @@ func writeAttributes(w io.Writer, indent string, as []sdk.Attribute) {
 	}
 	for _, a := range as {
 		s := a.Schema
-		words := []string{string(s.Kind)}
+		kind := string(s.Kind)
 		for s.Element != nil {
 			s = *s.Element
-			words = append(words, "of", string(s.Kind))
+			kind += " of " + string(s.Kind)
 		}
+		words := []string{kind}
 		for _, f := range []struct {
 			set  bool
 			word string
@@ -165,13 +167,10 @@ func writeAttributes(w io.Writer, indent string, as []sdk.Attribute) {
 				words = append(words, f.word)
 			}
 		}
-		fmt.Fprintf(w, "%s%s  (%s)  %s\n", indent, a.Name, strings.Join(words, " "), a.Schema.Description)
-		writeNested(w, indent+"  ", s)
-	}
-}
-
-func writeNested(w io.Writer, indent string, s sdk.Schema) {
-	if len(s.Attributes) > 0 {
-		writeAttributes(w, indent, s.Attributes)
+		line := fmt.Sprintf("%s%s  (%s)  %s", indent, a.Name, strings.Join(words, ", "), a.Schema.Description)
+		fmt.Fprintln(w, strings.TrimRight(line, " "))
+		if len(s.Attributes) > 0 {
+			writeAttributes(w, indent+"  ", s.Attributes)
+		}
 	}
 }

@@ -37,8 +37,10 @@ is sent. Each copy is an event of its own (ids and times vary), unless --same is
 	}
 	path := configFlag(c)
 	base := c.Flags().String("url", "", "where the host listens, as http://host:port (default: from the configuration)")
-	file := c.Flags().String("file", "", "send this `file`'s bytes as the body instead of the sample's")
-	count := c.Flags().Int("count", 1, "how many of each")
+	file := c.Flags().String("file", "", "send this `file`'s bytes as the body instead of the sample's, unchanged")
+	var count int
+	numberFlag(c, &count, "count", 1, 1_000_000, "how `many` of each")
+	asJSON := jsonFlag(c)
 	same := c.Flags().Bool("same", false, "send the same request again and again, to see it deduplicated")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		cfg, err := loadConfig(c, *path)
@@ -54,7 +56,7 @@ is sent. Each copy is an event of its own (ids and times vary), unless --same is
 			return err
 		}
 		for _, smp := range samples {
-			for i := range *count {
+			for i := range count {
 				send := smp.Sample
 				if *file == "" && (i == 0 || !*same) {
 					if send, err = sample.Copy(smp.Sample, s.random, time.Now()); err != nil {
@@ -64,7 +66,7 @@ is sent. Each copy is an event of its own (ids and times vary), unless --same is
 						smp.Sample = send
 					}
 				}
-				if err := s.send(c.Context(), c.OutOrStdout(), smp.eventType, send); err != nil {
+				if err := s.send(c.Context(), newPrinter(c, *asJSON), smp.eventType, send); err != nil {
 					return err
 				}
 			}
@@ -137,18 +139,28 @@ func (s *sender) samples(pattern, file string) ([]typedSample, error) {
 		return nil, err
 	}
 	if file != "" {
+		if len(found) > 1 {
+			return nil, fmt.Errorf("a file is sent as one event type, and %q matches %d", pattern, len(found))
+		}
 		body, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		for i := range found {
-			found[i].Body = body
-		}
+		found[0].Body = body
 	}
 	return found, nil
 }
 
-func (s *sender) send(ctx context.Context, out io.Writer, eventType string, smp sdk.Sample) error {
+// sent is what became of one request.
+type sent struct {
+	Type   string  `json:"type"`
+	Status int     `json:"status"`
+	Answer string  `json:"answer,omitempty"`
+	Bytes  int     `json:"bytes"`
+	TookMS float64 `json:"took_ms"`
+}
+
+func (s *sender) send(ctx context.Context, p printer, eventType string, smp sdk.Sample) error {
 	in := auth.Input{Header: http.Header{}, Body: smp.Body, Checked: jsonscan.Check(smp.Body, jsonscan.DefaultLimits()) == nil}
 	in.Header.Set("Content-Type", "application/json")
 	for _, h := range smp.Headers {
@@ -179,7 +191,17 @@ func (s *sender) send(ctx context.Context, out io.Writer, eventType string, smp 
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-	fmt.Fprintf(out, "%s  %s  %d bytes  %s\n", resp.Status, eventType, len(smp.Body), time.Since(started).Round(time.Microsecond))
+	took := time.Since(started)
+	if p.json {
+		err = p.value(sent{
+			eventType, resp.StatusCode, string(answer), len(smp.Body), float64(took) / float64(time.Millisecond),
+		})
+	} else {
+		_, err = fmt.Fprintf(p.out, "%s  %s  %d bytes  %s\n", resp.Status, eventType, len(smp.Body), took.Round(time.Microsecond))
+	}
+	if err != nil {
+		return err
+	}
 	if resp.StatusCode/100 != 2 {
 		return fmt.Errorf("the host refused it: %s: %s (grapnel rejections list says more)", resp.Status, bytes.TrimSpace(answer))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -10,21 +11,25 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/admin"
+	"github.com/grapnelhq/grapnel/core/config"
 	"github.com/grapnelhq/grapnel/core/store"
 )
 
 // printer writes answers for people or, with --json, for machines.
 type printer struct {
-	out  io.Writer
-	json bool
+	out, err io.Writer
+	json     bool
 }
 
-func newPrinter(c *cobra.Command, asJSON bool) printer { return printer{c.OutOrStdout(), asJSON} }
+func newPrinter(c *cobra.Command, asJSON bool) printer {
+	return printer{c.OutOrStdout(), c.ErrOrStderr(), asJSON}
+}
 
 // value prints one thing: as JSON whatever the flag says, because a single thing is shown whole.
 func (p printer) value(v any) error {
@@ -36,37 +41,50 @@ func (p printer) value(v any) error {
 	return enc.Encode(v)
 }
 
-// table prints rows under headings.
+// table prints rows under headings. Cells may hold foreign text: nothing in them reaches the terminal as a command.
 func (p printer) table(headings string, rows [][]string) error {
-	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	var buf bytes.Buffer
+	w := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, strings.ReplaceAll(headings, " ", "\t"))
 	for _, r := range rows {
+		for i := range r {
+			r[i] = strings.Map(func(c rune) rune {
+				if !unicode.IsPrint(c) {
+					return '?'
+				}
+				return c
+			}, r[i])
+		}
 		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
-	return w.Flush()
-}
-
-// page prints a list: JSON Lines, or a table and how to go on.
-func page[T any](p printer, items []T, next, headings string, row func(T) []string) error {
-	if p.json {
-		enc := json.NewEncoder(p.out)
-		enc.SetEscapeHTML(false)
-		for _, it := range items {
-			if err := enc.Encode(it); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	var rows [][]string
-	for _, it := range items {
-		rows = append(rows, row(it))
-	}
-	if err := p.table(headings, rows); err != nil {
+	if err := w.Flush(); err != nil {
 		return err
 	}
+	for line := range strings.Lines(buf.String()) {
+		if _, err := fmt.Fprintln(p.out, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// page prints a list, as JSON Lines or a table, and tells on standard error how to go on.
+func page[T any](p printer, items []T, next, headings string, row func(T) []string) error {
+	var rows [][]string
+	for _, it := range items {
+		if !p.json {
+			rows = append(rows, row(it))
+		} else if err := p.value(it); err != nil {
+			return err
+		}
+	}
+	if !p.json {
+		if err := p.table(headings, rows); err != nil {
+			return err
+		}
+	}
 	if next != "" {
-		fmt.Fprintf(p.out, "more: --cursor %s\n", next)
+		fmt.Fprintf(p.err, "there are more: --cursor %s\n", next)
 	}
 	return nil
 }
@@ -90,20 +108,39 @@ func short(s string) string {
 func timeFlags(c *cobra.Command, since, until *time.Time) {
 	parse := func(to *time.Time) func(string) error {
 		return func(v string) error {
-			if d, err := time.ParseDuration(v); err == nil {
+			if d, err := config.ParseDuration(v); err == nil {
 				*to = time.Now().Add(-d)
 				return nil
 			}
 			t, err := time.Parse(time.RFC3339Nano, v)
 			if err != nil {
-				return fmt.Errorf("%q is neither a time like 2026-01-31T08:00:00Z nor a span like 2h", v)
+				return fmt.Errorf("%q is neither a time like 2026-01-31T08:00:00Z nor a span like 2h or 3d", v)
 			}
 			*to = t
 			return nil
 		}
 	}
-	c.Flags().Func("since", "received at or after this `time` (RFC 3339, or 2h for two hours ago)", parse(since))
+	c.Flags().Func("since", "received at or after this `time` (RFC 3339, or 2h or 3d ago)", parse(since))
 	c.Flags().Func("until", "received before this `time`", parse(until))
+}
+
+// pageFlags adds --cursor and --limit.
+func pageFlags(c *cobra.Command, cursor *string, limit *int) {
+	c.Flags().StringVar(cursor, "cursor", "", "go on where a list ended")
+	numberFlag(c, limit, "limit", 50, 1000, "at most this `many`, up to 1000")
+}
+
+// numberFlag adds a flag that takes a number from 1 to most.
+func numberFlag(c *cobra.Command, to *int, name string, value, most int, about string) {
+	*to = value
+	c.Flags().Func(name, fmt.Sprintf("%s (default %d)", about, value), func(v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > most {
+			return fmt.Errorf("it is not a number from 1 to %d", most)
+		}
+		*to = n
+		return nil
+	})
 }
 
 // stateFlag adds --state, which takes one of the given words.
@@ -126,17 +163,13 @@ func joinStates[S ~string](states []S) string {
 }
 
 func newRequests() *cobra.Command {
-	group := &cobra.Command{Use: "requests", Short: "Show and retry accepted webhooks", Args: cobra.NoArgs}
-	group.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-
 	var f store.RequestFilter
 	list := &cobra.Command{Use: "list", Short: "List requests, newest first", Args: cobra.NoArgs}
 	list.Flags().StringVar(&f.Source, "source", "", "only of this source")
 	stateFlag(list, &f.State, core.RequestReceived, core.RequestRouted, core.RequestDead)
 	list.Flags().BoolVar(&f.Unrouted, "unrouted", false, "only those with an event that no route matched")
 	timeFlags(list, &f.Since, &f.Until)
-	list.Flags().StringVar(&f.Cursor, "cursor", "", "go on where a list ended")
-	list.Flags().IntVar(&f.Limit, "limit", 50, "at most this many, up to 1000")
+	pageFlags(list, &f.Cursor, &f.Limit)
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
 		res, err := ctl.Requests(c.Context(), f)
 		if err != nil {
@@ -162,16 +195,12 @@ func newRequests() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.retried("request", len(args), len(res.Items), res)
+		return retried(p, "request", args, res.Items, func(r admin.Request) string { return r.ID })
 	})
-	group.AddCommand(list, show, retry)
-	return group
+	return group("requests", "Show and retry accepted webhooks", list, show, retry)
 }
 
 func newDeliveries() *cobra.Command {
-	group := &cobra.Command{Use: "deliveries", Short: "Show and retry deliveries to sinks", Args: cobra.NoArgs}
-	group.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-
 	var f store.DeliveryFilter
 	list := &cobra.Command{Use: "list", Short: "List deliveries, newest first", Args: cobra.NoArgs}
 	flags := list.Flags()
@@ -184,8 +213,7 @@ func newDeliveries() *cobra.Command {
 	flags.StringVar(&f.RequestID, "request", "", "only of this request")
 	stateFlag(list, &f.State, core.DeliveryPending, core.DeliveryDelivered, core.DeliverySkipped, core.DeliveryDead)
 	timeFlags(list, &f.Since, &f.Until)
-	flags.StringVar(&f.Cursor, "cursor", "", "go on where a list ended")
-	flags.IntVar(&f.Limit, "limit", 50, "at most this many, up to 1000")
+	pageFlags(list, &f.Cursor, &f.Limit)
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
 		res, err := ctl.Deliveries(c.Context(), f)
 		if err != nil {
@@ -216,22 +244,17 @@ func newDeliveries() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.retried("delivery", len(args), len(res.Items), res)
+		return retried(p, "delivery", args, res.Items, func(d admin.Delivery) string { return d.ID })
 	})
-	group.AddCommand(list, show, retry)
-	return group
+	return group("deliveries", "Show and retry deliveries to sinks", list, show, retry)
 }
 
 func newRejections() *cobra.Command {
-	group := &cobra.Command{Use: "rejections", Short: "Show webhooks that were refused and not stored", Args: cobra.NoArgs}
-	group.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
-
 	var f store.RejectionFilter
 	list := &cobra.Command{Use: "list", Short: "List rejections, newest first", Args: cobra.NoArgs}
 	list.Flags().StringVar(&f.Source, "source", "", "only of this source")
 	list.Flags().StringVar(&f.Cause, "cause", "", "only of this cause, such as bad_signature")
-	list.Flags().StringVar(&f.Cursor, "cursor", "", "go on where a list ended")
-	list.Flags().IntVar(&f.Limit, "limit", 50, "at most this many, up to 1000")
+	pageFlags(list, &f.Cursor, &f.Limit)
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
 		res, err := ctl.Rejections(c.Context(), f)
 		if err != nil {
@@ -249,7 +272,7 @@ func newRejections() *cobra.Command {
 	withControl(show, func(c *cobra.Command, ctl admin.Control, p printer, args []string) error {
 		id, err := strconv.ParseInt(args[0], 10, 64)
 		if err != nil {
-			return usageError{fmt.Errorf("%q is not a rejection's number", args[0])}
+			return usage(c, fmt.Sprintf("%q is not a rejection's number", args[0]))
 		}
 		r, err := ctl.Rejection(c.Context(), id)
 		if err != nil {
@@ -257,33 +280,22 @@ func newRejections() *cobra.Command {
 		}
 		return p.value(r)
 	})
-	group.AddCommand(list, show)
-	return group
+	return group("rejections", "Show webhooks that were refused and not stored", list, show)
 }
 
-// retried says how many of the things asked for were retried; not all of them is a failure that scripts can see.
-func (p printer) retried(what string, asked, changed int, res any) error {
-	if p.json {
-		if err := p.value(res); err != nil {
+// retried lists what was retried of what was asked for; not all of it is a failure that scripts can see.
+func retried[T any](p printer, what string, asked []string, items []T, id func(T) string) error {
+	left := slices.Clone(asked)
+	for _, it := range items {
+		left = slices.DeleteFunc(left, func(s string) bool { return s == id(it) })
+		if !p.json {
+			fmt.Fprintln(p.out, "retried", id(it))
+		} else if err := p.value(it); err != nil {
 			return err
 		}
-	} else {
-		fmt.Fprintf(p.out, "retried %d of %d\n", changed, asked)
 	}
-	if changed < asked {
-		return fmt.Errorf("%d of %d were not retried: only a dead %s that exists can be", asked-changed, asked, what)
+	if len(left) > 0 {
+		return fmt.Errorf("not retried, because only a dead %s that exists can be: %s", what, strings.Join(left, ", "))
 	}
 	return nil
-}
-
-func newStatus() *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "Show what a host holds and how its sinks and plugins are", Args: cobra.NoArgs}
-	withControl(c, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
-		s, err := ctl.Status(c.Context())
-		if err != nil {
-			return err
-		}
-		return p.value(s)
-	})
-	return c
 }

@@ -21,31 +21,85 @@ func newValidate() *cobra.Command {
 		Short: "Check a configuration and report every mistake",
 		Args:  cobra.NoArgs,
 	}
-	path := configFlag(c)
+	path, asJSON := configFlag(c), jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := loadConfig(c, *path)
-		if err != nil {
+		cfg, diags := load(c, *path)
+		if *asJSON {
+			return showReport(newPrinter(c, true), cfg, diags)
+		}
+		if err := showDiagnostics(c, diags); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s is valid: %d sources, %d sinks, %d routes\n",
-			*path, len(cfg.Sources), len(cfg.Sinks), len(cfg.Routes))
+		out := c.OutOrStdout()
+		fmt.Fprintf(out, "%s is valid: %s, %s, %s\n", *path,
+			plural(len(cfg.Sources), "source"), plural(len(cfg.Sinks), "sink"), plural(len(cfg.Routes), "route"))
 		for _, d := range cfg.Disabled {
-			fmt.Fprintf(c.OutOrStdout(), "%s %q is disabled and stays out\n", d.Kind, d.Name)
+			fmt.Fprintf(out, "%s %q is disabled and stays out\n", d.Kind, d.Name)
 		}
 		return nil
 	}
 	return c
 }
 
-// loadConfig loads a configuration for a command that only looks at it, and tells every mistake.
+func plural(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
+// report is what validate says with --json.
+type report struct {
+	Valid       bool         `json:"valid"`
+	Sources     int          `json:"sources"`
+	Sinks       int          `json:"sinks"`
+	Routes      int          `json:"routes"`
+	Diagnostics []diagnostic `json:"diagnostics"`
+}
+
+type diagnostic struct {
+	Severity config.Severity `json:"severity"`
+	Summary  string          `json:"summary"`
+	Detail   string          `json:"detail,omitempty"`
+	File     string          `json:"file,omitempty"`
+	Line     int             `json:"line,omitempty"`
+	Column   int             `json:"column,omitempty"`
+}
+
+func showReport(p printer, cfg *config.Config, diags *config.Diagnostics) error {
+	r := report{Valid: !diags.HasErrors(), Diagnostics: []diagnostic{}}
+	if r.Valid {
+		r.Sources, r.Sinks, r.Routes = len(cfg.Sources), len(cfg.Sinks), len(cfg.Routes)
+	}
+	for _, d := range diags.All() {
+		r.Diagnostics = append(r.Diagnostics, diagnostic{
+			d.Severity, d.Summary, d.Detail, d.Range.File, d.Range.Line, d.Range.Column,
+		})
+	}
+	if err := p.value(r); err != nil {
+		return err
+	}
+	if !r.Valid {
+		return errShown
+	}
+	return nil
+}
+
+// loadConfig loads a configuration and tells every mistake.
 func loadConfig(c *cobra.Command, path string) (*config.Config, error) {
+	cfg, diags := load(c, path)
+	return cfg, showDiagnostics(c, diags)
+}
+
+// load loads a configuration. The plugins that it asks are stopped again.
+func load(c *cobra.Command, path string) (*config.Config, *config.Diagnostics) {
 	var host *pluginhost.Host
 	defer func() {
 		if host != nil {
 			host.Close(c.Context())
 		}
 	}()
-	cfg, diags := config.Load(c.Context(), path, config.Options{
+	return config.Load(c.Context(), path, config.Options{
 		Plugins: func(p config.Plugins) (config.Catalog, error) {
 			var err error
 			host, err = newPluginHost(p, hclog.NewNullLogger())
@@ -53,10 +107,6 @@ func loadConfig(c *cobra.Command, path string) (*config.Config, error) {
 		},
 		CheckAuth: checkAuth,
 	})
-	if err := showDiagnostics(c, diags); err != nil {
-		return nil, err
-	}
-	return cfg, nil
 }
 
 // showDiagnostics writes what is wrong; errShown if something is.

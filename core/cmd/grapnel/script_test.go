@@ -1,0 +1,78 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/grapnelhq/grapnel/core/admin"
+	"github.com/grapnelhq/grapnel/core/internal/e2e/harness"
+)
+
+// programs are the built plugins.
+var programs harness.Programs
+
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return programs.Main(t.M) }
+
+func TestMain(m *testing.M) { testscript.Main(tests{m}, map[string]func(){"grapnel": main}) }
+
+// TestScripts runs the command line as people do. Beside testscript's own commands there are "ready", which waits until the
+// host of data/ answers, and "gone", which waits until it has stopped.
+func TestScripts(t *testing.T) {
+	cache := t.TempDir() // of plugin descriptions
+	plugins := programs.PluginDir(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(env *testscript.Env) error {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			env.Setenv("LISTEN", l.Addr().String())
+			env.Setenv("PLUGINS", plugins)
+			env.Setenv("XDG_CACHE_HOME", cache)
+			env.Setenv("HOME", cache)
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"ready": func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, true) },
+			"gone":  func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, false) },
+		},
+	})
+}
+
+// await waits until the host of the script's data folder runs or not, and what it holds is settled.
+func await(ts *testscript.TestScript, running bool) {
+	socket, err := admin.SocketPath(filepath.Join(ts.Getenv("WORK"), "data"))
+	ts.Check(err)
+	client := admin.NewClient(socket)
+	defer client.Close()
+	for start := time.Now(); time.Since(start) < harness.Patience; time.Sleep(10 * time.Millisecond) {
+		s, err := client.Status(context.Background())
+		if (err == nil) != running {
+			continue
+		}
+		waiting := s.Stats.Requests["received"]
+		for _, states := range s.Stats.Deliveries {
+			waiting += states["pending"]
+		}
+		if waiting == 0 {
+			return
+		}
+	}
+	ts.Fatalf("the host is not as it should be within %s", harness.Patience)
+}

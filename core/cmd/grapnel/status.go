@@ -1,0 +1,95 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/admin"
+)
+
+func newStatus() *cobra.Command {
+	c := &cobra.Command{Use: "status", Short: "Show what a host holds and how its sinks and plugins are", Args: cobra.NoArgs}
+	withControl(c, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
+		s, err := ctl.Status(c.Context())
+		if err != nil {
+			return err
+		}
+		if p.json {
+			return p.value(s)
+		}
+		return p.status(s)
+	})
+	return c
+}
+
+// status prints how a host is, for people.
+func (p printer) status(s admin.Status) error {
+	host := "does not run; this is what its store holds"
+	if s.Running {
+		host = "runs, version " + s.Version
+	}
+	fmt.Fprintf(p.out, "The host %s.\n\n", host)
+	if err := p.table("STORED", [][]string{
+		{"requests", counts(s.Stats.Requests)},
+		{"unrouted events", counts(s.Stats.Unrouted)},
+		{"rejections", counts(s.Stats.Rejections)},
+	}); err != nil {
+		return err
+	}
+
+	live := map[string]admin.SinkStatus{}
+	names := slices.Collect(maps.Keys(s.Stats.Deliveries))
+	for _, v := range s.Sinks {
+		live[v.Sink] = v
+		names = append(names, v.Sink)
+	}
+	slices.Sort(names)
+	var rows [][]string
+	for _, name := range slices.Compact(names) {
+		n, v := s.Stats.Deliveries[name], live[name]
+		row := []string{name}
+		for _, state := range []core.DeliveryState{
+			core.DeliveryPending, core.DeliveryDelivered, core.DeliverySkipped, core.DeliveryDead,
+		} {
+			row = append(row, strconv.FormatInt(n[state], 10))
+		}
+		note := short(v.Suspended)
+		if note == "" && s.Running && v.Sink == "" {
+			note = "not in the configuration"
+		}
+		rows = append(rows, append(row, strconv.Itoa(v.InFlight), note))
+	}
+	fmt.Fprintln(p.out)
+	if err := p.table("SINK PENDING DELIVERED SKIPPED DEAD IN-FLIGHT NOTE", rows); err != nil || !s.Running {
+		return err
+	}
+
+	rows = nil
+	for _, v := range s.Plugins {
+		rows = append(rows, []string{
+			v.Plugin, v.Version, v.State, strconv.Itoa(v.PID), strconv.Itoa(v.Restarts),
+			fmt.Sprintf("%.1fMiB", float64(v.RSSBytes)/(1<<20)), strings.Join(v.Instances, ","), short(v.LastCrash),
+		})
+	}
+	fmt.Fprintln(p.out)
+	return p.table("PLUGIN VERSION STATE PID RESTARTS MEMORY BLOCKS LAST-CRASH", rows)
+}
+
+// counts writes numbers for people: "12 routed, 1 dead", the largest first.
+func counts[K ~string](m map[K]int64) string {
+	keys := slices.SortedFunc(maps.Keys(m), func(a, b K) int { return cmp.Or(cmp.Compare(m[b], m[a]), cmp.Compare(a, b)) })
+	var parts []string
+	for _, k := range keys {
+		if m[k] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", m[k], k))
+		}
+	}
+	return cmp.Or(strings.Join(parts, ", "), "none")
+}
