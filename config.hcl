@@ -58,7 +58,7 @@ sink "file" "payroll" {
   file_mode = "0600"
 
   delivery { # the host's settings for a sink; these are the defaults, but for max_age
-    concurrency = 8                  # calls in flight
+    concurrency = 2                  # calls in flight
     timeout     = "30s"              # of one call
     order_by    = event.partitionkey # one person's deliveries stay in order; null: no order
     retry {

@@ -37,9 +37,8 @@ func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
 		Plugin: hb.Labels[0],
 		Name:   hb.Labels[1],
 		Delivery: Delivery{
-			Concurrency: 8,
-			Timeout:     30 * time.Second,
-			Retry:       Retry{MaxAttempts: 100, MaxAge: 3 * day, Min: time.Second, Max: time.Hour},
+			Timeout: 30 * time.Second,
+			Retry:   Retry{MaxAttempts: 100, MaxAge: 3 * day, Min: time.Second, Max: time.Hour},
 		},
 		Range: rangeOf(blockHeader(hb)),
 	}
@@ -67,7 +66,10 @@ func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
 	if s.Info != nil {
 		maxBatch = max(1, s.Info.MaxBatch)
 	}
-	s.Delivery.Batch = maxBatch
+	s.Delivery.Batch, s.Delivery.Concurrency = maxBatch, 8
+	if maxBatch > 1 {
+		s.Delivery.Concurrency = 2 // one call is prepared while the other is out; more only make them smaller
+	}
 	if d := b.block("delivery"); d != nil {
 		out.orderBy = d.delivery(&s, maxBatch)
 	}
