@@ -3,7 +3,6 @@ package pluginhost
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/grapnelhq/grapnel/core/jsonscan"
 	"github.com/grapnelhq/grapnel/sdk"
 	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
+	"github.com/grapnelhq/grapnel/sdk/rawjson"
 )
 
 // sourceURN and a source's name are the source of its events.
@@ -385,22 +385,30 @@ func (d *Decoder) data(ev *core.Event, r *core.Request, e *pluginv1.Event) strin
 
 // changes checks the shape of the changes: an object of objects with at most "old" and "new".
 func (d *Decoder) changes(ev *core.Event, b []byte) string {
+	const bad = `its changes are not an object of {"old": …, "new": …}`
 	if len(b) == 0 {
 		return ""
 	}
 	if err := jsonscan.Check(b, d.limits); err != nil {
 		return "its changes are not acceptable JSON: " + err.Error()
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	var fields map[string]*core.Change
-	if err := dec.Decode(&fields); err != nil || fields == nil {
-		return `its changes are not an object of {"old": …, "new": …}`
-	}
-	for _, c := range fields {
-		if c == nil {
-			return `its changes are not an object of {"old": …, "new": …}`
+	fields := rawjson.Members(b)
+	for fields.Next() {
+		if fields.Value.Kind() != rawjson.Object {
+			return bad
 		}
+		change := rawjson.Members(fields.Value)
+		for change.Next() {
+			if string(change.Name) != "old" && string(change.Name) != "new" {
+				return bad
+			}
+		}
+		if change.Err() != nil {
+			return bad
+		}
+	}
+	if fields.Err() != nil {
+		return bad
 	}
 	ev.Changes = b
 	return ""
