@@ -98,7 +98,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return http.StatusNotFound
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.Is(err, store.ErrCursor):
 		return http.StatusBadRequest
 	default:
 		return http.StatusInternalServerError

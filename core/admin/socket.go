@@ -14,19 +14,22 @@ import (
 // maxSocketPath is below the 104 bytes that a socket's path may have on the strictest platform.
 const maxSocketPath = 100
 
+// dataSocket is the socket's name in a data folder.
+const dataSocket = "control.sock"
+
 // SocketPath is where the host of a data folder listens: control.sock in the folder or, where that path is too long for a
-// socket, in a folder of its own under the temporary one.
+// socket, c.sock in a folder of its own under the temporary one.
 func SocketPath(dataDir string) (string, error) {
 	abs, err := filepath.Abs(dataDir)
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(abs, "control.sock")
+	path := filepath.Join(abs, dataSocket)
 	if len(path) <= maxSocketPath {
 		return path, nil
 	}
 	sum := sha256.Sum256([]byte(abs))
-	return filepath.Join(os.TempDir(), fmt.Sprintf("grapnel-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6])), "control.sock"), nil
+	return filepath.Join(os.TempDir(), fmt.Sprintf("grapnel-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6])), "c.sock"), nil
 }
 
 // Listen opens the socket for this user alone. The caller holds the data folder's lock, so a socket that is there is a
@@ -36,8 +39,15 @@ func Listen(dataDir string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
+	}
+	if filepath.Base(path) != dataSocket {
+		// In the temporary folder anybody may have made it before us.
+		if info, err := os.Lstat(dir); err != nil || !info.IsDir() || info.Mode().Perm()&0o077 != 0 {
+			return nil, fmt.Errorf("control API: %s is not a folder of this user alone: remove it", dir)
+		}
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -96,6 +96,7 @@ var (
 	ErrLocked   = errors.New("the data folder is in use by another grapnel")
 	ErrNewer    = errors.New("the database was written by a newer grapnel")
 	ErrClosed   = errors.New("the store is closed")
+	ErrCursor   = errors.New("not a cursor of this list")
 )
 
 // Decision is what became of one request: Events and Deliveries, or Dead.
