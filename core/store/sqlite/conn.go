@@ -20,7 +20,7 @@ type conn struct {
 }
 
 // pageSize is what a new database gets.
-const pageSize = 8192
+const pageSize = 4096
 
 func openConn(path string, cacheKiB int, pragmas ...string) (*conn, error) {
 	c, err := sqlite.OpenConn(path, sqlite.OpenReadWrite, sqlite.OpenCreate)

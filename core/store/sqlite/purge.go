@@ -171,9 +171,14 @@ func (s *Store) forget(ctx context.Context, limit int) error {
 			}
 			st.int(1, time.Now().Add(-s.opts.DedupeWindow).UnixMicro())
 			st.int(2, purgeStep)
-			err = st.run()
+			if err := st.run(); err != nil {
+				return err
+			}
 			forgotten = w.c.Changes()
-			return err
+			if st, err = w.c.stmt("DELETE FROM event_filters WHERE block < (SELECT min(key) >> 24 FROM events)"); err != nil {
+				return err
+			}
+			return st.run()
 		}})
 		if err != nil || forgotten < purgeStep {
 			return err

@@ -262,7 +262,7 @@ func page(cursor string, limit int) (before int64, _ int, err error) {
 	before = math.MaxInt64
 	if cursor != "" {
 		if before, err = strconv.ParseInt(cursor, 10, 64); err != nil {
-			return 0, 0, fmt.Errorf("%q is not a cursor of this list", cursor)
+			return 0, 0, fmt.Errorf("%q is %w", cursor, store.ErrCursor)
 		}
 	}
 	if limit <= 0 {
@@ -312,22 +312,24 @@ func (q *query) bind(st *stmt) {
 
 func (q *query) String() string { return strings.Join(q.conditions, " AND ") }
 
-// timeBounds adds conditions on received_at, and the range of sequences that these times had as long as the clock did not
-// jump: a walk in accept order then needs to go no further.
-func (q *query) timeBounds(c *conn, column string, shift int, since, until time.Time) error {
+// timeBounds adds conditions on received_at, and narrows the range of sequences to what these times had as long as the clock
+// did not jump: a walk in accept order then needs to go no further.
+func (q *query) timeBounds(c *conn, seqs *bounds, since, until time.Time) error {
 	if !since.IsZero() {
 		seq, err := c.firstSince(since)
 		if err != nil {
 			return err
 		}
-		q.where("r.received_at >= ? AND "+column+" >= ?", since.UnixMicro(), seq<<shift)
+		q.where("r.received_at >= ?", since.UnixMicro())
+		seqs.within(seq, math.MaxInt64)
 	}
 	if !until.IsZero() {
 		seq, err := c.firstSince(until)
 		if err != nil {
 			return err
 		}
-		q.where("r.received_at < ? AND "+column+" < ?", until.UnixMicro(), seq<<shift)
+		q.where("r.received_at < ?", until.UnixMicro())
+		seqs.within(math.MinInt64, seq)
 	}
 	return nil
 }
@@ -369,13 +371,15 @@ func (s *Store) ListRequests(ctx context.Context, f store.RequestFilter) (rs []*
 	}
 	err = s.search(ctx, func(c *conn) error {
 		var q query
-		q.where("r.seq < ?", before)
-		q.where("r.purged_at IS NULL")
+		seqs := bounds{0, before}
+		if err := q.timeBounds(c, &seqs, f.Since, f.Until); err != nil {
+			return err
+		}
+		q.where("r.seq >= ? AND r.seq < ? AND r.purged_at IS NULL", seqs.first, seqs.end)
 		q.equal("r.source", f.Source)
 		if f.Unrouted {
 			q.where("r.unrouted > 0")
 		}
-		index := ""
 		switch f.State {
 		case "":
 		case core.RequestDead: // written out, so that its index is found
@@ -385,10 +389,7 @@ func (s *Store) ListRequests(ctx context.Context, f store.RequestFilter) (rs []*
 		default:
 			q.equal("r.state", string(f.State))
 		}
-		if err := q.timeBounds(c, "r.seq", 0, f.Since, f.Until); err != nil {
-			return err
-		}
-		st, err := c.transient("SELECT " + requestColumns + ", b.headers FROM requests AS r" + index +
+		st, err := c.transient("SELECT " + requestColumns + ", b.headers FROM requests AS r" +
 			" LEFT JOIN bodies AS b ON b.seq = r.seq WHERE " + q.String() + " ORDER BY r.seq DESC LIMIT ?")
 		if err != nil {
 			return err
@@ -463,13 +464,10 @@ func (s *Store) ListDeliveries(ctx context.Context, f store.DeliveryFilter) (ds 
 	leased, pending := s.leasedKeys(f.Sink)
 	err = s.search(ctx, func(c *conn) error {
 		var q query
-		from, column := "deliveries AS d"+deliveryJoins, "d.key"
-		q.equal("d.sink", f.Sink)
-		q.equal("d.route", f.Route)
-		q.equal("r.source", f.Source)
-		q.equal("e.tenant", f.Tenant)
-		q.equal("e.type", f.Type)
-		q.equal("e.subject", f.Subject)
+		seqs := bounds{0, math.MaxInt64 >> 24}
+		if err := q.timeBounds(c, &seqs, f.Since, f.Until); err != nil {
+			return err
+		}
 		if f.RequestID != "" {
 			seq, err := c.findRequest(f.RequestID)
 			if errors.Is(err, store.ErrNotFound) {
@@ -478,14 +476,28 @@ func (s *Store) ListDeliveries(ctx context.Context, f store.DeliveryFilter) (ds 
 			if err != nil {
 				return err
 			}
-			q.where("d.key >= ? AND d.key < ?",
-				int64(core.NewDeliveryKey(seq, 0, 0)), int64(core.NewDeliveryKey(seq+1, 0, 0)))
+			seqs.within(seq, seq+1)
 		}
+		q.equal("d.sink", f.Sink)
+		q.equal("d.route", f.Route)
+		q.equal("r.source", f.Source)
+		var hashes []uint64
+		for _, part := range []struct {
+			column, value string
+			kind          byte
+		}{{"e.type", f.Type, 'k'}, {"e.subject", f.Subject, 's'}, {"e.tenant", f.Tenant, 't'}} {
+			if q.equal(part.column, part.value); part.value != "" {
+				hashes = append(hashes, hash(part.kind, part.value))
+			}
+		}
+		from := "deliveries AS d" + deliveryJoins
+		filtered := len(hashes) > 0 && f.RequestID == ""
 		switch state := f.State; {
 		case state == core.DeliveryDead: // written out, so that its index is found
 			q.where("d.state = 'dead'")
+			filtered = false
 		case state == core.DeliveryLeased:
-			ds, err = c.deliveriesAmong(leased, before, limit+1, q)
+			ds, err = c.deliveriesAmong(leased, bounds{seqs.first << 24, min(before, seqs.end<<24)}, limit+1, q)
 			return err
 		case state == core.DeliveryPending && pending == 0:
 			return nil
@@ -494,36 +506,49 @@ func (s *Store) ListDeliveries(ctx context.Context, f store.DeliveryFilter) (ds 
 			from = `(SELECT key FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND due IS NOT NULL
 				UNION SELECT key FROM deliveries INDEXED BY deliveries_queue
 				WHERE state = 'pending' AND order_key IS NOT NULL) AS p JOIN deliveries AS d ON d.key = p.key` + deliveryJoins
+			filtered = false
 		case state != "":
 			q.equal("d.state", string(state))
 		}
-		if f.Subject != "" && f.RequestID == "" && f.State == "" {
-			// The events are the few: the order of the tables is written out.
+		if filtered {
+			// The few events that match come first, and the order of the tables is written out.
 			from = `events AS e CROSS JOIN deliveries AS d ON d.key >= e.key << 12 AND d.key < (e.key + 1) << 12
 				JOIN requests AS r ON r.seq = e.key >> 12`
-			if before != math.MaxInt64 {
-				q.where("e.key <= ?", before>>12)
-			}
-			column = "e.key DESC, d.key"
+			q.where("e.key >= ? AND e.key < ? AND d.key < ?")
+		} else {
+			q.where("d.key >= ? AND d.key < ?")
 		}
-		q.where("d.key < ?", before)
-		if err := q.timeBounds(c, "d.key", 24, f.Since, f.Until); err != nil {
-			return err
+		order := " ORDER BY d.key DESC"
+		if filtered {
+			order = " ORDER BY e.key DESC, d.key DESC"
 		}
-		st, err := c.transient("SELECT " + deliveryColumns + " FROM " + from + " WHERE " + q.String() +
-			" ORDER BY " + column + " DESC")
+		st, err := c.transient("SELECT " + deliveryColumns + " FROM " + from + " WHERE " + q.String() + order)
 		if err != nil {
 			return err
 		}
 		defer st.Finalize()
 		q.bind(st)
-		return st.rows(func() bool {
-			if _, ok := leased[core.DeliveryKey(st.ColumnInt64(eventWidth))]; ok && f.State == core.DeliveryPending {
-				return true
+		look := func(keys ...int64) error {
+			for i, k := range keys {
+				st.int(len(q.values)+1+i, k)
 			}
-			d, _ := st.delivery()
-			ds = append(ds, d)
-			return len(ds) <= limit
+			return st.rows(func() bool {
+				if _, ok := leased[core.DeliveryKey(st.ColumnInt64(eventWidth))]; ok && f.State == core.DeliveryPending {
+					return true
+				}
+				d, _ := st.delivery()
+				ds = append(ds, d)
+				return len(ds) <= limit
+			})
+		}
+		if !filtered {
+			return look(seqs.first<<24, min(before, seqs.end<<24))
+		}
+		return c.stretches(hashes, min(before>>24, seqs.end-1), func(first, end int64) (bool, error) {
+			in := seqs
+			in.within(first, end)
+			err := look(in.first<<12, in.end<<12, before)
+			return len(ds) <= limit && in.first > seqs.first, err
 		})
 	})
 	if err != nil {
@@ -557,11 +582,11 @@ func (s *Store) leasedKeys(sink string) (map[core.DeliveryKey]struct{}, int64) {
 
 // deliveriesAmong lists those of the given deliveries that a query matches.
 func (c *conn) deliveriesAmong(
-	keys map[core.DeliveryKey]struct{}, before int64, limit int, q query,
+	keys map[core.DeliveryKey]struct{}, within bounds, limit int, q query,
 ) (ds []*core.Delivery, err error) {
 	var sorted []core.DeliveryKey
 	for k := range keys {
-		if int64(k) < before {
+		if int64(k) >= within.first && int64(k) < within.end {
 			sorted = append(sorted, k)
 		}
 	}

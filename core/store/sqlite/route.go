@@ -140,7 +140,10 @@ func (w *writer) event(r *core.Request, e *core.Event) error {
 		st.BindBytes(12, e.Data)
 	}
 	st.json(13, e.Changes)
-	return st.run()
+	if err := st.run(); err != nil {
+		return err
+	}
+	return w.filterEvent(e, r.Seq)
 }
 
 func (w *writer) delivery(d *core.Delivery, now int64, leaseIt bool) error {

@@ -82,6 +82,7 @@ func verify(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	verifyFilters(t, c)
 	for what, query := range map[string]string{
 		"integrity": "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
 		"counters": `
@@ -113,6 +114,152 @@ func verify(t *testing.T, path string) {
 		if err := st.rows(func() bool { t.Errorf("%s: %s", what, st.ColumnText(0)); return true }); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// verifyFilters checks that every event is in the filter of its stretch, if that has one.
+func verifyFilters(t *testing.T, c *conn) {
+	t.Helper()
+	events, err := c.stmt("SELECT type, subject, tenant FROM events WHERE key >= ? << 24 AND key < (?1 + 1) << 24")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := c.stmt("SELECT block, filter FROM event_filters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = st.rows(func() bool {
+		var f filter
+		st.ColumnBytes(1, f[:])
+		events.int(1, st.ColumnInt64(0))
+		if err := events.rows(func() bool {
+			for i, kind := range []byte("kst") {
+				if v := events.ColumnText(i); v != "" && !f.has(hash(kind, v)) {
+					t.Errorf("filter %d lacks %c %s", st.ColumnInt64(0), kind, v)
+				}
+			}
+			return true
+		}); err != nil {
+			t.Error(err)
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFilters(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "grapnel.db")
+	s := open(t, Options{Path: path})
+	n := uint64(0)
+	add := func(subject string, route bool) *core.Request {
+		t.Helper()
+		n++
+		r := sampleRequest(n)
+		if _, err := s.Accept(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if route {
+			d := oneDelivery(r, "crm", "")
+			d.Events[0].Subject = subject
+			if err := s.Route(t.Context(), []*store.Decision{d}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return r
+	}
+	jump := func(seq int64) {
+		t.Helper()
+		if err := s.do(t.Context(), &op{alone: true, apply: func(w *writer) error { w.lastSeq = seq; return nil }}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[string]int{}
+	subject := func(i int) string {
+		v := fmt.Sprintf("employee/%d", i)
+		want[v]++
+		return v
+	}
+	const blocks = 9
+	var late []*core.Request
+	for b := range blocks {
+		jump(int64(b)<<filterShift + 1000)
+		for i := range 20 {
+			add(subject(1000*b+i), true)
+			add(subject(7), true)
+		}
+		late = append(late, add("", false))
+		switch b {
+		case 3:
+			closeStore(t, s)
+			verify(t, path)
+			s = open(t, Options{Path: path})
+		case 5:
+			s.crash(t)
+			s = open(t, Options{Path: path})
+		}
+	}
+	for i, r := range late { // in stretches whose filters are written
+		d := oneDelivery(r, "crm", "")
+		d.Events[0].Subject = subject(500_000 + i)
+		bad := oneDelivery(r, "crm", "")
+		bad.Deliveries = append(bad.Deliveries, bad.Deliveries[0])
+		if s.Route(t.Context(), []*store.Decision{bad}) == nil {
+			t.Fatal("two deliveries with one key were stored")
+		}
+		if err := s.Route(t.Context(), []*store.Decision{d}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func() {
+		t.Helper()
+		for subject, n := range want {
+			got, cursor := 0, ""
+			for {
+				ds, next, err := s.ListDeliveries(t.Context(), store.DeliveryFilter{Subject: subject, Limit: 7, Cursor: cursor})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got += len(ds)
+				if cursor = next; next == "" {
+					break
+				}
+			}
+			if got != n {
+				t.Errorf("%d deliveries of %s, want %d", got, subject, n)
+			}
+		}
+	}
+	check()
+	closeStore(t, s)
+	verify(t, path)
+	s = open(t, Options{Path: path})
+	check()
+	rows, looked := 0, 0
+	err := s.read(t.Context(), func(c *conn) error {
+		st, err := c.stmt("SELECT count(*) FROM event_filters")
+		if err != nil {
+			return err
+		}
+		if _, err := st.row(func() { rows = st.ColumnInt(0) }); err != nil {
+			return err
+		}
+		return c.stretches([]uint64{hash('s', "employee/4003")}, 1<<30, func(first, end int64) (bool, error) {
+			looked++
+			return true, nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows < blocks-openFilters || looked > 1+blocks-rows { // those that were open in the crash were lost
+		t.Errorf("%d filters of %d, looked into %d stretches for one subject", rows, blocks, looked)
+	}
+	closeStore(t, s)
+	// What the hash is, is written in databases.
+	if h := hash('s', "employee/4101"); h != 0x5f3889815e02e2fe {
+		t.Errorf("hash %#x", h)
 	}
 }
 

@@ -98,6 +98,9 @@ type writer struct {
 	effects       effects
 	headers       []byte // scratch
 	routed        []bool // likewise
+	filters       []*openFilter
+	filtersBefore []*openFilter // the transaction
+	filterUse     int64
 
 	begin, commit                                           *stmt
 	insertRequest, insertBody, newestRequest, reopenRequest *stmt
@@ -259,10 +262,13 @@ func (w *writer) transact(group []*op) (err error) {
 	w.effects.due = w.effects.due[:0]
 	clear(w.effects.counts)
 	lastSeq := w.lastSeq
+	w.filtersBefore = append(w.filtersBefore[:0], w.filters...)
 	defer func() {
 		if err != nil {
 			w.undo()
 			w.lastSeq = lastSeq
+			// Those that were open have no rows, and may hold too much, which is no harm; others have their rows back.
+			w.filters = append(w.filters[:0], w.filtersBefore...)
 			err = mapError(err)
 		}
 	}()
@@ -381,6 +387,9 @@ func (w *writer) mark(values map[string]int64) error {
 			if err := st.run(); err != nil {
 				return err
 			}
+		}
+		if err := w.writeFilters(); err != nil {
+			return err
 		}
 		return w.parkLeased()
 	}}

@@ -64,9 +64,12 @@ CREATE TABLE events (
     changes       TEXT                         -- JSON object
 ) STRICT;
 
--- A person's history: few among many. What has few values, as type, source and tenant have, is filtered while walking back
--- from the newest, and times are found by halving, since sequences grow with time.
-CREATE INDEX events_subject ON events (subject) WHERE subject IS NOT NULL;
+-- Where to look for events: for each 4096 requests, a Bloom filter of the types, subjects and tenants of their events. A
+-- stretch without a row has to be looked through. Times need none, since sequences grow with time.
+CREATE TABLE event_filters (
+    block  INTEGER PRIMARY KEY,                -- requests.seq >> 12
+    filter BLOB NOT NULL
+) STRICT;
 
 -- Messages for sinks. A delivery that is handed to its sink as soon as it is made says leased; one that a host takes from
 -- the backlog goes on to say pending, and is leased in the host's memory. A start makes those that say leased pending.
