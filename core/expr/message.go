@@ -648,7 +648,7 @@ func (r *Record) appendHeaders(dst []byte) []byte {
 			continue
 		}
 		dst = appendComma(dst, open)
-		dst = appendQuoted(appendKey(dst, h.Name), h.Value)
+		dst = appendQuoted(appendKey(dst, h.Name), strings.ToValidUTF8(h.Value, "\ufffd"))
 	}
 	return append(dst, '}')
 }

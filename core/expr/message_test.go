@@ -496,6 +496,22 @@ func TestReuse(t *testing.T) {
 	}
 }
 
+func TestHeaderBytes(t *testing.T) {
+	s := NewSet(testConsts, nil)
+	m, diags := compileMessage(t, s, `v = [request.headers["x"], request.headers, "${request.headers["x"]}!", `+
+		`values(request.headers)]`, object(attr("v", anyOne)))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	rec := s.NewRecord()
+	rec.Reset(&core.Event{}, &core.Request{Headers: []sdk.Header{{Name: "x", Value: "caf\xe9"}}})
+	out, err := m.Append(nil, rec)
+	if want := `{"v":["caf\ufffd",{"x":"caf\ufffd"},"caf\ufffd!",["caf\ufffd"]]}`; err != nil ||
+		string(out) != strings.ReplaceAll(want, `\ufffd`, "\ufffd") {
+		t.Errorf("got %s, %v", out, err)
+	}
+}
+
 func TestAllocations(t *testing.T) {
 	s := NewSet(testConsts, nil)
 	cond, diags := s.Condition(parse(t, benchWhen))

@@ -3,6 +3,7 @@ package expr
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -168,7 +169,7 @@ func (r *Record) headersValue() cty.Value {
 	m := map[string]cty.Value{}
 	for _, h := range r.req.Headers {
 		if _, dup := m[h.Name]; !dup {
-			m[h.Name] = cty.StringVal(h.Value)
+			m[h.Name] = cty.StringVal(strings.ToValidUTF8(h.Value, "\ufffd"))
 		}
 	}
 	if len(m) == 0 {

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -140,11 +141,11 @@ func (r *Record) receivedAt() string {
 	return r.req.ReceivedAt.UTC().Format(time.RFC3339Nano)
 }
 
-// header is the first value of a header; ok is false if there is none.
+// header is the first value of a header; ok is false if there is none. HTTP allows bytes in it that are no UTF-8.
 func (r *Record) header(name string) (value string, ok bool) {
 	for i := range r.req.Headers {
 		if r.req.Headers[i].Name == name {
-			return r.req.Headers[i].Value, true
+			return strings.ToValidUTF8(r.req.Headers[i].Value, "\ufffd"), true
 		}
 	}
 	return "", false
