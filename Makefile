@@ -8,7 +8,7 @@ GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS     := $(CURDIR)/bin/tools
 FUZZTIME  ?= 10s
 
-.PHONY: help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign $(PLUGINS)
+.PHONY: help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash $(PLUGINS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ race: ## run all tests under the race detector; needs gcc
 
 foreign: ## run the tests that need more than Go (strace, jq); a missing tool fails
 	go test -tags foreign -count=1 ./core/internal/foreign/...
+
+crash: ## kill the host twenty times under load and count what is lost: nothing
+	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestHostKilled -crash.kills=20 -crash.events=100000
 
 bench: build ## measure accept and end to end against a bare server; takes some minutes
 	go run ./core/internal/bench

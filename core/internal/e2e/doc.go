@@ -1,3 +1,3 @@
-// Package e2e has tests of the whole: the built host with built plugins, on real sockets, files and processes. What they
-// share is in package harness.
+// Package e2e has tests of the whole: the built host with built plugins, on real sockets, files and processes. What
+// they share is in package harness.
 package e2e

@@ -79,7 +79,7 @@ func (p *Programs) NewHost(t testing.TB, o Options) *Host {
 	t.Helper()
 	p.Build(t)
 	// Not t.TempDir, whose path is too long for sockets in it.
-	dir, err := os.MkdirTemp("/tmp", "grapnel-e2e-")
+	dir, err := os.MkdirTemp("/tmp", "gr-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,6 +207,9 @@ func (h *Host) WaitReady() {
 		}
 		return !slices.ContainsFunc(s.Plugins, func(p admin.Plugin) bool { return p.State != "ready" })
 	})
+	if len(h.RunFolders()) == 0 {
+		h.t.Fatal("the host has its run folder elsewhere: nobody can see what it leaves")
+	}
 }
 
 // PID is the process id of the running host; 0: it does not run. With Wrap it is the wrapping command's.
@@ -295,8 +298,8 @@ func (h *Host) MustRun(args ...string) string {
 	return out
 }
 
-// Plugins lists the plugin processes that were started by this host or by one that was killed before on the same folder,
-// quarantine processes included.
+// Plugins lists the plugin processes that were started by this host or by one that was killed before on the same
+// folder, quarantine processes included.
 func (h *Host) Plugins() []Process { return processesBelow(h.Path("run")) }
 
 // RunFolders lists the folders of sockets and copied plugins, of this host and of those that left theirs.
@@ -364,8 +367,8 @@ func (h *Host) Eventually(within time.Duration, what string, so func() bool) {
 	}
 }
 
-// freeAddress finds a port below those that the system gives to connections: a client that tries to reach a host that is
-// down must never be given the host's own port.
+// freeAddress finds a port below those that the system gives to connections: a client that tries to reach a host that
+// is down must never be given the host's own port.
 func (p *Programs) freeAddress(t testing.TB) string {
 	t.Helper()
 	p.mu.Lock()

@@ -23,8 +23,8 @@ type Line struct {
 	Raw json.RawMessage `json:"-"` // the whole line
 }
 
-// Lines reads a file of JSON lines in the host's folder; a file that is not there has none. It fails when a line is not
-// JSON or the last one has no end.
+// Lines reads a file of JSON lines in the host's folder; a file that is not there has none. It fails when a line is
+// not JSON or the last one has no end.
 func (h *Host) Lines(name string) []Line {
 	h.t.Helper()
 	var all []Line

@@ -17,12 +17,14 @@ import (
 	"time"
 )
 
-// Load posts events of Youforce from several connections until it is stopped, each event unique and each key sent by one
-// connection only, so that the order in which a key's events were accepted is known. A connection has one request under
-// way. When it gets no answer (the host was killed) or another one than 2xx, it connects again and either repeats the
-// event, as a provider does, or goes on with the next one.
+// Load posts events of Youforce from several connections until it is stopped, each event unique and each key sent by
+// one connection only, so that the order in which a key's events were accepted is known. A connection has one request
+// under way. When it gets no answer (the host was killed) or another one than 2xx, it connects again and either
+// repeats the event, as a provider does, or goes on with the next one.
 type Load struct {
-	accepted, unanswered, refused, duplicates atomic.Int64
+	accepted, unanswered, refused atomic.Int64
+
+	begun atomic.Int64 // events that are accepted or may still be; with a limit
 
 	t      testing.TB
 	host   *Host
@@ -40,7 +42,7 @@ type LoadOptions struct {
 	Source string // default "hr"
 	Conns  int    // default 8
 	Keys   int    // per connection, default 8
-	Limit  int    // stop by itself after about this many accepted events; 0: no
+	Limit  int    // stop by itself when this many events are accepted; 0: no
 	Rate   int    // about so many events per second; 0: as fast as it goes
 	Name   string // part of its keys, to tell two loads on a host apart
 }
@@ -116,7 +118,10 @@ func (l *Load) send(ctx context.Context, s *sender, o LoadOptions) {
 		}
 	}()
 	started := time.Now()
-	for n := 0; ctx.Err() == nil && (l.limit == 0 || l.Accepted() < l.limit); n++ {
+	for n := 0; ctx.Err() == nil; n++ {
+		if l.limit > 0 && l.begun.Add(1) > l.limit {
+			return
+		}
 		if o.Rate > 0 {
 			pause(ctx, time.Until(started.Add(time.Duration(n)*time.Second*time.Duration(o.Conns)/time.Duration(o.Rate))))
 		}
@@ -153,6 +158,7 @@ func (l *Load) send(ctx context.Context, s *sender, o LoadOptions) {
 			_ = conn.Close()
 			conn = nil
 			if ctx.Err() != nil || rand.IntN(2) == 0 {
+				l.begun.Add(-1)
 				break
 			}
 		}
@@ -206,8 +212,9 @@ type Found struct {
 }
 
 func (f Found) String() string {
-	return fmt.Sprintf("%d accepted, %d requests without answer; %d lines at the sink: %d lost, %d repeated (%d of them under another id), "+
-		"%d out of order, %d of unanswered requests", f.Accepted, f.Unanswered, f.Lines, f.Lost, f.Repeats, f.OtherID, f.Disorder, f.Unasked)
+	return fmt.Sprintf("%d accepted, %d requests without answer; %d lines at the sink: %d lost, %d repeated "+
+		"(%d of them under another id), %d out of order, %d of unanswered requests",
+		f.Accepted, f.Unanswered, f.Lines, f.Lost, f.Repeats, f.OtherID, f.Disorder, f.Unasked)
 }
 
 // Verify compares lines of a sink with what the load sent, after Stop.

@@ -37,12 +37,13 @@ func NewPost(path string, body []byte) Post {
 // Youforce is an event of a source with the secret YouforceSecret: the number-th of the employment key. Its type is
 // youforce.employment.updated, event.subject "employment/<key>", event.data.number the number.
 func Youforce(source, key string, number int) Post {
-	body := fmt.Appendf(nil, `{"id":%q,"operation":"Update","tenantId":"1","timestamp":"2026-01-15T10:12:35Z","value":{"number":%d}}`,
-		key, number)
+	body := fmt.Appendf(nil, `{"id":%q,"operation":"Update","tenantId":"1","timestamp":"2026-01-15T10:12:35Z",`+
+		`"value":{"number":%d}}`, key, number)
 	return SignYouforce(source, "EMPLOYMENT_CHANGED", fmt.Sprintf("%s/%d", key, number), body)
 }
 
-// SignYouforce signs a body as Visma Youforce does. notification is what makes two requests the same; it may be empty.
+// SignYouforce signs a body as Visma Youforce does. notification is what makes two requests the same; it may be
+// empty.
 func SignYouforce(source, event, notification string, body []byte) Post {
 	p := NewPost("/hooks/"+source, body)
 	p.Header.Set("X-Vwd-Event-Id", event)

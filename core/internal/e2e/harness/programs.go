@@ -133,7 +133,8 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// readSources looks at every source file, so that `go test` knows that a cached result is void when one of them changes.
+// readSources looks at every source file, so that `go test` knows that a cached result is void when one of them
+// changes.
 func readSources(root string) error {
 	for _, top := range []string{"core", "sdk", "plugins"} {
 		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d fs.DirEntry, err error) error {

@@ -1,5 +1,5 @@
-// Trial is a decoder that misbehaves while a file is there: with the file "crash" in the folder "switches" a body that says
-// "do": "crash" kills the process.
+// Trial is a decoder that misbehaves while a file is there: with the file "crash" in the folder "switches" a body
+// that says "do": "crash" kills the process.
 package main
 
 import (
@@ -20,7 +20,7 @@ type config struct {
 type body struct {
 	Key    string `json:"key"`
 	Number int    `json:"number"`
-	Do     string `json:"do"`
+	Do     string `json:"do,omitempty"`
 }
 
 type decoder struct{ cfg config }
@@ -46,7 +46,7 @@ func main() {
 	provider := sdk.Provider{
 		Name: "trial", Title: "Trial",
 		Dedupe: []sdk.DedupeKey{{{Kind: sdk.PartBody}}},
-		Events: []sdk.EventType{{Type: "trial.made", Description: "Something was made."}},
+		Events: []sdk.EventType{{Type: "trial.made", Description: "Something was made.", Data: sdk.MustSchema[body]()}},
 	}
 	serve.Main(sdk.NewDecoder(provider, open))
 }

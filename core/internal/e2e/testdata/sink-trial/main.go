@@ -1,7 +1,7 @@
 // Trial is a sink that misbehaves while a file is there. It writes a line per delivery, shaped like the file sink's.
 //
-// Files in the folder "switches" turn it: with "crash" a delivery whose message says do = "crash" kills the process; with
-// "hang" no delivery gets an answer; with "down" every delivery is to be tried again.
+// Files in the folder "switches" turn it: with "crash" a delivery whose message says do = "crash" kills the process;
+// with "hang" no delivery gets an answer; with "down" every delivery is to be tried again.
 package main
 
 import (

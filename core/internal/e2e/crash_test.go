@@ -1,0 +1,104 @@
+//go:build unix
+
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/grapnelhq/grapnel/core/internal/e2e/harness"
+)
+
+var (
+	crashKills  = flag.Int("crash.kills", 5, "how often TestHostKilled kills the host")
+	crashEvents = flag.Int("crash.events", 8000, "how many accepted events TestHostKilled goes on for")
+)
+
+// TestHostKilled kills the host at random moments under load, its starts included, and starts it again. Whatever got
+// 2xx must be at the sink, in order per key, and nothing of a killed host may stay.
+func TestHostKilled(t *testing.T) {
+	h := programs.NewHost(t, harness.Options{Config: harness.YouforceToFile})
+	h.Start()
+	started := time.Now()
+	l := h.StartLoad(harness.LoadOptions{Conns: 16})
+	inStart := 0
+	for kill := range *crashKills {
+		if rand.IntN(4) == 0 && kill > 0 {
+			// While it starts: once more, before it is ready.
+			time.Sleep(rand.N(250 * time.Millisecond))
+			h.Kill()
+			h.Launch()
+			inStart++
+		}
+		h.WaitReady()
+		share := int64(*crashEvents / *crashKills)
+		l.WaitAccepted(int64(kill)*share+rand.Int64N(share), time.Minute)
+		time.Sleep(rand.N(20 * time.Millisecond))
+		h.Kill()
+		killed := time.Now()
+		if kill%2 == 0 {
+			// The plugins end by themselves; the others are met by the next host.
+			h.Eventually(5*time.Second, "no plugin outlives the host", func() bool { return len(h.Plugins()) == 0 })
+		}
+		if kill == 0 {
+			// The socket is there and nobody listens: the command line reads the store itself.
+			if out := h.MustRun("status", "--json"); !strings.Contains(out, `"running":false`) {
+				t.Errorf("status of a killed host: %s", out)
+			}
+			killed = time.Now()
+		}
+		h.Launch()
+		for left(h) != "" {
+			if time.Since(killed) > 5*time.Second {
+				t.Fatalf("5 s after a kill: %s", left(h))
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	h.WaitReady()
+	l.WaitAccepted(int64(*crashEvents), time.Minute)
+	l.Stop()
+	h.WaitSettled(time.Minute)
+	found := l.Verify(h.Lines("out/events.jsonl"))
+	took := time.Since(started).Round(time.Millisecond)
+	t.Logf("%d kills and %d during starts in %s: %s", *crashKills, inStart, took, found)
+	check(t, found)
+	h.Stop()
+	if left := h.Plugins(); len(left) > 0 {
+		t.Errorf("plugins outlived the host: %v", left)
+	}
+	if left := h.RunFolders(); len(left) > 0 {
+		t.Errorf("run folders are left: %v", left)
+	}
+}
+
+// left says what is there of killed hosts, when another one runs.
+func left(h *harness.Host) string {
+	for _, p := range h.Plugins() {
+		if p.Parent != h.PID() {
+			return p.String()
+		}
+	}
+	if all := h.RunFolders(); len(all) != 1 {
+		files, _ := filepath.Glob(h.Path("run/*/*"))
+		return fmt.Sprintf("run folders %q with %q", all, files)
+	}
+	return ""
+}
+
+// check fails the test if a promise was broken.
+func check(t *testing.T, f harness.Found) {
+	t.Helper()
+	if f.Lost > 0 || f.OtherID > 0 || f.Disorder > 0 {
+		t.Errorf("a promise was broken: %s", f)
+	}
+	// What was never answered is at most one event per request without an answer.
+	if int64(f.Unasked) > f.Unanswered {
+		t.Errorf("%d events that were not accepted, from %d requests without answer", f.Unasked, f.Unanswered)
+	}
+}
