@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"unicode/utf8"
 )
 
 // Decoder turns requests of one provider into events.
@@ -73,6 +75,35 @@ func DecodeAll(ctx context.Context, d Decoder, rs []*Request) []Decoded {
 	return out
 }
 
+// What the host takes of an event, in bytes. A request that would give more is the provider's doing, so it is refused here
+// and not held against the plugin there.
+const (
+	maxSubject   = 1024 // and partition key
+	maxOperation = 128
+	maxTenant    = 256
+)
+
+// check says what is wrong with an event's texts, or nothing.
+func (e *Event) check() string {
+	for _, t := range [...]struct {
+		name, text string
+		limit      int
+	}{
+		{"subject", e.Subject, maxSubject}, {"partition key", e.PartitionKey, maxSubject},
+		{"operation", e.Operation, maxOperation}, {"tenant", e.Tenant, maxTenant},
+	} {
+		switch {
+		case len(t.text) > t.limit:
+			return fmt.Sprintf("%s is longer than %d bytes", t.name, t.limit)
+		case strings.ContainsFunc(t.text, func(r rune) bool { return r < ' ' || r == 0x7f }):
+			return t.name + " holds a control character"
+		case !utf8.ValidString(t.text):
+			return t.name + " is not UTF-8"
+		}
+	}
+	return ""
+}
+
 func decodeOne(ctx context.Context, d Decoder, r *Request) (out Decoded) {
 	out.RequestID = r.ID
 	defer func() {
@@ -88,6 +119,10 @@ func decodeOne(ctx context.Context, d Decoder, r *Request) (out Decoded) {
 	}
 	out.Events = events
 	for i := range events {
+		if why := events[i].check(); why != "" {
+			out.Events, out.Notes, out.Refused = nil, nil, fmt.Sprintf("event %d: its %s", i, why)
+			return out
+		}
 		for _, note := range events[i].Notes {
 			if !slices.Contains(out.Notes, note) {
 				out.Notes = append(out.Notes, note)

@@ -40,10 +40,10 @@ func (r *Request) Header(name string) string {
 // receipt.
 type Event struct {
 	Type         string // "peopleforce.employee.created"
-	Subject      string // "employee/4101": the id as the provider writes it
-	PartitionKey string // the subject of the thing whose history must stay in order
-	Operation    string // "created", "updated", "deleted" or the provider's own word
-	Tenant       string // overrides the source block's tenant when not empty
+	Subject      string // "employee/4101": the id as the provider writes it; at most 1 KiB, no control characters
+	PartitionKey string // the subject of the thing whose history must stay in order; the same
+	Operation    string // "created", "updated", "deleted" or the provider's own word; at most 128 bytes
+	Tenant       string // overrides the source block's tenant when not empty; at most 256 bytes
 	Time         string // RFC 3339 as the provider writes it, or empty
 	// Data is the provider's record as JSON, byte for byte. A slice of Request.Body costs nothing; nil means null.
 	Data    json.RawMessage

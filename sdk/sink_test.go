@@ -226,11 +226,17 @@ func TestDecodeAll(t *testing.T) {
 			return nil, errors.New("")
 		case "panic":
 			panic("oh")
+		case "long":
+			return []sdk.Event{{Type: "a", Notes: []string{"n"}}, {Type: "a", Subject: strings.Repeat("x", 1025)}}, nil
+		case "control":
+			return []sdk.Event{{Type: "a", PartitionKey: "a\nb"}}, nil
+		case "latin":
+			return []sdk.Event{{Type: "a", Tenant: "\xe9"}}, nil
 		}
 		return []sdk.Event{{Type: "a", Notes: []string{"n"}}, {Type: "b", Notes: []string{"n", "m"}}}, nil
 	})
 	var rs []*sdk.Request
-	for _, body := range []string{"ok", "bad", "silent", "panic"} {
+	for _, body := range []string{"ok", "bad", "silent", "panic", "long", "control", "latin"} {
 		rs = append(rs, &sdk.Request{ID: body, Body: []byte(body)})
 	}
 	want := []sdk.Decoded{
@@ -240,6 +246,9 @@ func TestDecodeAll(t *testing.T) {
 		{RequestID: "bad", Refused: "no action"},
 		{RequestID: "silent", Refused: "refused without a reason"},
 		{RequestID: "panic", Refused: "panic: oh"},
+		{RequestID: "long", Refused: "event 1: its subject is longer than 1024 bytes"},
+		{RequestID: "control", Refused: "event 0: its partition key holds a control character"},
+		{RequestID: "latin", Refused: "event 0: its tenant is not UTF-8"},
 	}
 	if diff := cmp.Diff(want, sdk.DecodeAll(t.Context(), d, rs)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
