@@ -14,7 +14,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -183,9 +182,4 @@ func backoff(n int) time.Duration {
 		return most
 	}
 	return min(first<<(n-1), most)
-}
-
-// stopped reports whether an error only says that the work was called off.
-func stopped(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
