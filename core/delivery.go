@@ -12,7 +12,7 @@ type DeliveryState string
 // The states of a delivery; see the package comment for the transitions.
 const (
 	DeliveryPending   DeliveryState = "pending"
-	DeliveryLeased    DeliveryState = "leased" // on the embedded store a matter of memory: the row says pending
+	DeliveryLeased    DeliveryState = "leased" // in the hands of a running host
 	DeliveryDelivered DeliveryState = "delivered"
 	DeliverySkipped   DeliveryState = "skipped"
 	DeliveryDead      DeliveryState = "dead"

@@ -12,6 +12,5 @@
 //	               ▲              │                        │
 //	               └─ retry, release, restart ◄────retry───┘
 //
-// On the embedded store a lease lives in memory: the row stays pending until it is settled, and a start makes every
-// unsettled row due.
+// On the embedded store a lease lives in memory, and a start makes every unsettled delivery pending and due.
 package core

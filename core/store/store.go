@@ -12,15 +12,16 @@ import (
 
 // Store keeps requests, events, deliveries, attempts, keyed state and rejections.
 //
-// All methods may be called from any number of goroutines. Writes are grouped into commits; a method that writes returns
-// when its commit is done. One failing write fails alone, never its group. A full disk is ErrFull.
+// All methods may be called from any number of goroutines. Writes are grouped into commits; a method that writes
+// returns when its commit is done. One failing write fails alone, never its group. A full disk is ErrFull.
 type Store interface {
-	// Accept stores a request durably: it returns after the fsync. On Accepted it has set Seq, Repeat and State. A request with a known
-	// dedupe key inside the dedupe window is a Duplicate (of a commit under way: after that commit); if the known one is
-	// dead, it becomes received again and the answer is Reopened. Accepted and reopened requests are then passed to
-	// Options.OnAccepted in commit order before Accept returns, reopened ones (as they were stored) with Reopened set and
-	// their old Seq. On Accepted r is the store's and the receiver's from here on. ctx only bounds the wait for a place in
-	// the queue: what is queued is committed.
+	// Accept stores a request durably: it returns after the fsync. On Accepted it has set Seq, Repeat and State, and cut
+	// ReceivedAt to microseconds. A request with a known dedupe key inside the dedupe window, by the distance of
+	// ReceivedAt, is a Duplicate (of a commit under way: after that commit); if the known one is dead, it becomes
+	// received again and the answer is Reopened. Accepted and reopened requests are then passed to Options.OnAccepted in
+	// commit order before Accept returns, reopened ones (as they were stored) with Reopened set and their old Seq. On
+	// Accepted nobody may change r any more. ctx only bounds the wait for a place in the queue: what is queued is
+	// committed.
 	Accept(ctx context.Context, r *core.Request) (Acceptance, error)
 
 	// Route commits what became of a batch of received requests, in the order given: events and deliveries, or death.
@@ -32,16 +33,17 @@ type Store interface {
 	// pending is ignored. After an error nothing was written and the leases still stand.
 	Settle(ctx context.Context, ss []Settlement) error
 
-	// Release gives leases back without an outcome: nothing is charged.
+	// Release gives leases back without an outcome: nothing is charged. Where that needs the disk and the disk fails, the
+	// store tries again by itself.
 	Release(ctx context.Context, keys []core.DeliveryKey) error
 
 	// ClaimRequests returns received requests of a source with a sequence above after, oldest first. Requests are not
 	// leased: one caller per source keeps track with after.
 	ClaimRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error)
 
-	// ClaimDeliveries leases due pending deliveries of a sink, longest due first, with Event, its Data and KeyState filled.
-	// A delivery with an order key is due only if no earlier one of its sink and key is unsettled and none is leased, so
-	// one call returns at most one per key. The Backlog speaks of what is left after this claim.
+	// ClaimDeliveries leases due pending deliveries of a sink, longest due first, with Event, its Data and KeyState
+	// filled. A delivery with an order key is due only if no earlier one of its sink and key is unsettled and none is
+	// leased, so one call returns at most one per key. The Backlog speaks of what is left after this claim.
 	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int) ([]*core.Delivery, Backlog, error)
 
 	// KeyState reads the keyed state of a sink's order key; nil: none.
@@ -57,10 +59,11 @@ type Store interface {
 	RetryRequests(ctx context.Context, ids []string) ([]*core.Request, error)
 
 	// Reads for people. Lists are newest first; next is the cursor of the following page, "" at the end.
-	ListRequests(ctx context.Context, f RequestFilter) (rs []*core.Request, next string, err error)     // without Body
-	GetRequest(ctx context.Context, id string) (*RequestDetail, error)                                  // ErrNotFound
-	ListDeliveries(ctx context.Context, f DeliveryFilter) (ds []*core.Delivery, next string, err error) // Event without Data
-	GetDelivery(ctx context.Context, id string) (*DeliveryDetail, error)                                // ErrNotFound
+	ListRequests(ctx context.Context, f RequestFilter) (rs []*core.Request, next string, err error) // without Body
+	GetRequest(ctx context.Context, id string) (*RequestDetail, error)                              // ErrNotFound
+	// Its deliveries have their Event without Data.
+	ListDeliveries(ctx context.Context, f DeliveryFilter) (ds []*core.Delivery, next string, err error)
+	GetDelivery(ctx context.Context, id string) (*DeliveryDetail, error) // ErrNotFound
 	ListRejections(ctx context.Context, f RejectionFilter) (rs []core.Rejection, next string, err error)
 	GetRejection(ctx context.Context, id int64) (core.Rejection, error) // ErrNotFound
 	Stats(ctx context.Context) (Stats, error)
@@ -85,7 +88,8 @@ const (
 
 // Backlog says what a claim left behind.
 type Backlog struct {
-	Left bool      // the sink has pending deliveries that nobody has leased: due later, waiting for their key, or over the limit
+	// Left: the sink has pending deliveries that nobody has leased: due later, waiting for their key, or over the limit.
+	Left bool
 	Next time.Time // when the earliest of them becomes due; zero: none has a due time in the future
 }
 
@@ -137,7 +141,7 @@ type Settlement struct {
 type RequestFilter struct {
 	Source       string
 	State        core.RequestState
-	Unrouted     bool // routed, and some event of it has no delivery
+	Unrouted     bool      // routed, and some event of it has no delivery
 	Since, Until time.Time // of receipt; Until is exclusive
 	Cursor       string
 	Limit        int // default 50, at most 1000

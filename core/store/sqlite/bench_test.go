@@ -1,3 +1,5 @@
+//go:build unix
+
 package sqlite
 
 import (
@@ -19,8 +21,8 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// BenchmarkCycle takes webhooks through the whole store, as the engine does: producers accept, what is accepted is routed
-// in batches to one leased delivery each, and settled in batches.
+// BenchmarkCycle takes webhooks through the whole store, as the engine does: producers accept, what is accepted is
+// routed in batches to one leased delivery each, and settled in batches.
 func BenchmarkCycle(b *testing.B) {
 	for _, producers := range []int{64, 256} {
 		b.Run(fmt.Sprint(producers), func(b *testing.B) {
@@ -115,7 +117,8 @@ func (c *cycle) run(b testing.TB, producers, n int) {
 				if i > int64(n) {
 					return
 				}
-				if a, err := c.s.Accept(context.Background(), sampleRequest(uint64(c.start)<<20+uint64(i))); err != nil || a != store.Accepted {
+				a, err := c.s.Accept(context.Background(), sampleRequest(uint64(c.start)<<20+uint64(i)))
+				if err != nil || a != store.Accepted {
 					b.Error(a, err)
 				}
 			}
@@ -161,8 +164,10 @@ func sampleRequest(n uint64) *core.Request {
 	return &core.Request{
 		Dedupe: core.NewDedupeKey("people", binary.BigEndian.AppendUint64(nil, n)), Source: "people", Tenant: "acme",
 		ReceivedAt: time.Now(), RemoteAddr: "203.0.113.7", Method: "POST",
-		Headers: []sdk.Header{{Name: "content-type", Value: "application/json"}, {Name: "x-peopleforce-event", Value: "updated"}},
-		Body:    body,
+		Headers: []sdk.Header{
+			{Name: "content-type", Value: "application/json"}, {Name: "x-peopleforce-event", Value: "updated"},
+		},
+		Body: body,
 	}
 }
 
@@ -177,7 +182,7 @@ func oneDelivery(r *core.Request, sink, order string) *store.Decision {
 	}
 	d := &core.Delivery{
 		Key: core.NewDeliveryKey(r.Seq, 0, 0), Route: "new_hires", Sink: sink, OrderKey: order, State: core.DeliveryPending,
-		Message:      []byte(`{"object":"contacts","fields":{"firstname":"Ada","lastname":"` + strings.Repeat("L", 240) + `"}}`),
+		Message:      []byte(`{"object":"contacts","fields":{"lastname":"` + strings.Repeat("L", 260) + `"}}`),
 		ConfigDigest: strings.Repeat("c", 64), SchemaDigest: strings.Repeat("s", 64), Event: &e,
 	}
 	return &store.Decision{Request: r, Events: []core.Event{e}, Deliveries: []*core.Delivery{d}, Lease: []bool{true}}

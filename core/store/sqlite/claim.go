@@ -305,7 +305,8 @@ func (s *Store) take(q *sinkQueue, d *core.Delivery, due int64) bool {
 	return true
 }
 
-// chargeDeliveries records the claims of leased deliveries that may have stopped a host. Those that did it too often die.
+// chargeDeliveries records the claims of leased deliveries that may have stopped a host. Those that did it too often
+// die.
 func (s *Store) chargeDeliveries(ctx context.Context, ds []*core.Delivery) ([]*core.Delivery, error) {
 	var charge, bury []*core.Delivery
 	live := ds[:0:0]

@@ -32,6 +32,7 @@ func openConn(path string, cacheKiB int, pragmas ...string) (*conn, error) {
 		"PRAGMA journal_mode = WAL",
 		"PRAGMA wal_autocheckpoint = 0", // maintain does it, beside the writer
 		"PRAGMA temp_store = MEMORY",
+		"PRAGMA fullfsync = ON", // macOS: an fsync that reaches the disk
 		fmt.Sprintf("PRAGMA cache_size = -%d", cacheKiB),
 	}
 	for _, p := range append(all, pragmas...) {
@@ -168,8 +169,8 @@ func (s *stmt) readList(col int) []string {
 	return v
 }
 
-// appendHeaders writes header lines as HTTP does. Neither names nor values can hold line ends in HTTP; if they did, folding
-// would bring them through.
+// appendHeaders writes header lines as HTTP does. Neither names nor values can hold line ends in HTTP; if they did,
+// folding would bring them through.
 func appendHeaders(b []byte, hs []sdk.Header) []byte {
 	for _, h := range hs {
 		b = append(b, h.Name...)

@@ -1,3 +1,5 @@
+//go:build unix
+
 package sqlite
 
 import (
@@ -35,11 +37,12 @@ func child(dir string) {
 		}
 	}
 	accepted := make(chan *core.Request, 1<<16)
-	s, err := Open(context.Background(), Options{Path: filepath.Join(dir, "grapnel.db"), OnAccepted: func(rs []*core.Request) {
+	o := Options{Path: filepath.Join(dir, "grapnel.db"), OnAccepted: func(rs []*core.Request) {
 		for _, r := range rs {
 			accepted <- r
 		}
-	}})
+	}}
+	s, err := Open(context.Background(), o)
 	if err != nil {
 		panic(err)
 	}
@@ -109,7 +112,8 @@ func child(dir string) {
 	os.Exit(0)
 }
 
-// run starts the child and kills it after some time, or waits for its end if that is 0. It returns what it said, by word.
+// run starts the child and kills it after some time, or waits for its end if that is 0. It returns what it said, by
+// word.
 func run(t *testing.T, dir string, kill time.Duration, env ...string) map[string][]string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])

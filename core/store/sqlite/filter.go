@@ -2,10 +2,10 @@ package sqlite
 
 import "github.com/grapnelhq/grapnel/core"
 
-// Events are found by subject, type and tenant through filters: for every 4096 requests there is one Bloom filter of what
-// their events have. A search walks the filters from the newest, and looks through the events only where one matches. An
-// index would be exact, but subjects are all over it: each webhook would write a page of its own into the log and then into
-// the database, which is more than all the rest it writes.
+// Events are found by subject, type and tenant through filters: for every 4096 requests there is one Bloom filter of
+// what their events have. A search walks the filters from the newest, and looks through the events only where one
+// matches. An index would be exact, but subjects are all over it: each webhook would write a page of its own into the
+// log and then into the database, which is more than all the rest it writes.
 //
 // The filters that events are being added to are in memory, and have no row while they are there. A stretch of requests
 // without a row, as a crash leaves it, is looked through as if its filter matched.
@@ -147,8 +147,8 @@ func (w *writer) writeFilters() error {
 	return nil
 }
 
-// stretches calls look with the ranges of requests in which there may be events with all the given hashes, newest first,
-// beginning at most at the sequence before, until look returns false.
+// stretches calls look with the ranges of requests in which there may be events with all the given hashes, newest
+// first, beginning at most at the sequence before, until look returns false.
 func (c *conn) stretches(hashes []uint64, before int64, look func(first, end int64) (bool, error)) error {
 	var oldest, newest int64
 	st, err := c.stmt("SELECT min(key) >> 12, max(key) >> 12 FROM events")
@@ -156,7 +156,9 @@ func (c *conn) stretches(hashes []uint64, before int64, look func(first, end int
 		return err
 	}
 	empty := false
-	if _, err := st.row(func() { oldest, newest, empty = st.ColumnInt64(0), st.ColumnInt64(1), st.ColumnIsNull(0) }); err != nil {
+	if _, err := st.row(func() {
+		oldest, newest, empty = st.ColumnInt64(0), st.ColumnInt64(1), st.ColumnIsNull(0)
+	}); err != nil {
 		return err
 	}
 	if empty {

@@ -118,8 +118,8 @@ func (q *sinkQueue) lower(due int64) {
 	}
 }
 
-// Release implements store.Store. Leases that only memory knows of end at once. Those that rows know of end with a commit,
-// and if that fails, with a later one: nobody else would give these deliveries back.
+// Release implements store.Store. Leases that only memory knows of end at once. Those that rows know of end with a
+// commit, and if that fails, with a later one: nobody else would give these deliveries back.
 func (s *Store) Release(ctx context.Context, keys []core.DeliveryKey) error {
 	var written []core.DeliveryKey
 	s.mu.Lock()
@@ -249,6 +249,42 @@ func (w *writer) parkLeased() error {
 		if err := w.park(k, now); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// hastened is how many due times a start brings forward: a tenth of a second's work.
+const hastened = 20_000
+
+// hasten makes what waits for a later time due at a start. Those times came from a clock that may have been wrong,
+// and what a sink asked for may be over: one try tells. The furthest come first.
+func (w *writer) hasten() error {
+	now := time.Now().UnixMicro()
+	left := hastened
+	for c, n := range w.s.totals {
+		if c.kind != deliveryCounter("", core.DeliveryPending).kind || n == 0 {
+			continue
+		}
+		st, err := w.c.stmt(`SELECT key FROM deliveries INDEXED BY deliveries_due
+			WHERE sink = ? AND due > ? AND state = 'pending' ORDER BY due DESC LIMIT ?`)
+		if err != nil {
+			return err
+		}
+		st.BindText(1, c.label)
+		st.int(2, now)
+		st.int(3, int64(left))
+		var keys []int64
+		if err := st.rows(func() bool { keys = append(keys, st.ColumnInt64(0)); return true }); err != nil {
+			return err
+		}
+		for _, k := range keys {
+			w.setDue.int(1, now)
+			w.setDue.int(2, k)
+			if err := w.setDue.run(); err != nil {
+				return err
+			}
+		}
+		left -= len(keys)
 	}
 	return nil
 }

@@ -12,8 +12,9 @@ const (
 	maintainEvery = 250 * time.Millisecond
 	syncAfter     = 500 * time.Millisecond // commits that nobody waits for are synced within this and maintainEvery
 
-	checkpointPages = 16 << 20 / pageSize // so much in the log is copied into the database
-	restartPages    = 64 << 20 / pageSize // so much of it makes the log start again from its beginning
+	// checkpointPages is how long the log gets before it is copied into the database. The more there is, the more often a
+	// page is in it several times and is copied once; a start after a crash has to read it all.
+	checkpointPages = 64 << 20 / pageSize
 )
 
 // signal tells maintain that there is something to do.
@@ -24,8 +25,8 @@ func (s *Store) signal() {
 	}
 }
 
-// maintain syncs what nobody waits for, writes rejections, and copies the log into the database file, beside the writer.
-// It sleeps while nothing is written.
+// maintain syncs what nobody waits for, writes rejections, and copies the log into the database file, beside the
+// writer. It sleeps while nothing is written.
 func (s *Store) maintain(c *conn) {
 	defer func() {
 		if err := c.Close(); err != nil {
@@ -78,19 +79,16 @@ func (s *Store) sync() error {
 	return nil
 }
 
-// checkpoint copies the log into the database when there is enough of it. That alone needs no writer to wait, but while
-// the writer goes on it never comes to the log's end, where the log could start again. So when the log is long, the writer
-// copies the little that is left by then between two groups, and starts again.
+// checkpoint copies the log into the database when it is long. That needs no writer to wait, but while the writer
+// goes on it never comes to the log's end, where the log could start again from its beginning. So the writer copies
+// the little that is left by then, between two groups.
 func (s *Store) checkpoint(c *conn) error {
-	pages, err := c.checkpoint("NOOP")
-	if err != nil || pages.log-pages.copied < checkpointPages && pages.log < restartPages {
+	length, err := c.checkpoint("NOOP")
+	if err != nil || length < checkpointPages {
 		return err
 	}
-	if pages, err = c.checkpoint("PASSIVE"); err != nil {
+	if _, err := c.checkpoint("PASSIVE"); err != nil {
 		return err
-	}
-	if pages.log < restartPages {
-		return nil
 	}
 	err = s.do(context.Background(), &op{alone: true, apply: func(w *writer) error {
 		_, err := w.c.checkpoint("RESTART") // if readers are in the way, the next time will do
@@ -102,13 +100,12 @@ func (s *Store) checkpoint(c *conn) error {
 	return err
 }
 
-type logPages struct{ log, copied int }
-
-func (c *conn) checkpoint(mode string) (p logPages, err error) {
+// checkpoint runs a checkpoint, and returns how many pages are in the log.
+func (c *conn) checkpoint(mode string) (length int, err error) {
 	st, err := c.stmt("PRAGMA wal_checkpoint(" + mode + ")")
 	if err != nil {
-		return p, err
+		return 0, err
 	}
-	_, err = st.row(func() { p = logPages{st.ColumnInt(1), st.ColumnInt(2)} })
-	return p, err
+	_, err = st.row(func() { length = st.ColumnInt(1) })
+	return length, err
 }

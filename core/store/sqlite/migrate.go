@@ -91,3 +91,12 @@ func pragma(c *conn, name string) (v int64, err error) {
 	_, err = st.row(func() { v = st.ColumnInt64(0) })
 	return v, err
 }
+
+func pragmaText(c *conn, name string) (v string, err error) {
+	st, err := c.stmt("PRAGMA " + name)
+	if err != nil {
+		return "", err
+	}
+	_, err = st.row(func() { v = st.ColumnText(0) })
+	return v, err
+}

@@ -37,8 +37,8 @@ func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, er
 	return purged, nil
 }
 
-// purgeable finds settled requests, going on where it stopped, so that what is not settled is not looked at again by each
-// call. end: there are no more, and it is back at the start.
+// purgeable finds settled requests, going on where it stopped, so that what is not settled is not looked at again by
+// each call. end: there are no more, and it is back at the start.
 func (s *Store) purgeable(ctx context.Context, before time.Time, limit int) (seqs []int64, end bool, err error) {
 	s.mu.Lock()
 	at := s.purged

@@ -23,8 +23,8 @@ const (
 
 // requestColumns are read by stmt.request, in this order; r is requests.
 const (
-	requestColumns = `r.seq, r.dedupe, r.repeat, r.source, r.tenant, r.received_at, r.remote_addr, r.method, r.query, r.state,
-		r.reason, r.notes, r.crashes, r.claims`
+	requestColumns = `r.seq, r.dedupe, r.repeat, r.source, r.tenant, r.received_at, r.remote_addr, r.method, r.query,
+		r.state, r.reason, r.notes, r.crashes, r.claims`
 	requestWidth = 14
 )
 
@@ -104,9 +104,9 @@ const (
 	eventColumns = `e.key, e.type, e.subject, e.partition_key, e.operation, e.provider, e.tenant, e.time, e.source,
 		e.data_offset, e.data_length, e.changes, r.dedupe, r.repeat, r.source`
 	eventWidth      = 15
-	deliveryColumns = eventColumns + `, d.key, d.sink, d.order_key, d.state, d.due, d.route, d.replay, d.attempts, d.crashes,
-		d.claims, d.first_attempt, d.settled_at, d.reason, d.reference, d.attribute_path, d.route_range, d.config_digest,
-		d.schema_digest, d.message`
+	deliveryColumns = eventColumns + `, d.key, d.sink, d.order_key, d.state, d.due, d.route, d.replay, d.attempts,
+		d.crashes, d.claims, d.first_attempt, d.settled_at, d.reason, d.reference, d.attribute_path, d.route_range,
+		d.config_digest, d.schema_digest, d.message`
 	deliveryWidth = eventWidth + 19
 	deliveryJoins = ` JOIN events AS e ON e.key = d.key >> 12 JOIN requests AS r ON r.seq = d.key >> 24`
 )
@@ -312,8 +312,8 @@ func (q *query) bind(st *stmt) {
 
 func (q *query) String() string { return strings.Join(q.conditions, " AND ") }
 
-// timeBounds adds conditions on received_at, and narrows the range of sequences to what these times had as long as the clock
-// did not jump: a walk in accept order then needs to go no further.
+// timeBounds adds conditions on received_at, and narrows the range of sequences to what these times had as long as
+// the clock did not jump: a walk in accept order then needs to go no further.
 func (q *query) timeBounds(c *conn, seqs *bounds, since, until time.Time) error {
 	if !since.IsZero() {
 		seq, err := c.firstSince(since)
@@ -456,7 +456,9 @@ func (s *Store) GetRequest(ctx context.Context, id string) (*store.RequestDetail
 const fewPending = 20_000
 
 // ListDeliveries implements store.Store.
-func (s *Store) ListDeliveries(ctx context.Context, f store.DeliveryFilter) (ds []*core.Delivery, next string, err error) {
+func (s *Store) ListDeliveries(
+	ctx context.Context, f store.DeliveryFilter,
+) (ds []*core.Delivery, next string, err error) {
 	before, limit, err := page(f.Cursor, f.Limit)
 	if err != nil {
 		return nil, "", err
@@ -512,9 +514,8 @@ func (s *Store) ListDeliveries(ctx context.Context, f store.DeliveryFilter) (ds 
 		}
 		if filtered {
 			// The few events that match come first, and the order of the tables is written out.
-			from = `events AS e CROSS JOIN deliveries AS d ON d.key >= e.key << 12 AND d.key < (e.key + 1) << 12
-				JOIN requests AS r ON r.seq = e.key >> 12`
-			q.where("e.key >= ? AND e.key < ? AND d.key < ?")
+			from = `events AS e CROSS JOIN deliveries AS d JOIN requests AS r ON r.seq = e.key >> 12`
+			q.where("e.key >= ? AND e.key < ? AND d.key >= e.key << 12 AND d.key < min((e.key + 1) << 12, ?)")
 		} else {
 			q.where("d.key >= ? AND d.key < ?")
 		}
@@ -651,7 +652,8 @@ func (s *Store) GetDelivery(ctx context.Context, id string) (*store.DeliveryDeta
 // attempts lists what was tried, oldest first.
 func (c *conn) attempts(d *core.Delivery) ([]core.Attempt, error) {
 	var as []core.Attempt
-	st, err := c.stmt(`SELECT at, number, outcome, took, reason, notes FROM attempts WHERE delivery = ? ORDER BY at, number`)
+	st, err := c.stmt(`SELECT at, number, outcome, took, reason, notes FROM attempts
+		WHERE delivery = ? ORDER BY at, number`)
 	if err != nil {
 		return nil, err
 	}

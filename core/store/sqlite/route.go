@@ -211,8 +211,8 @@ func (w *writer) delivery(d *core.Delivery, now int64, leaseIt bool) error {
 	return nil
 }
 
-// place says whether a pending delivery that is about to appear is the head of its order key, and so may have a due time.
-// If it goes before the head of now, that one waits from here on.
+// place says whether a pending delivery that is about to appear is the head of its order key, and so may have a due
+// time. If it goes before the head of now, that one waits from here on.
 func (w *writer) place(sink, order string, key int64) (bool, error) {
 	if order == "" {
 		return true, nil

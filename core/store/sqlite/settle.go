@@ -103,8 +103,8 @@ func (w *writer) settleOne(x *store.Settlement, now int64) error {
 	return w.keyState(x, sink, order, now)
 }
 
-// settling returns where a delivery stands, from its lease if it has one. fresh: its row says leased, so that nothing of
-// its order key waits behind it in the index.
+// settling returns where a delivery stands, from its lease if it has one. fresh: its row says leased, so that nothing
+// of its order key waits behind it in the index.
 func (w *writer) settling(k core.DeliveryKey) (sink, order string, fresh bool, err error) {
 	w.s.mu.Lock()
 	q, l, ok := w.s.leaseOf(k)

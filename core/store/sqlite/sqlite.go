@@ -1,10 +1,10 @@
 // Package sqlite is the embedded store: one SQLite file in WAL mode.
 //
-// One goroutine, the writer, owns the only connection that writes. It takes whatever operations have queued, runs them in
-// one transaction, commits, and then wakes their callers: a group commit. Groups that carry a new request are committed with
-// synchronous=FULL, which is an fsync of the log; others are synced together, at least every second. A second goroutine
-// copies the log into the database file beside the writer. Reads run on a few connections of their own and see every commit
-// that returned before they began.
+// One goroutine, the writer, owns the only connection that writes. It takes whatever operations have queued, runs
+// them in one transaction, commits, and then wakes their callers: a group commit. Groups that carry a new request are
+// committed with synchronous=FULL, which is an fsync of the log; others are synced together, at least every second. A
+// second goroutine copies the log into the database file beside the writer. Reads run on a few connections of their
+// own and see every commit that returned before they began.
 //
 // Leases of deliveries are kept in memory. That makes the store exclusive to one process: Open locks the folder.
 package sqlite
@@ -34,8 +34,8 @@ type Options struct {
 	Path string // of the database file; its folder is made if need be, and locked
 	// DedupeWindow is how long a request's dedupe key is remembered after it was received. 0: 7 days.
 	DedupeWindow time.Duration
-	// OnAccepted gets what Accept and RetryRequests committed, in commit order, before they return. The writer calls it: it
-	// must not block, and must not call the store. It must not keep the slice. nil: nobody wants to know.
+	// OnAccepted gets what Accept and RetryRequests committed, in commit order, before they return. The writer calls it:
+	// it must not block, and must not call the store. It must not keep the slice. nil: nobody wants to know.
 	OnAccepted func([]*core.Request)
 	Logger     hclog.Logger // nil: none
 }
@@ -136,6 +136,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := migrate(ctx, c, o.Path, migrationFiles, s.log); err != nil {
 		return nil, err
 	}
+	if mode, err := pragmaText(c, "journal_mode"); err != nil || mode != "wal" {
+		return nil, errors.Join(err, fmt.Errorf("journal mode %q: the file system cannot share memory", mode))
+	}
 	if err := s.writer.prepare(); err != nil {
 		return nil, err
 	}
@@ -196,11 +199,11 @@ func (s *Store) start() error {
 	}
 	s.suspect = suspect
 	w.lastSeq, w.lastRejection = last, lastRejection
-	return w.mark(map[string]int64{"running": 1, "suspect_seq": suspect})
+	return w.mark(map[string]int64{"running": 1, "suspect_seq": suspect}, (*writer).hasten)
 }
 
-// Close commits what was queued, writes the log into the database file and closes. Leases end without an outcome. Whatever
-// is called afterwards answers store.ErrClosed.
+// Close commits what was queued, writes the log into the database file and closes. Leases end without an outcome.
+// Whatever is called afterwards answers store.ErrClosed.
 func (s *Store) Close() error {
 	if err := s.flushRejections(context.Background()); err != nil && !errors.Is(err, store.ErrClosed) {
 		s.log.Error("cannot store rejections", "error", err)

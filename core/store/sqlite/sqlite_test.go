@@ -1,3 +1,5 @@
+//go:build unix
+
 package sqlite
 
 import (
@@ -171,7 +173,8 @@ func TestFilters(t *testing.T) {
 	}
 	jump := func(seq int64) {
 		t.Helper()
-		if err := s.do(t.Context(), &op{alone: true, apply: func(w *writer) error { w.lastSeq = seq; return nil }}); err != nil {
+		set := func(w *writer) error { w.lastSeq = seq; return nil }
+		if err := s.do(t.Context(), &op{alone: true, apply: set}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -374,7 +377,8 @@ func TestMigrationBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := migrate(t.Context(), c, path, files, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "0003_bad") {
+	err = migrate(t.Context(), c, path, files, hclog.NewNullLogger())
+	if err == nil || !strings.Contains(err.Error(), "0003_bad") {
 		t.Errorf("got %v", err)
 	}
 	version, err := pragma(c, "user_version")
@@ -562,12 +566,7 @@ func TestFull(t *testing.T) {
 	if len(stored) == 0 || len(refused) == 0 {
 		t.Fatalf("%d stored, %d refused", len(stored), len(refused))
 	}
-	// A lease that cannot be given back now is given back later.
-	leased := oneDelivery(stored[0], "crm", "")
 	limit(1 << 30)
-	if err := s.Route(t.Context(), []*store.Decision{leased}); err != nil {
-		t.Fatal(err)
-	}
 	for _, r := range stored {
 		if _, err := s.GetRequest(t.Context(), r.ID()); err != nil {
 			t.Errorf("a stored request: %v", err)
@@ -583,6 +582,98 @@ func TestFull(t *testing.T) {
 	}
 	closeStore(t, s)
 	verify(t, path)
+}
+
+// While nothing can be written, callers get errors, leases stand, and what was given back is given back later.
+func TestWritesFail(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "grapnel.db")
+	s := open(t, Options{Path: path})
+	fail := func(on string) {
+		t.Helper()
+		set := func(w *writer) error { return w.c.exec("PRAGMA query_only = " + on) }
+		if err := s.do(t.Context(), &op{alone: true, apply: set}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ds []*store.Decision
+	for i := range uint64(3) {
+		r := sampleRequest(i)
+		if _, err := s.Accept(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		ds = append(ds, oneDelivery(r, "crm", "k"))
+	}
+	if err := s.Route(t.Context(), ds[:2]); err != nil {
+		t.Fatal(err)
+	}
+	key := func(i int) core.DeliveryKey { return ds[i].Deliveries[0].Key }
+	fail("ON")
+	if _, err := s.Accept(t.Context(), sampleRequest(10)); err == nil {
+		t.Error("accepted")
+	}
+	if s.Route(t.Context(), ds[2:]) == nil {
+		t.Error("routed")
+	}
+	if s.Settle(t.Context(), []store.Settlement{delivered(key(0))}) == nil {
+		t.Error("settled")
+	}
+	if err := s.Release(t.Context(), []core.DeliveryKey{key(1)}); err != nil {
+		t.Error(err)
+	}
+	s.RecordRejection(core.Rejection{Cause: "syntax", At: time.Now()})
+	time.Sleep(2 * maintainEvery)
+	st, err := s.Stats(t.Context())
+	if err != nil || st.Deliveries["crm"][core.DeliveryLeased] != 2 || st.Rejections["syntax"] != 1 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	fail("OFF")
+	if err := s.Settle(t.Context(), []store.Settlement{delivered(key(0))}); err != nil {
+		t.Error(err)
+	}
+	var claimed []*core.Delivery
+	for deadline := time.Now().Add(20 * time.Second); len(claimed) == 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+		if claimed, _, err = s.ClaimDeliveries(t.Context(), "crm", time.Now(), 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(claimed) != 1 || claimed[0].Key != key(1) {
+		t.Errorf("claimed %v", claimed)
+	}
+	if err := s.Route(t.Context(), ds[2:]); err != nil {
+		t.Error(err)
+	}
+	rs, _, err := s.ListRejections(t.Context(), store.RejectionFilter{})
+	if err != nil || len(rs) != 1 {
+		t.Errorf("rejections %v, %v", rs, err)
+	}
+	closeStore(t, s)
+	verify(t, path)
+}
+
+// A read ends with its context, and the connection is good for the next.
+func TestInterrupt(t *testing.T) {
+	s := open(t, Options{Path: filepath.Join(t.TempDir(), "grapnel.db")})
+	defer closeStore(t, s)
+	const endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+	for range 2 * readers {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		err := s.search(ctx, func(c *conn) error {
+			st, err := c.stmt(endless)
+			if err != nil {
+				return err
+			}
+			_, err = st.row(func() {})
+			return err
+		})
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if _, _, err := s.ListRequests(t.Context(), store.RequestFilter{}); err != nil {
+			t.Errorf("the next read: %v", err)
+		}
+	}
 }
 
 // Time in a bubble is the test's: the store works there, and sleeps when nothing is written.
@@ -731,8 +822,8 @@ func BenchmarkClaim(b *testing.B) {
 	}
 }
 
-// fill makes a backlog: of each four deliveries one is of sink "crm" and free, one of "crm" behind one of ten order keys,
-// one of "blocked" that is not due, and one of "blocked" of an order key of its own that is not due.
+// fill makes a backlog: of each four deliveries one is of sink "crm" and free, one of "crm" behind one of ten order
+// keys, one of "blocked" that is not due, and one of "blocked" of an order key of its own that is not due.
 func fill(b testing.TB, s *Store, n int) {
 	far := time.Now().Add(24 * time.Hour)
 	for i := 0; i < n/4; {

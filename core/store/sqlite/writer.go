@@ -130,8 +130,8 @@ func (w *writer) prepare() error {
 	}{
 		{&w.begin, "BEGIN IMMEDIATE"},
 		{&w.commit, "COMMIT"},
-		{&w.insertRequest, `INSERT INTO requests (seq, dedupe, repeat, source, tenant, received_at, state, remote_addr, method,
-			query) VALUES (?, ?, ?, ?, ?, ?, 'received', ?, ?, ?) ON CONFLICT (dedupe, repeat) DO NOTHING`},
+		{&w.insertRequest, `INSERT INTO requests (seq, dedupe, repeat, source, tenant, received_at, state, remote_addr,
+			method, query) VALUES (?, ?, ?, ?, ?, ?, 'received', ?, ?, ?) ON CONFLICT (dedupe, repeat) DO NOTHING`},
 		{&w.insertBody, "INSERT INTO bodies (seq, headers, body) VALUES (?, ?, ?)"},
 		{&w.newestRequest, newestQuery},
 		{&w.reopenRequest, `UPDATE requests SET state = 'received', reason = NULL, notes = NULL, crashes = 0, claims = 0
@@ -141,8 +141,8 @@ func (w *writer) prepare() error {
 		{&w.retryRequest, `UPDATE requests SET notes = ?, crashes = ?, claims = 0 WHERE seq = ? AND state = 'received'`},
 		{&w.insertEvent, `INSERT INTO events (key, type, subject, partition_key, operation, provider, tenant, time, source,
 			data_offset, data_length, data, changes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
-		{&w.insertDelivery, `INSERT INTO deliveries (key, sink, order_key, state, due, route, replay, attempts, crashes, claims,
-			settled_at, reason, attribute_path, route_range, config_digest, schema_digest, message)
+		{&w.insertDelivery, `INSERT INTO deliveries (key, sink, order_key, state, due, route, replay, attempts, crashes,
+			claims, settled_at, reason, attribute_path, route_range, config_digest, schema_digest, message)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)`},
 		{&w.head, headQuery},
 		{&w.setDue, "UPDATE deliveries SET due = ? WHERE key = ? AND state = 'pending'"},
@@ -166,8 +166,8 @@ func (w *writer) prepare() error {
 	return nil
 }
 
-// do queues an operation and waits until it is committed, or has failed. ctx only bounds the wait for a place in the queue:
-// what is queued is committed, and until then its memory is the writer's.
+// do queues an operation and waits until it is committed, or has failed. ctx only bounds the wait for a place in the
+// queue: what is queued is committed, and until then its memory is the writer's.
 func (s *Store) do(ctx context.Context, o *op) error {
 	o.done = make(chan struct{})
 	s.closing.RLock()
@@ -375,7 +375,7 @@ func (w *writer) becomesDue(sink string, key, due int64) {
 }
 
 // mark notes a start or a stop; at both nobody holds a lease. The writer's goroutine is not running.
-func (w *writer) mark(values map[string]int64) error {
+func (w *writer) mark(values map[string]int64, then func(*writer) error) error {
 	o := &op{durable: true, apply: func(w *writer) error {
 		st, err := w.c.stmt("UPDATE meta SET value = ? WHERE name = ?")
 		if err != nil {
@@ -388,17 +388,17 @@ func (w *writer) mark(values map[string]int64) error {
 				return err
 			}
 		}
-		if err := w.writeFilters(); err != nil {
+		if err := w.parkLeased(); err != nil {
 			return err
 		}
-		return w.parkLeased()
+		return then(w)
 	}}
 	return w.transact([]*op{o})
 }
 
 // finish marks a clean stop and empties the log. The writer's goroutine has ended.
 func (w *writer) finish() error {
-	if err := w.mark(map[string]int64{"running": 0}); err != nil {
+	if err := w.mark(map[string]int64{"running": 0}, (*writer).writeFilters); err != nil {
 		return fmt.Errorf("mark the clean stop: %w", err)
 	}
 	// Not for safety: a database that was closed is one file.

@@ -164,7 +164,8 @@ func (k *kit) decide(r *core.Request, sinks ...string) *store.Decision {
 	e := core.Event{
 		RequestSeq: r.Seq, DataOffset: i, Data: r.Body[i : len(r.Body)-1],
 		Envelope: sdk.Envelope{
-			ID: core.EventID(r.Dedupe, r.Repeat, 0), Source: "urn:grapnel:source:" + r.Source, Type: "peopleforce.employee.updated",
+			ID: core.EventID(r.Dedupe, r.Repeat, 0), Source: "urn:grapnel:source:" + r.Source,
+			Type:    "peopleforce.employee.updated",
 			Subject: "employee/4101", PartitionKey: "employee/4101", Time: "2026-03-01T10:00:00+02:00", Operation: "updated",
 			Provider: "peopleforce", Tenant: r.Tenant,
 		},
@@ -175,7 +176,8 @@ func (k *kit) decide(r *core.Request, sinks ...string) *store.Decision {
 		sink, order, _ := strings.Cut(name, "/")
 		d.Deliveries = append(d.Deliveries, &core.Delivery{
 			Key: core.NewDeliveryKey(r.Seq, 0, i), ID: core.DeliveryID(e.ID, fmt.Sprintf("route_%d", i), sink, 0),
-			Route: fmt.Sprintf("route_%d", i), Sink: sink, OrderKey: order, Message: []byte(`{"text":"é"}`), ConfigDigest: "c0", SchemaDigest: "s0",
+			Route: fmt.Sprintf("route_%d", i), Sink: sink, OrderKey: order,
+			Message: []byte(`{"text":"é"}`), ConfigDigest: "c0", SchemaDigest: "s0",
 			State: core.DeliveryPending, Due: at, Event: &e,
 		})
 	}
@@ -259,7 +261,9 @@ func dead(d *core.Delivery) store.Settlement {
 	return store.Settlement{
 		Key: d.Key, State: core.DeliveryDead, Charge: true, Reason: "no such field", AttributePath: []string{"fields", "x"},
 		RouteRange: "config.hcl:3,4",
-		Attempt:    &core.Attempt{Number: 1, At: later, Took: time.Millisecond, Outcome: sdk.Rejected, Reason: "no such field"},
+		Attempt: &core.Attempt{
+			Number: 1, At: later, Took: time.Millisecond, Outcome: sdk.Rejected, Reason: "no such field",
+		},
 	}
 }
 
@@ -304,8 +308,9 @@ func testBytes(k *kit) {
 	r := k.request()
 	r.Body = []byte("\x00\xff\xfe{\"a\":\"\xc3\x28\"}\r\n\x00")
 	r.Headers = []sdk.Header{
-		{Name: "x-latin", Value: "caf\xe9 \xff"}, {Name: "x-colon", Value: "a: b: c"}, {Name: "x-lines", Value: "a\n b\n\nc: d"},
-		{Name: "x-twice", Value: "1"}, {Name: "x-twice", Value: "2"}, {Name: "x-zero", Value: "a\x00b"}, {Name: "x-end", Value: "z\n"},
+		{Name: "x-latin", Value: "caf\xe9 \xff"}, {Name: "x-colon", Value: "a: b: c"},
+		{Name: "x-lines", Value: "a\n b\n\nc: d"}, {Name: "x-twice", Value: "1"}, {Name: "x-twice", Value: "2"},
+		{Name: "x-zero", Value: "a\x00b"}, {Name: "x-end", Value: "z\n"},
 	}
 	r.Query = "q=\x00\xff'\"%00"
 	r.RemoteAddr = ""
@@ -449,7 +454,8 @@ func testConcurrentAccept(k *kit) {
 		wg.Go(func() {
 			for i := range each {
 				// Every request is sent by two goroutines.
-				r := &core.Request{Dedupe: key("c", fmt.Sprint(g/2), fmt.Sprint(i)), Source: "people", ReceivedAt: at, Body: []byte("{}")}
+				dedupe := key("c", fmt.Sprint(g/2), fmt.Sprint(i))
+				r := &core.Request{Dedupe: dedupe, Source: "people", ReceivedAt: at, Body: []byte("{}")}
 				a, err := k.s.Accept(context.Background(), r)
 				mu.Lock()
 				if err != nil {
@@ -467,7 +473,8 @@ func testConcurrentAccept(k *kit) {
 		})
 	}
 	wg.Wait()
-	k.equal(results, map[store.Acceptance]int{store.Accepted: goroutines * each / 2, store.Duplicate: goroutines * each / 2})
+	const half = goroutines * each / 2
+	k.equal(results, map[store.Acceptance]int{store.Accepted: half, store.Duplicate: half})
 	k.equal(len(k.accepted), goroutines*each/2)
 	if !slices.IsSortedFunc(k.accepted, func(a, b *core.Request) int { return int(a.Seq - b.Seq) }) {
 		k.Error("OnAccepted was not called in sequence order")
@@ -649,7 +656,8 @@ func testOrder(k *kit) {
 	k.equal(k.backlog("s", now), store.Backlog{})
 }
 
-// An earlier delivery of a key can appear after a later one: a dead one is retried, or another source was slow to route.
+// An earlier delivery of a key can appear after a later one: a dead one is retried, or another source was slow to
+// route.
 func testOrderAcross(k *kit) {
 	now := time.Now().Add(time.Hour)
 	slow := k.mustAccept()
@@ -763,14 +771,16 @@ func testDue(k *kit) {
 	k.equal(keys(k.claim("a", later, 10)...), keys(ds[2]))
 	k.equal(k.backlog("a", later), store.Backlog{Left: true, Next: later.Add(time.Minute)})
 	k.equal(keys(k.claim("a", later.Add(time.Minute), 10)...), keys(ds[1]))
-	k.equal(k.backlog("a", at.Add(-24*time.Hour)), store.Backlog{Left: true, Next: later.Add(2 * time.Minute)}) // a clock that went back
+	// A clock that went back.
+	k.equal(k.backlog("a", at.Add(-24*time.Hour)), store.Backlog{Left: true, Next: later.Add(2 * time.Minute)})
 	k.equal(keys(k.claim("a", later.Add(time.Hour), 10)...), keys(ds[0]))
 	k.equal(k.backlog("a", later.Add(time.Hour)), store.Backlog{Left: true, Next: far})
 	k.equal(keys(k.claim("a", far, 10)...), keys(ds[3]))
 	k.settle(delivered(ds[3]))
 
 	// The longest due first, not the oldest.
-	k.settle(retried(ds[0], at.Add(3*time.Second)), retried(ds[1], at.Add(2*time.Second)), retried(ds[2], at.Add(time.Second)))
+	k.settle(
+		retried(ds[0], at.Add(3*time.Second)), retried(ds[1], at.Add(2*time.Second)), retried(ds[2], at.Add(time.Second)))
 	k.equal(keys(k.claim("a", later, 2)...), keys(ds[2], ds[1]))
 	k.equal(keys(k.claim("a", later, 2)...), keys(ds[0]))
 }
@@ -805,7 +815,9 @@ func testNoDoubleClaims(k *kit) {
 	var adding, working sync.WaitGroup
 	adding.Go(func() {
 		for i := range requests {
-			r := &core.Request{Dedupe: key("d", fmt.Sprint(i)), Source: "people", ReceivedAt: at, Body: []byte(`{"data":{"id":1}}`)}
+			r := &core.Request{
+				Dedupe: key("d", fmt.Sprint(i)), Source: "people", ReceivedAt: at, Body: []byte(`{"data":{"id":1}}`),
+			}
 			if _, err := k.s.Accept(context.Background(), r); err != nil {
 				k.Error(err)
 				return
@@ -992,7 +1004,8 @@ func testLists(k *kit) {
 		k.accept(r)
 		rs = append(rs, r)
 	}
-	k.route(k.decide(rs[0], "a"), k.decide(rs[1]), &store.Decision{Request: rs[2], Dead: "x"}, &store.Decision{Request: rs[3]})
+	refused := &store.Decision{Request: rs[2], Dead: "x"}
+	k.route(k.decide(rs[0], "a"), k.decide(rs[1]), refused, &store.Decision{Request: rs[3]})
 	two := k.decide(rs[4], "a") // one of two events has a delivery
 	e := two.Events[0]
 	e.Index, e.ID = 1, core.EventID(rs[4].Dedupe, 0, 1)
@@ -1222,7 +1235,9 @@ func testStats(k *kit) {
 	k.equal(got, want)
 	k.stop()
 	k.start()
-	want.Deliveries["a"] = map[core.DeliveryState]int64{core.DeliveryDelivered: 1, core.DeliveryDead: 1, core.DeliveryPending: 3}
+	want.Deliveries["a"] = map[core.DeliveryState]int64{
+		core.DeliveryDelivered: 1, core.DeliveryDead: 1, core.DeliveryPending: 3,
+	}
 	want.Deliveries["c"] = map[core.DeliveryState]int64{core.DeliveryPending: 1}
 	got, err = k.s.Stats(k.Context())
 	k.check(err)
@@ -1355,9 +1370,13 @@ func testRestart(k *kit) {
 	k.claims("a", leased.Deliveries[2:]...) // the key is leased
 	k.claims("b", waits)
 	k.settle(retried(waits, time.Now().Add(time.Hour)))
-	for range 5 { // as often as it likes: these are clean stops
+	for i := range 5 { // as often as it likes: these are clean stops
 		k.stop()
 		k.start()
+		if i == 0 { // a start makes everything due, whatever the clock said before
+			k.equal(keys(k.claim("b", time.Now().Add(time.Second), 10)...), keys(waits))
+			k.settle(delivered(waits))
+		}
 		rs, err := k.s.ClaimRequests(k.Context(), "people", 0, 10)
 		k.check(err)
 		if len(rs) != 1 || rs[0].Seq != r.Seq || rs[0].Claims != 0 {
@@ -1468,7 +1487,8 @@ func testNotFound(k *kit) {
 			k.Errorf("request %q: %v", id, err)
 		}
 	}
-	for _, id := range []string{"", "dlv_", d.ID + "0", d.ID[:len(d.ID)-1] + "x", core.DeliveryID(d.Event.ID, "no", "a", 0)} {
+	unknown := core.DeliveryID(d.Event.ID, "no", "a", 0)
+	for _, id := range []string{"", "dlv_", d.ID + "0", d.ID[:len(d.ID)-1] + "x", unknown} {
 		if _, err := k.s.GetDelivery(k.Context(), id); !errors.Is(err, store.ErrNotFound) {
 			k.Errorf("delivery %q: %v", id, err)
 		}

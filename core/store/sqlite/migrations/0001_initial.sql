@@ -64,21 +64,22 @@ CREATE TABLE events (
     changes       TEXT                         -- JSON object
 ) STRICT;
 
--- Where to look for events: for each 4096 requests, a Bloom filter of the types, subjects and tenants of their events. A
--- stretch without a row has to be looked through. Times need none, since sequences grow with time.
+-- Where to look for events: for each 4096 requests, a Bloom filter of the types, subjects and tenants of their
+-- events. A stretch without a row has to be looked through. Times need none, since sequences grow with time.
 CREATE TABLE event_filters (
     block  INTEGER PRIMARY KEY,                -- requests.seq >> 12
     filter BLOB NOT NULL
 ) STRICT;
 
--- Messages for sinks. A delivery that is handed to its sink as soon as it is made says leased; one that a host takes from
--- the backlog goes on to say pending, and is leased in the host's memory. A start makes those that say leased pending.
+-- Messages for sinks. A delivery that is handed to its sink as soon as it is made says leased; one that a host takes
+-- from the backlog goes on to say pending, and is leased in the host's memory. A start makes those that say leased
+-- pending.
 CREATE TABLE deliveries (
     key            INTEGER PRIMARY KEY,
     sink           TEXT    NOT NULL,
     order_key      TEXT,                       -- NULL: unordered
     state          TEXT    NOT NULL,           -- pending, leased, delivered, skipped, dead
-    due            INTEGER,                    -- pending: not before; NULL: waits behind an earlier pending one of its order_key
+    due            INTEGER,                    -- not before; NULL: behind an earlier one of its order_key
     route          TEXT    NOT NULL,
     replay         INTEGER NOT NULL,           -- 0, or the n-th replay of the event to this route and sink
     attempts       INTEGER NOT NULL,           -- charged ones
@@ -135,8 +136,8 @@ CREATE TABLE rejections (
     path        TEXT
 ) STRICT;
 
--- How many there are: requests.<state>; deliveries.<state> by sink, the leased among the pending; unrouted events by type;
--- rejections by cause.
+-- How many there are: requests.<state>; deliveries.<state> by sink, the leased among the pending; unrouted events by
+-- type; rejections by cause.
 CREATE TABLE counters (
     kind  TEXT    NOT NULL,
     label TEXT    NOT NULL,
