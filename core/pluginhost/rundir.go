@@ -87,7 +87,7 @@ func sweepRunDirs(base string) {
 			continue
 		}
 		if lockFile(lock) == nil {
-			_ = os.RemoveAll(path)
+			_ = removeRunDir(path)
 		}
 		_ = lock.Close()
 	}
@@ -128,7 +128,23 @@ func (d *runDir) install(path, sha string) (string, error) {
 }
 
 func (d *runDir) close() error {
-	return errors.Join(os.RemoveAll(d.path), d.lock.Close())
+	return errors.Join(removeRunDir(d.path), d.lock.Close())
+}
+
+// removeRunDir removes the lock last: what a host that is killed in between leaves is still known as nobody's.
+func removeRunDir(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != lockName {
+			if err := os.RemoveAll(filepath.Join(path, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return os.RemoveAll(path)
 }
 
 func hashFile(path string) (string, error) {
