@@ -60,6 +60,41 @@ func TestGracefulStop(t *testing.T) {
 	h.Stop()
 }
 
+// TestStopWithHangingSink stops a host whose sink does not answer: it ends when its time is over, and the deliveries
+// wait.
+func TestStopWithHangingSink(t *testing.T) {
+	t.Parallel()
+	patient := strings.Replace(trial, `timeout = "2s"`, `timeout = "30s"`, 1)
+	h := programs.NewHost(t, harness.Options{Config: patient, Server: `shutdown_timeout = "1s"`})
+	turn(t, h, "hang", true)
+	h.Start()
+	l := h.StartLoad(harness.LoadOptions{Limit: 200})
+	l.Wait()
+	h.Eventually(10*time.Second, "the sink is in calls", func() bool {
+		return h.Count("out", core.DeliveryDelivered) == 200 && len(h.Status().Sinks) == 2
+	})
+	started := time.Now()
+	h.Terminate()
+	if err := h.Wait(10 * time.Second); err != nil {
+		t.Errorf("the host ended with %v", err)
+	}
+	took := time.Since(started)
+	t.Logf("stopped in %s", took.Round(time.Millisecond))
+	if took > 5*time.Second {
+		t.Errorf("the host took %s to stop, with shutdown_timeout = 1s", took)
+	}
+	if left := h.Plugins(); len(left) > 0 {
+		t.Errorf("plugins outlived the host: %v", left)
+	}
+	turn(t, h, "hang", false)
+	h.Start()
+	h.WaitSettled(10 * time.Second)
+	found := l.Verify(h.Lines("trial.jsonl"))
+	t.Log(found)
+	check(t, found)
+	h.Stop()
+}
+
 // TestSecondHost starts a second host on the data folder of one that runs.
 func TestSecondHost(t *testing.T) {
 	t.Parallel()
@@ -96,6 +131,9 @@ func TestBacklog(t *testing.T) {
 	more := h.StartLoad(harness.LoadOptions{Limit: events, Conns: 16, Name: "b"})
 	more.Wait()
 	h.Kill()
+	h.Eventually(5*time.Second, "no plugin outlives the host, not even in a call", func() bool {
+		return len(h.Plugins()) == 0
+	})
 	turn(t, h, "down", false)
 	turn(t, h, "hang", false)
 	started := time.Now()
