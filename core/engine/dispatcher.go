@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -307,12 +308,12 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 // work calls the sink, one call at a time, until ctx ends.
 func (d *dispatcher) work(ctx, calls context.Context, outcomes chan<- settled) {
 	for {
-		ds := d.take(ctx)
+		ds, probe := d.take(ctx)
 		if ds == nil {
 			return
 		}
 		if d.WantsState && !d.readStates(ctx, ds) {
-			d.putBack(ds)
+			d.putBack(ds, probe)
 			return
 		}
 		call, cancel := context.WithTimeout(calls, d.Timeout)
@@ -321,10 +322,10 @@ func (d *dispatcher) work(ctx, calls context.Context, outcomes chan<- settled) {
 		took := time.Since(started)
 		cancel()
 		if err == nil && len(results) == len(ds) {
-			outcomes <- d.apply(ds, results, started, took)
+			outcomes <- d.apply(ds, results, probe, started, took)
 			continue
 		}
-		d.putBack(ds)
+		d.putBack(ds, probe)
 		if ctx.Err() != nil {
 			return
 		}
@@ -335,13 +336,14 @@ func (d *dispatcher) work(ctx, calls context.Context, outcomes chan<- settled) {
 	}
 }
 
-// take waits for ready deliveries and takes as many as go into one call; nil: ctx ended.
-func (d *dispatcher) take(ctx context.Context) []*core.Delivery {
+// take waits for ready deliveries and takes as many as go into one call; nil: ctx ended. The call may be the probe of a
+// suspended sink.
+func (d *dispatcher) take(ctx context.Context) (ds []*core.Delivery, probe bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for {
 		if d.stopping || ctx.Err() != nil {
-			return nil
+			return nil, false
 		}
 		if len(d.ready) > 0 && d.mayCall() {
 			break
@@ -350,20 +352,20 @@ func (d *dispatcher) take(ctx context.Context) []*core.Delivery {
 	}
 	most := d.Batch
 	if d.suspended != "" {
-		d.probing, most = true, 1
+		d.probing, probe, most = true, true, 1
 	}
 	n, bytes := 0, 0
 	for n < len(d.ready) && n < most && (n == 0 || bytes+size(d.ready[n]) <= callBytes) {
 		bytes += size(d.ready[n])
 		n++
 	}
-	ds := make([]*core.Delivery, n)
+	ds = make([]*core.Delivery, n)
 	copy(ds, d.ready)
 	d.ready = append(d.ready[:0], d.ready[n:]...)
 	d.inFlight += n
 	d.calls++
 	d.lastCall = time.Now()
-	return ds
+	return ds, probe
 }
 
 // hold stops calls, or lets them go on.
@@ -400,12 +402,12 @@ func (d *dispatcher) mayCall() bool {
 }
 
 // putBack returns deliveries to the head of ready: they were not called, or nothing is known of their call.
-func (d *dispatcher) putBack(ds []*core.Delivery) {
+func (d *dispatcher) putBack(ds []*core.Delivery, probe bool) {
 	d.mu.Lock()
 	d.ready = append(append(make([]*core.Delivery, 0, len(ds)+len(d.ready)), ds...), d.ready...)
 	d.inFlight -= len(ds)
 	d.calls--
-	d.probing = false
+	d.probing = d.probing && !probe
 	d.mu.Unlock()
 	d.changed.Broadcast()
 }
@@ -434,7 +436,7 @@ func (d *dispatcher) readStates(ctx context.Context, ds []*core.Delivery) bool {
 
 // apply turns a call's outcomes into settlements and moves the window on. A delivery that is final frees its key at once,
 // so that the next one does not wait for the commit; only a sink with keyed state has to.
-func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, started time.Time, took time.Duration) settled {
+func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bool, started time.Time, took time.Duration) settled {
 	out := settled{settlements: make([]store.Settlement, len(ds))}
 	var parked []core.DeliveryKey // leases to give back
 	var release []string          // keys to free
@@ -465,7 +467,7 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, started 
 		}
 	}
 	d.returning += retried + len(parked)
-	d.judge(results)
+	d.judge(results, probe)
 	d.mu.Unlock()
 	d.changed.Broadcast()
 
@@ -485,28 +487,28 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, started 
 	return out
 }
 
-// judge suspends or resumes the sink by the outcomes of a call. d.mu is held.
-func (d *dispatcher) judge(results []core.Outcome) {
+// judge suspends or resumes the sink by the outcomes of a call. Only a probe makes the pause longer: calls that were out
+// together say the same thing once. d.mu is held.
+func (d *dispatcher) judge(results []core.Outcome, probe bool) {
 	reason := ""
 	for _, o := range results {
 		if o.Kind == sdk.Suspended {
-			reason = o.Reason
-			if reason == "" {
-				reason = "the sink asked for it"
-			}
+			reason = cmp.Or(o.Reason, "the sink asked for it")
 		}
 	}
 	switch {
-	case reason != "":
-		if d.pause = min(max(2*d.pause, firstSuspension), lastSuspension); d.suspended != reason {
+	case reason != "" && (probe || d.suspended == ""):
+		d.pause = min(max(2*d.pause, firstSuspension), lastSuspension)
+		if d.suspended != reason {
 			d.log.Error("the sink is suspended, its deliveries wait", "reason", reason, "probe_in", d.pause)
 		}
-		d.suspended, d.until, d.probing = reason, time.Now().Add(d.pause), false
+		d.suspended, d.until = reason, time.Now().Add(d.pause)
 		time.AfterFunc(d.pause, d.changed.Broadcast)
-	case d.probing:
+	case reason == "" && probe:
 		d.log.Info("the sink works again")
-		d.suspended, d.pause, d.probing = "", 0, false
+		d.suspended, d.pause = "", 0
 	}
+	d.probing = d.probing && !probe
 }
 
 func (d *dispatcher) releaseAll(keys []string) {

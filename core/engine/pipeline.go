@@ -120,13 +120,15 @@ func (p *pipeline) run(ctx context.Context) {
 func (p *pipeline) next(ctx context.Context) []*core.Request {
 	for failures := 0; ; {
 		p.mu.Lock()
-		if n := len(p.inbox); n > 0 && (p.calls == 0 || n >= decodeBeside) {
+		n := len(p.inbox)
+		mayCall := p.calls == 0 || p.calls < decodeInFlight && (n >= decodeBeside || p.behind)
+		if n > 0 && mayCall {
 			rs := p.take()
 			p.calls++
 			p.mu.Unlock()
 			return rs
 		}
-		if len(p.inbox) > 0 {
+		if n > 0 || !mayCall {
 			p.mu.Unlock()
 			select {
 			case <-p.wake:

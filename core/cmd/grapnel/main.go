@@ -22,7 +22,9 @@ import (
 var version = "devel"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGHUP, from a terminal that goes away, is no reason to stop uncleanly.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop) // a second signal does what it does to any program: it ends the process at once
 	code := execute(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
