@@ -226,6 +226,20 @@ func (b *block) duration(name string, to *time.Duration, min, max time.Duration)
 	*to = d
 }
 
+// rate takes a number of requests per second, minute or hour, as requests per second.
+func (b *block) rate(name string, to *float64) {
+	v, at, ok := b.value(name)
+	if !ok {
+		return
+	}
+	r, err := asRate(v)
+	if err != nil {
+		b.wrong(name, at, `a rate such as "50/s", "600/m" or "5000/h"`)
+		return
+	}
+	*to = r
+}
+
 // size takes a number of bytes from min to max.
 func (b *block) size(name string, to *int64, min, max int64) {
 	v, at, ok := b.value(name)
@@ -366,6 +380,14 @@ func asDuration(v cty.Value) (time.Duration, error) {
 		return 0, fmt.Errorf("it is a text with a unit")
 	}
 	return ParseDuration(s)
+}
+
+func asRate(v cty.Value) (float64, error) {
+	s, ok := asText(v)
+	if !ok {
+		return 0, fmt.Errorf("it is a text with a unit")
+	}
+	return parseRate(s)
 }
 
 func asSize(v cty.Value) (int64, error) {

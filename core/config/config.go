@@ -79,8 +79,9 @@ type Limits struct {
 	MaxHeader     int   // bytes
 	HeaderTimeout time.Duration
 	ReadTimeout   time.Duration
-	WriteTimeout  time.Duration
 	IdleTimeout   time.Duration
+	Connections   int     // at a time
+	Rate          float64 // requests per second of each source; 0: no limit
 }
 
 // Admin is the listener for people and monitoring.
@@ -113,7 +114,7 @@ type Pin struct {
 // Log is what the host writes to its standard error.
 type Log struct {
 	Level  string // trace, debug, info, warn, error
-	Format string // text, json
+	Format string // text, json; empty: text on a terminal, json otherwise
 }
 
 // Source is an enabled source block.

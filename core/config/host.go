@@ -24,11 +24,11 @@ func (l *loader) server(blocks []*hclsyntax.Block) {
 		ShutdownTimeout: 30 * time.Second,
 		Limits: Limits{
 			MaxBody:       5 << 20,
-			MaxHeader:     64 << 10,
+			MaxHeader:     16 << 10,
 			HeaderTimeout: 10 * time.Second,
 			ReadTimeout:   30 * time.Second,
-			WriteTimeout:  30 * time.Second,
 			IdleTimeout:   2 * time.Minute,
+			Connections:   4096,
 		},
 	}
 	if len(blocks) == 0 {
@@ -54,15 +54,17 @@ func (l *loader) server(blocks []*hclsyntax.Block) {
 		c.Limits.MaxHeader = int(header)
 		t.duration("header_timeout", &c.Limits.HeaderTimeout, time.Millisecond, time.Hour)
 		t.duration("read_timeout", &c.Limits.ReadTimeout, time.Millisecond, time.Hour)
-		t.duration("write_timeout", &c.Limits.WriteTimeout, time.Millisecond, time.Hour)
 		t.duration("idle_timeout", &c.Limits.IdleTimeout, time.Millisecond, day)
+		t.integer("connections", &c.Limits.Connections, 1, 1<<20)
+		t.rate("rate", &c.Limits.Rate)
 		t.finish()
 	}
 	b.finish()
 }
 
 // maxBody bounds what a body limit can be: a request is held in memory and sent to its decoder in one message.
-const maxBody = 64 << 20
+// Half of what a message may be leaves room for the rest of a call.
+const maxBody = 32 << 20
 
 func (l *loader) admin(blocks []*hclsyntax.Block) {
 	if len(blocks) == 0 {
@@ -100,13 +102,13 @@ func (l *loader) storage(blocks []*hclsyntax.Block) {
 	b := l.block(blocks[0], "storage")
 	b.path("path", &c.Path)
 	b.duration("retention", &c.Retention, time.Minute, maxDuration)
-	b.duration("dedupe_window", &c.DedupeWindow, 0, maxDuration)
+	b.duration("dedupe_window", &c.DedupeWindow, time.Second, maxDuration)
 	b.size("min_free", &c.MinFree, 0, 1<<50)
 	b.finish()
 }
 
 func (l *loader) log(blocks []*hclsyntax.Block) {
-	l.cfg.Log = Log{Level: "info", Format: "text"}
+	l.cfg.Log = Log{Level: "info"}
 	if len(blocks) == 0 {
 		return
 	}

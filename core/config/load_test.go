@@ -55,8 +55,8 @@ func TestLoadDefaults(t *testing.T) {
 			Listen:          ":8080",
 			ShutdownTimeout: 30 * time.Second,
 			Limits: Limits{
-				MaxBody: 5 << 20, MaxHeader: 64 << 10, HeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
-				WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+				MaxBody: 5 << 20, MaxHeader: 16 << 10, HeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+				IdleTimeout: 2 * time.Minute, Connections: 4096,
 			},
 		},
 		Storage: Storage{
@@ -64,7 +64,7 @@ func TestLoadDefaults(t *testing.T) {
 			MinFree: 256 << 20,
 		},
 		Plugins: Plugins{Dir: filepath.Join(dir, "bin/plugins")},
-		Log:     Log{Level: "info", Format: "text"},
+		Log:     Log{Level: "info"},
 	}
 	cfg.Set, cfg.Digest = nil, ""
 	if diff := cmp.Diff(want, cfg); diff != "" {
@@ -87,7 +87,7 @@ server {
 storage "sqlite" {
   path          = "var/db"
   retention     = "1d12h"
-  dedupe_window = "0s"
+  dedupe_window = "1s"
 }
 plugins {
   dir = "plugins"
@@ -184,7 +184,8 @@ func TestLoad(t *testing.T) {
 		t.Errorf("tls %v, want %v", got, want)
 	}
 	wantStorage := Storage{
-		Driver: "sqlite", Path: filepath.Join(dir, "var/db"), Retention: 36 * time.Hour, MinFree: 256 << 20,
+		Driver: "sqlite", Path: filepath.Join(dir, "var/db"), Retention: 36 * time.Hour, DedupeWindow: time.Second,
+		MinFree: 256 << 20,
 	}
 	if cfg.Storage != wantStorage {
 		t.Errorf("storage %+v, want %+v", cfg.Storage, wantStorage)

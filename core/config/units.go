@@ -43,6 +43,17 @@ func ParseDuration(s string) (time.Duration, error) {
 	return days + d, nil
 }
 
+// parseRate reads a number of things per second, minute or hour, such as "50/s", and returns it per second.
+func parseRate(s string) (float64, error) {
+	number, unit, ok := strings.Cut(s, "/")
+	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	n, err := strconv.ParseFloat(number, 64)
+	if !ok || !known || err != nil || !(n > 0) || math.IsInf(n, 0) {
+		return 0, errors.New("it is a number above 0, a slash and s, m or h")
+	}
+	return n / per.Seconds(), nil
+}
+
 // formatDuration writes a duration as configurations do.
 func formatDuration(d time.Duration) string {
 	if d >= day && d%day == 0 {

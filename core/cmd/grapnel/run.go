@@ -145,7 +145,7 @@ func (h *host) wire(ctx context.Context) error {
 		opening.Go(func() {
 			plugin, err := h.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config, pluginhost.DecoderOptions{Isolated: s.Isolated})
 			if err == nil {
-				endpoints[i], err = endpoint(s)
+				endpoints[i], err = endpoint(s, h.cfg.Server.Limits.Rate)
 			}
 			if err != nil {
 				errs[len(h.cfg.Sinks)+i] = fmt.Errorf("%s: source %q: %w", s.Range, s.Name, err)
@@ -165,7 +165,7 @@ func (h *host) wire(ctx context.Context) error {
 		Listen: srv.Listen, TrustedProxies: srv.TrustedProxies, Endpoints: endpoints,
 		Limits: ingress.Limits{
 			MaxBody: srv.Limits.MaxBody, MaxHeader: srv.Limits.MaxHeader, ReadHeaderTimeout: srv.Limits.HeaderTimeout,
-			BodyTimeout: srv.Limits.ReadTimeout, IdleTimeout: srv.Limits.IdleTimeout,
+			BodyTimeout: srv.Limits.ReadTimeout, IdleTimeout: srv.Limits.IdleTimeout, MaxConns: srv.Limits.Connections,
 		},
 		Acceptor: h.store, Rejections: h.store, Admit: h.admit, Logger: h.log.Named("ingress"),
 	}
@@ -197,11 +197,12 @@ func routes(cfg *config.Config) []route.Route {
 }
 
 // endpoint makes a source's endpoint out of its block and its decoder's manifest.
-func endpoint(s config.Source) (ingress.Endpoint, error) {
+func endpoint(s config.Source, rate float64) (ingress.Endpoint, error) {
 	p := s.Info.Provider
 	e := ingress.Endpoint{
 		Source: s.Name, Tenant: s.Tenant, Path: s.Path, Methods: p.Methods, ContentTypes: p.ContentTypes, AllowIPs: s.AllowIPs,
 		KeepHeaders: p.Headers, Dedupe: p.Dedupe, Reply: p.Reply, Handshake: p.Handshake, MaxBody: s.MaxBody,
+		Rate: rate,
 	}
 	if s.Scheme == nil {
 		e.Unsigned = true
