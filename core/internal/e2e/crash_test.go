@@ -77,6 +77,31 @@ func TestHostKilled(t *testing.T) {
 	}
 }
 
+// TestOrderAmongFailures has a sink that fails every eighth delivery, and kills it and the host: what a key's events
+// wait for must not let later ones pass.
+func TestOrderAmongFailures(t *testing.T) {
+	t.Parallel()
+	h := programs.NewHost(t, harness.Options{Config: trial})
+	turn(t, h, "flaky", true)
+	h.Start()
+	const events = 3000
+	l := h.StartLoad(harness.LoadOptions{Limit: events, Keys: 16})
+	killSink := func() { harness.Process{PID: h.Plugin("sink-trial").PID}.Kill() }
+	for n, kill := range []func(){h.Restart, killSink, h.Restart} {
+		l.WaitAccepted(int64((n+1)*events/4), 30*time.Second)
+		kill()
+	}
+	l.Wait()
+	h.WaitSettled(30 * time.Second)
+	found := l.Verify(h.Lines("trial.jsonl"))
+	t.Log(found)
+	check(t, found)
+	if n := strings.Count(h.Log(), "the far end is down"); n < events/16 {
+		t.Errorf("only %d deliveries failed", n)
+	}
+	h.Stop()
+}
+
 // left says what is there of killed hosts, when another one runs.
 func left(h *harness.Host) string {
 	for _, p := range h.Plugins() {

@@ -1,13 +1,14 @@
 // Trial is a sink that misbehaves while a file is there. It writes a line per delivery, shaped like the file sink's.
 //
 // Files in the folder "switches" turn it: with "crash" a delivery whose message says do = "crash" kills the process;
-// with "hang" no delivery gets an answer; with "down" every delivery is to be tried again.
+// with "hang" no delivery gets an answer; with "down" every delivery is to be tried again, with "flaky" one in eight.
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -55,7 +56,7 @@ func (s *sink) Deliver(ctx context.Context, d *sdk.Delivery[message]) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	if s.on("down") {
+	if s.on("down") || s.on("flaky") && rand.IntN(8) == 0 {
 		return errors.New("trial: the far end is down")
 	}
 	b, err := json.Marshal(line{d.Event.ID, d.Event.Type, d.Event.Subject, d.ID, d.Attempt, os.Getpid(), d.Data})
