@@ -98,11 +98,22 @@ type Page[T any] struct {
 
 // Status is what a host holds and how its parts are.
 type Status struct {
-	Running bool         `json:"running"` // false: read from the store of a host that does not run
-	Version string       `json:"version,omitempty"`
-	Stats   store.Stats  `json:"stats"`
-	Sinks   []SinkStatus `json:"sinks,omitempty"`
-	Plugins []Plugin     `json:"plugins,omitempty"`
+	Running bool           `json:"running"` // false: read from the store of a host that does not run
+	Version string         `json:"version,omitempty"`
+	Stats   store.Stats    `json:"stats"`
+	Sources []SourceStatus `json:"sources,omitempty"`
+	Sinks   []SinkStatus   `json:"sinks,omitempty"`
+	Plugins []Plugin       `json:"plugins,omitempty"`
+}
+
+// SourceStatus is what came in at a source since start.
+type SourceStatus struct {
+	Source     string            `json:"source"`
+	Accepted   uint64            `json:"accepted"`
+	Duplicates uint64            `json:"duplicates"`
+	Reopened   uint64            `json:"reopened"`
+	Rejected   map[string]uint64 `json:"rejected,omitempty"` // by cause
+	Secrets    []uint64          `json:"secrets,omitempty"`  // authentic requests, by place of the secret in the configuration
 }
 
 // SinkStatus is where a sink stands.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -274,6 +276,14 @@ func (h *host) serve(ctx context.Context) (err error) {
 // describe completes the status with what only a running host knows.
 func (h *host) describe(s *admin.Status) {
 	s.Running, s.Version = true, version
+	in := h.ingress.Stats()
+	for _, name := range slices.Sorted(maps.Keys(in.Sources)) {
+		c := in.Sources[name]
+		s.Sources = append(s.Sources, admin.SourceStatus{
+			Source: name, Accepted: c.Accepted, Duplicates: c.Duplicates, Reopened: c.Reopened, Rejected: c.Rejected,
+			Secrets: c.Secrets,
+		})
+	}
 	for _, d := range h.engine.Status() {
 		s.Sinks = append(s.Sinks, admin.SinkStatus(d))
 	}
