@@ -36,8 +36,8 @@ type everything struct {
 		Depth int64 `json:"depth" default:"-3"`
 		Must  bool  `json:"must"`
 	} `json:"nested,omitempty"`
-	Ignored  func() `json:"-"`
-	internal chan int
+	Ignored  func()   `json:"-"`
+	internal chan int //nolint:unused // unexported fields are passed over
 }
 
 func TestSchemaOf(t *testing.T) {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -239,13 +240,13 @@ func (l *loader) evalErrors(diags hcl.Diagnostics, e hclsyntax.Expression) {
 		if d.Context != nil {
 			at = *d.Context
 		}
-		if u, ok := err.(*unset); ok {
+		if u, ok := errors.AsType[*unset](err); ok {
 			l.error(at, sentence2(u.Error()),
 				fmt.Sprintf(`Set it, or give a value for its absence: env(%q, null).`, u.name))
 			continue
 		}
 		text := err.Error()
-		if arg, ok := err.(function.ArgError); ok {
+		if arg, ok := errors.AsType[function.ArgError](err); ok {
 			text = arg.Error()
 		}
 		l.error(at, "The call of "+extra.CalledFunctionName()+" fails", sentence(l.hush(text)))

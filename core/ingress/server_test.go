@@ -937,7 +937,7 @@ func TestTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			resp.Body.Close()
-			if resp.StatusCode != 200 || (resp.ProtoMajor == 2) != http2 {
+			if resp.StatusCode != http.StatusOK || (resp.ProtoMajor == 2) != http2 {
 				t.Errorf("%s %s", resp.Proto, resp.Status)
 			}
 		}

@@ -58,7 +58,9 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
-		os.Setenv("TMPDIR", dir)
+		if err := os.Setenv("TMPDIR", dir); err != nil {
+			panic(err)
+		}
 		goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
 			_ = os.RemoveAll(dir)
 			os.Exit(status)

@@ -252,7 +252,7 @@ func (s *Server) Close(ctx context.Context, r *pluginv1.CloseRequest) (*pluginv1
 	select {
 	case err := <-closed:
 		if err != nil {
-			return &pluginv1.CloseResponse{Notes: wire.NotesToProto([]string{"close: " + err.Error()})}, nil
+			return &pluginv1.CloseResponse{Notes: wire.NotesToProto([]string{"close: " + err.Error()})}, nil //nolint:nilerr // it is a note
 		}
 		return &pluginv1.CloseResponse{}, nil
 	case <-ctx.Done():

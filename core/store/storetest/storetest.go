@@ -1204,9 +1204,8 @@ func testRejections(k *kit) {
 }
 
 func testStats(k *kit) {
-	var ds []*core.Delivery
 	for range 5 {
-		ds = append(ds, k.add("a", "b/x")...)
+		k.add("a", "b/x")
 	}
 	k.add()
 	k.route(&store.Decision{Request: k.mustAccept(), Dead: "x"})
