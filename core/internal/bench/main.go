@@ -3,6 +3,7 @@
 //
 //	bare     net/http that reads the body, checks the HMAC and answers; it stores nothing
 //	accept   the host with no routes: authenticated, stored, fsynced, answered, decoded
+//	routesN  e2e with N routes, of which one matches: half of the others listen to other types, half say no
 //	e2e      accept → decoder process → a route with a 3-clause `when` and an 8-field message → file sink process → settled
 //
 // Throughput is closed-loop: every connection sends as soon as it is answered. Latency is open-loop: requests leave at a
@@ -41,7 +42,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "measurements of each kind; the median counts")
 	conns := flag.String("conns", "16,64,256", "connections")
 	rates := flag.String("rates", "500,2000,5000", "events per second of the open-loop measurements; empty: none")
-	variants := flag.String("variants", "bare,accept,e2e", "what to measure")
+	variants := flag.String("variants", "bare,accept,e2e,routes10,routes1000", "what to measure")
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the host to this `folder`")
 	flag.BoolVar(&o.keep, "keep", false, "keep the working folder")
 	flag.Parse()
@@ -107,7 +108,7 @@ func run(ctx context.Context, o options) error {
 	}
 
 	fmt.Printf("closed loop, %d rounds of %s, medians; CPU is of the processes under test\n\n", o.rounds, o.duration)
-	fmt.Printf("%5s  %-7s %9s %8s %9s %9s %9s  %s\n", "conns", "variant", "events/s", "× bare", "p50", "p99", "CPU/event", "by process; events/fsync; RSS")
+	fmt.Printf("%5s  %-10s %9s %8s %9s %9s %9s  %s\n", "conns", "variant", "events/s", "× bare", "p50", "p99", "CPU/event", "by process; events/fsync; RSS")
 	for _, conns := range o.conns {
 		results := map[string][]result{}
 		for range o.rounds {
@@ -141,8 +142,12 @@ func run(ctx context.Context, o options) error {
 				round(median(sunk50)), round(median(sunk99)))
 		}
 	}
-	if t := targets["e2e"]; t != nil {
-		return t.verify()
+	for _, v := range o.variants {
+		if t := targets[v]; t.tail != nil {
+			if err := t.verify(); err != nil {
+				return fmt.Errorf("%s: %w", v, err)
+			}
+		}
 	}
 	return nil
 }
@@ -179,7 +184,7 @@ func print(conns int, variant string, rs, bare []result) {
 	for _, name := range slices.Sorted(mapKeys(last.rss)) {
 		tail += fmt.Sprintf("; %s %d MB", name, last.rss[name]>>20)
 	}
-	fmt.Printf("%5d  %-7s %9.0f %8s %9s %9s %7.1fµs  %s%s\n", conns, variant, pick(rate, rs), ratio,
+	fmt.Printf("%5d  %-10s %9.0f %8s %9s %9s %7.1fµs  %s%s\n", conns, variant, pick(rate, rs), ratio,
 		round(time.Duration(pick(func(r result) float64 { return float64(r.p50) }, rs))),
 		round(time.Duration(pick(func(r result) float64 { return float64(r.p99) }, rs))), total/1e3, strings.Join(detail, " "), tail)
 }

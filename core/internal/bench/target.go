@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -107,8 +108,8 @@ func (t *target) prepareHost(profile string) error {
 		return err
 	}
 	config := fmt.Sprintf(hostConfig, t.address, filepath.Join(root, "bin", "plugins"))
-	if t.variant == "e2e" {
-		config += routeConfig
+	if t.routes() > 0 {
+		config += routeConfig + silentRoutes(t.routes()-1)
 		t.tail = &tail{path: filepath.Join(t.dir, "out", "events.jsonl"), seen: map[string]line{}}
 	}
 	path := filepath.Join(t.dir, "config.hcl")
@@ -127,6 +128,32 @@ func (t *target) prepareHost(profile string) error {
 	}
 	t.control = admin.NewClient(socket)
 	return nil
+}
+
+// routes is the number of routes of a variant: "e2e" has one, "routes1000" a thousand.
+func (t *target) routes() int {
+	if t.variant == "e2e" {
+		return 1
+	}
+	number, ok := strings.CutPrefix(t.variant, "routes")
+	n, err := strconv.Atoi(number)
+	if !ok || err != nil {
+		return 0
+	}
+	return n
+}
+
+// silentRoutes makes routes that match no event: one half listens to other types, the other says no.
+func silentRoutes(n int) string {
+	var b strings.Builder
+	for i := range n {
+		on, when := `"youforce.employment.*"`, fmt.Sprintf(`event.data.company == "nobody %d"`, i)
+		if i%2 == 0 {
+			on, when = fmt.Sprintf(`"youforce.other%d.*"`, i), "true"
+		}
+		fmt.Fprintf(&b, "route \"silent_%d\" {\n  on = [%s]\n  when = %s\n  to \"file\" \"out\" {}\n}\n", i, on, when)
+	}
+	return b.String()
 }
 
 func (t *target) waitReady(ctx context.Context) error {
@@ -185,7 +212,7 @@ func (t *target) closedLoop(ctx context.Context, conns int, d time.Duration) (re
 		return result{}, err
 	}
 	took := l.took
-	if t.variant == "e2e" {
+	if t.tail != nil {
 		took = time.Since(started)
 	}
 	after, err := usage(t.cmd.Process.Pid)
@@ -222,10 +249,10 @@ func (t *target) stats(ctx context.Context) (store.Stats, error) {
 // settle waits until everything that was sent has arrived: at the sink, or at least decoded.
 func (t *target) settle(ctx context.Context) error {
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
-		switch t.variant {
-		case "bare":
+		switch {
+		case t.control == nil:
 			return nil
-		case "accept":
+		case t.tail == nil:
 			page, err := t.control.Requests(ctx, store.RequestFilter{State: "received", Limit: 1})
 			if err != nil || len(page.Items) == 0 {
 				return err
@@ -384,7 +411,7 @@ func (t *target) verify() error {
 			disorder++
 		}
 	}
-	fmt.Printf("\nverified %d events at the sink: %d lost, %d doubled, %d out of order\n", t.total, lost, doubled, disorder)
+	fmt.Printf("\n%s: verified %d events at the sink: %d lost, %d doubled, %d out of order\n", t.variant, t.total, lost, doubled, disorder)
 	if lost+doubled+disorder > 0 {
 		return errors.New("the sink's file is not what was sent")
 	}
