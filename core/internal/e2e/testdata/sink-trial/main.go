@@ -1,7 +1,8 @@
 // Trial is a sink that misbehaves while a file is there. It writes a line per delivery, shaped like the file sink's.
 //
 // Files in the folder "switches" turn it: with "crash" a delivery whose message says do = "crash" kills the process;
-// with "hang" no delivery gets an answer; with "down" every delivery is to be tried again, with "flaky" one in eight.
+// with "hang" no delivery gets an answer; with "down" every delivery is to be tried again, with "flaky" one in a
+// hundred, and all are slow.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/grapnelhq/grapnel/sdk"
 	"github.com/grapnelhq/grapnel/sdk/serve"
@@ -56,7 +58,11 @@ func (s *sink) Deliver(ctx context.Context, d *sdk.Delivery[message]) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	if s.on("down") || s.on("flaky") && rand.IntN(8) == 0 {
+	flaky := s.on("flaky")
+	if flaky {
+		time.Sleep(rand.N(4 * time.Millisecond))
+	}
+	if s.on("down") || flaky && rand.IntN(100) == 0 {
 		return errors.New("trial: the far end is down")
 	}
 	b, err := json.Marshal(line{d.Event.ID, d.Event.Type, d.Event.Subject, d.ID, d.Attempt, os.Getpid(), d.Data})
