@@ -3,10 +3,12 @@ package config
 import (
 	"bytes"
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,7 +120,11 @@ const minMask = 4
 func (d *Diagnostics) mask(text string) {
 	quoted := strconv.Quote(text)
 	inJSON, _ := json.Marshal(text) // a string cannot fail
-	candidates := []string{text, quoted[1 : len(quoted)-1], string(inJSON[1 : len(inJSON)-1]), strings.TrimSpace(text)}
+	candidates := []string{
+		text, quoted[1 : len(quoted)-1], string(inJSON[1 : len(inJSON)-1]), strings.TrimSpace(text),
+		url.QueryEscape(text), url.PathEscape(text),
+		base64.RawStdEncoding.EncodeToString([]byte(text)), base64.RawURLEncoding.EncodeToString([]byte(text)),
+	}
 	candidates = append(candidates, strings.Split(text, "\n")...) // a snippet shows lines
 	for _, s := range candidates {
 		if len(s) >= minMask && !slices.Contains(d.masks, s) {

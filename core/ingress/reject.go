@@ -122,7 +122,7 @@ func (s *Server) safePath(x *exchange, r *http.Request) string {
 	if ep := x.routes.above(p); ep != nil {
 		return ep.path + "/…"
 	}
-	const shown, longest = 2, 32
+	const shown, longest = 2, 16 // a token that is worth its name is longer
 	parts := strings.Split(strings.TrimPrefix(p, "/"), "/")
 	var b strings.Builder
 	for i, part := range parts {

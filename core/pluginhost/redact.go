@@ -2,9 +2,11 @@ package pluginhost
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -16,6 +18,7 @@ const (
 	// minSecret is the length of the shortest text that is redacted: cutting "a" or "on" out of every line would hide
 	// nothing and make the log useless.
 	minSecret = 4
+	minBase64 = 10
 )
 
 // redactor cuts secrets out of text. Secrets are only added: lines of a closed instance may still be under way.
@@ -26,7 +29,7 @@ type redactor struct {
 	longest int
 }
 
-// add makes the secrets known, as they are and as JSON and URLs write them.
+// add makes the secrets known, as they are and as quotes, JSON, URLs and base64 write them.
 func (r *redactor) add(secrets ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -35,8 +38,23 @@ func (r *redactor) add(secrets ...string) {
 			continue
 		}
 		forms := []string{s, url.QueryEscape(s), url.PathEscape(s)}
-		if b, err := json.Marshal(s); err == nil {
-			forms = append(forms, string(b[1:len(b)-1]))
+		quoted := []string{strconv.Quote(s)}
+		for _, escapeHTML := range []bool{true, false} {
+			var b strings.Builder
+			enc := json.NewEncoder(&b)
+			enc.SetEscapeHTML(escapeHTML)
+			if enc.Encode(s) == nil {
+				quoted = append(quoted, strings.TrimSpace(b.String()))
+			}
+		}
+		for _, q := range quoted {
+			forms = append(forms, q[1:len(q)-1])
+		}
+		// Without the last letter, which depends on what follows.
+		for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			if b := e.EncodeToString([]byte(s)); len(b) > minBase64 {
+				forms = append(forms, b, b[:len(b)-1])
+			}
 		}
 		for _, f := range forms {
 			if !slices.Contains(r.secrets, f) {

@@ -174,7 +174,7 @@ func (s *Sink) together(ctx context.Context, ds []*core.Delivery, out []core.Out
 			}
 			if err != nil {
 				fillOutcomes(out[k:], clip("not tried again after the plugin died: "+err.Error(), maxReason))
-				return nil
+				return nil //nolint:nilerr // the error is told by the outcomes
 			}
 			if out[k].Kind == core.Crashed && !explained {
 				explained = true
@@ -290,6 +290,9 @@ func (s *Sink) outcome(d *core.Delivery, a *pluginv1.Outcome) core.Outcome {
 		o.Kind = sdk.Rejected
 		if path := a.GetAttributePath(); len(path) > 0 && len(path) <= maxSchemaDepth {
 			o.AttributePath = slices.Clone(path)
+			for i := range path {
+				o.AttributePath[i] = clip(clean(p.redact.text(path[i])), maxReference)
+			}
 		}
 	case pluginv1.Outcome_KIND_SKIPPED:
 		o.Kind = sdk.Skipped
@@ -308,11 +311,15 @@ func (s *Sink) outcome(d *core.Delivery, a *pluginv1.Outcome) core.Outcome {
 		}
 	}
 	if a.State != nil && p.info.WantState && d.OrderKey != "" {
-		if len(a.State) > maxState {
-			p.fault(fmt.Sprintf("state of %d bytes, at most %d are kept", len(a.State), maxState))
+		switch state := string(a.State); {
+		case len(state) > maxState:
+			p.fault(fmt.Sprintf("state of %d bytes, at most %d are kept", len(state), maxState))
 			o.Notes = append(o.Notes,
-				fmt.Sprintf("the plugin's state of %d bytes was not kept, at most %d are", len(a.State), maxState))
-		} else {
+				fmt.Sprintf("the plugin's state of %d bytes was not kept, at most %d are", len(state), maxState))
+		case p.redact.text(state) != state:
+			p.fault("state that holds a secret")
+			o.Notes = append(o.Notes, "the plugin's state was not kept, because it holds a secret")
+		default:
 			o.State, o.StateSet = a.State, true
 			if len(a.State) == 0 {
 				o.State = nil
