@@ -26,7 +26,7 @@ type config struct {
 	ByName   map[string]sdk.Secret `json:"by_name,omitempty"`
 	Account  *account              `json:"account,omitempty"`
 	Accounts []account             `json:"accounts,omitempty"`
-	Label    string                `json:"label,omitempty"` // not declared sensitive; the configuration may hold sensitive() here
+	Label    string                `json:"label,omitempty"` // not declared sensitive, but may be given sensitive()
 	Refuse   bool                  `json:"refuse,omitempty"`
 }
 
@@ -70,15 +70,16 @@ type sink struct{ cfg config }
 func (s *sink) Deliver(ctx context.Context, d *sdk.Delivery[message]) error {
 	words := s.cfg.tell()
 	fmt.Fprintln(os.Stderr, "plain:", words)
-	fmt.Fprintf(os.Stderr, `{"@level":"info","@message":"json: %s","token":"%s"}`+"\n", s.cfg.Token.Reveal(), s.cfg.Token.Reveal())
-	slog.InfoContext(ctx, "slog: "+words, "token", s.cfg.Token.Reveal(), s.cfg.Token.Reveal(), "key")
+	token := s.cfg.Token.Reveal()
+	fmt.Fprintf(os.Stderr, `{"@level":"info","@message":"json: %s","token":"%s"}`+"\n", token, token)
+	slog.InfoContext(ctx, "slog: "+words, "token", token, token, "key")
 	d.Note("note: " + words)
-	d.SetState([]byte(s.cfg.Token.Reveal()))
+	d.SetState([]byte(token))
 	switch d.Message.Do {
 	case "retry":
 		return errors.New("retry: " + words)
 	case "reject":
-		return sdk.Reject(errors.New("reject: "+words), "do", s.cfg.Token.Reveal())
+		return sdk.Reject(errors.New("reject: "+words), "do", token)
 	case "skip":
 		return sdk.Skip("skip: " + words)
 	case "suspend":
