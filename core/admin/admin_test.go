@@ -96,9 +96,10 @@ func serve(t *testing.T, dataDir string) served {
 	var decisions []*store.Decision
 	for i, source := range []string{"people", "people", "hr"} {
 		r := &core.Request{
-			Dedupe: core.NewDedupeKey(source, []byte{byte(i)}), Source: source, Tenant: "t", ReceivedAt: at.Add(time.Duration(i) * time.Hour),
-			RemoteAddr: "192.0.2.1", Method: "POST", Query: "a=b", Headers: []sdk.Header{{Name: "content-type", Value: "application/json"}},
-			Body: fmt.Appendf(nil, `{"n":%d.0}`, i),
+			Dedupe: core.NewDedupeKey(source, []byte{byte(i)}), Source: source, Tenant: "t",
+			ReceivedAt: at.Add(time.Duration(i) * time.Hour), RemoteAddr: "192.0.2.1", Method: "POST", Query: "a=b",
+			Headers: []sdk.Header{{Name: "content-type", Value: "application/json"}},
+			Body:    fmt.Appendf(nil, `{"n":%d.0}`, i),
 		}
 		if i == 1 {
 			r.Body = []byte{0xff, 0xfe}
@@ -200,13 +201,15 @@ func TestClientSeesWhatTheStoreHolds(t *testing.T) {
 		t.Errorf("status: %+v", status)
 	}
 
+	day := time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC)
 	for _, f := range []struct {
 		filter store.RequestFilter
 		want   int
 	}{
-		{store.RequestFilter{}, 3}, {store.RequestFilter{Source: "people"}, 2}, {store.RequestFilter{State: core.RequestDead}, 1},
+		{store.RequestFilter{}, 3}, {store.RequestFilter{Source: "people"}, 2},
+		{store.RequestFilter{State: core.RequestDead}, 1},
 		{store.RequestFilter{Unrouted: true}, 1}, {store.RequestFilter{Limit: 2}, 2},
-		{store.RequestFilter{Since: time.Date(2026, 3, 4, 6, 0, 0, 0, time.UTC), Until: time.Date(2026, 3, 4, 7, 0, 0, 0, time.UTC)}, 1},
+		{store.RequestFilter{Since: day.Add(6 * time.Hour), Until: day.Add(7 * time.Hour)}, 1},
 	} {
 		got, err := c.Requests(ctx, f.filter)
 		direct, err2 := d.Requests(ctx, f.filter)
@@ -237,7 +240,8 @@ func TestClientSeesWhatTheStoreHolds(t *testing.T) {
 		filter store.DeliveryFilter
 		want   int
 	}{
-		{store.DeliveryFilter{}, 2}, {store.DeliveryFilter{Sink: "bad"}, 1}, {store.DeliveryFilter{State: core.DeliveryPending}, 1},
+		{store.DeliveryFilter{}, 2}, {store.DeliveryFilter{Sink: "bad"}, 1},
+		{store.DeliveryFilter{State: core.DeliveryPending}, 1},
 		{store.DeliveryFilter{Type: "x.made_0", Subject: "thing/1", Tenant: "t", Route: "route", Source: "people"}, 2},
 		{store.DeliveryFilter{Type: "x.made_1"}, 0},
 	} {
@@ -258,7 +262,10 @@ func TestClientSeesWhatTheStoreHolds(t *testing.T) {
 	for _, f := range []struct {
 		filter store.RejectionFilter
 		want   int
-	}{{store.RejectionFilter{}, 3}, {store.RejectionFilter{Cause: "bad_json"}, 2}, {store.RejectionFilter{Source: "hr"}, 0}} {
+	}{
+		{store.RejectionFilter{}, 3}, {store.RejectionFilter{Cause: "bad_json"}, 2},
+		{store.RejectionFilter{Source: "hr"}, 0},
+	} {
 		var got Page[Rejection]
 		for start := time.Now(); ; time.Sleep(10 * time.Millisecond) { // they are written behind
 			var err error
@@ -327,7 +334,8 @@ func TestWhatIsNotThere(t *testing.T) {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
-	if _, err := s.client.Requests(ctx, store.RequestFilter{Cursor: "x"}); err == nil || !strings.Contains(err.Error(), `"x" is not a cursor`) {
+	_, err := s.client.Requests(ctx, store.RequestFilter{Cursor: "x"})
+	if err == nil || !strings.Contains(err.Error(), `"x" is not a cursor`) {
 		t.Errorf("a cursor of nothing: %v", err)
 	}
 }

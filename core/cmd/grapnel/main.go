@@ -60,7 +60,8 @@ func newRoot() *cobra.Command {
 		newRequests(), newDeliveries(), newRejections(), newStatus(),
 		newPlugin(), newVersion(),
 	)
-	root.Long = `Grapnel receives webhooks, stores them before it answers, and routes their events to sinks by the rules of config.hcl.
+	root.Long = `Grapnel receives webhooks, stores them before it answers, and routes their events to sinks by the rules of
+config.hcl.
 
 Exit codes: 0 done; 1 failed, and standard error says why; 2 the command line is wrong.`
 	root.SilenceUsage, root.SilenceErrors = true, true

@@ -68,7 +68,7 @@ func await(ts *testscript.TestScript, running bool) {
 		}
 		waiting := s.Stats.Requests["received"]
 		for _, states := range s.Stats.Deliveries {
-			waiting += states["pending"]
+			waiting += states["pending"] + states["leased"]
 		}
 		if waiting == 0 {
 			return

@@ -197,7 +197,8 @@ func (s *sender) send(ctx context.Context, p printer, eventType string, smp sdk.
 			eventType, resp.StatusCode, string(answer), len(smp.Body), float64(took) / float64(time.Millisecond),
 		})
 	} else {
-		_, err = fmt.Fprintf(p.out, "%s  %s  %d bytes  %s\n", resp.Status, eventType, len(smp.Body), took.Round(time.Microsecond))
+		_, err = fmt.Fprintf(p.out, "%s  %s  %d bytes  %s\n",
+			resp.Status, eventType, len(smp.Body), took.Round(time.Microsecond))
 	}
 	if err != nil {
 		return err
