@@ -100,7 +100,7 @@ func TestPoisonedSink(t *testing.T) {
 	turn(t, h, "crash", true)
 	h.Start()
 	const events = 10_000
-	l := h.StartLoad(harness.LoadOptions{Limit: events - 1, Conns: 16})
+	l := h.StartLoad(harness.LoadOptions{Limit: events - 1, Conns: 64})
 	l.WaitAccepted(events/2, 30*time.Second)
 	h.MustPost(harness.Youforce("hr", "poison", 1))
 	l.Wait()
@@ -199,7 +199,7 @@ func TestHangingSink(t *testing.T) {
 	turn(t, h, "hang", true)
 	h.Start()
 	const events = 6000 // more than a sink's window in memory
-	l := h.StartLoad(harness.LoadOptions{Limit: events})
+	l := h.StartLoad(harness.LoadOptions{Limit: events, Conns: 64})
 	l.Wait()
 	h.Eventually(10*time.Second, "the live sink has everything", func() bool {
 		return h.Count("out", core.DeliveryDelivered) == l.Accepted()

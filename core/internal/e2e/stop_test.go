@@ -128,7 +128,7 @@ func TestBacklog(t *testing.T) {
 	l.Wait()
 	turn(t, h, "hang", true) // first some that failed, then all those that were never tried
 	const events = 20_000
-	more := h.StartLoad(harness.LoadOptions{Limit: events, Conns: 16, Name: "b"})
+	more := h.StartLoad(harness.LoadOptions{Limit: events, Conns: 64, Name: "b"})
 	more.Wait()
 	h.Kill()
 	h.Eventually(5*time.Second, "no plugin outlives the host, not even in a call", func() bool {
