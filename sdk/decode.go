@@ -59,7 +59,7 @@ func attributeErrors(err error, list []*AttributeError) (_ []*AttributeError, re
 	if err == nil {
 		return list, false
 	}
-	if ae, ok := err.(*AttributeError); ok { // not errors.As: every level is looked at
+	if ae, ok := err.(*AttributeError); ok { //nolint:errorlint // every level is looked at
 		return append(list, ae), false
 	}
 	if j, ok := err.(interface{ Unwrap() []error }); ok {

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -244,7 +245,7 @@ func compareAll(t *testing.T, text string, strict bool, data string) {
 	if strict {
 		want, wantErr := plain(e, ev, req)
 		// What is surely wrong on any event is reported when compiling, even where hcl would not get to it.
-		if _, compiling := fastErr.(hcl.Diagnostics); !compiling &&
+		if _, compiling := errors.AsType[hcl.Diagnostics](fastErr); !compiling &&
 			((fastErr == nil) != (wantErr == nil) || fastErr == nil && fast != "absent" && !sameJSON(fast, want)) {
 			t.Fatalf("%s\nhere:      %s %v\nplain hcl: %s %v", text, fast, fastErr, want, wantErr)
 		}

@@ -196,9 +196,9 @@ func (rw *rewriter) names(e hclsyntax.Expression) {
 		return nil
 	}
 	if rw.constant(e) {
-		_ = hclsyntax.VisitAll(e, check)
+		_ = hclsyntax.VisitAll(e, check) // check collects what it finds by itself
 	} else {
-		check(e)
+		_ = check(e)
 	}
 }
 

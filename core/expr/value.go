@@ -197,19 +197,6 @@ func (v *value) appendText(dst []byte) []byte {
 	return append(dst, v.s...)
 }
 
-// cty makes a cty value of a scalar.
-func (v *value) cty() cty.Value {
-	switch v.kind {
-	case kindBool:
-		return cty.BoolVal(v.b)
-	case kindNumber:
-		return cty.MustParseNumberVal(string(v.appendNumber(nil)))
-	case kindString:
-		return cty.StringVal(string(v.s))
-	}
-	return nullValue
-}
-
 // equal compares two values as hcl does; ok is false if only hcl can tell.
 func (v *value) equal(o *value) (eq, ok bool) {
 	if v.kind == kindJSON && o.kind == kindJSON {
