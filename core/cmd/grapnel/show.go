@@ -195,7 +195,7 @@ func newRequests() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return retried(p, "request", args, res.Items, func(r admin.Request) string { return r.ID })
+		return retried(p, "a dead request", args, res.Items, func(r admin.Request) string { return r.ID })
 	})
 	return group("requests", "Show and retry accepted webhooks", list, show, retry)
 }
@@ -244,7 +244,7 @@ func newDeliveries() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return retried(p, "delivery", args, res.Items, func(d admin.Delivery) string { return d.ID })
+		return retried(p, "a dead delivery whose route made a message", args, res.Items, func(d admin.Delivery) string { return d.ID })
 	})
 	return group("deliveries", "Show and retry deliveries to sinks", list, show, retry)
 }
@@ -295,7 +295,7 @@ func retried[T any](p printer, what string, asked []string, items []T, id func(T
 		}
 	}
 	if len(left) > 0 {
-		return fmt.Errorf("not retried, because only a dead %s that exists can be: %s", what, strings.Join(left, ", "))
+		return fmt.Errorf("not retried, because only %s can be: %s", what, strings.Join(left, ", "))
 	}
 	return nil
 }

@@ -72,6 +72,17 @@ func (p printer) status(s admin.Status) error {
 	}
 
 	rows = nil
+	for _, v := range s.Sources {
+		rows = append(rows, []string{
+			v.Source, strconv.FormatUint(v.Accepted, 10), strconv.FormatUint(v.Duplicates, 10),
+			strconv.FormatUint(v.Reopened, 10), counts(v.Rejected),
+		})
+	}
+	fmt.Fprintln(p.out, "\nSince its start:")
+	if err := p.table("SOURCE ACCEPTED DUPLICATES REOPENED REJECTED", rows); err != nil {
+		return err
+	}
+	rows = nil
 	for _, v := range s.Plugins {
 		rows = append(rows, []string{
 			v.Plugin, v.Version, v.State, strconv.Itoa(v.PID), strconv.Itoa(v.Restarts),
@@ -83,7 +94,7 @@ func (p printer) status(s admin.Status) error {
 }
 
 // counts writes numbers for people: "12 routed, 1 dead", the largest first.
-func counts[K ~string](m map[K]int64) string {
+func counts[K ~string, N int64 | uint64](m map[K]N) string {
 	keys := slices.SortedFunc(maps.Keys(m), func(a, b K) int { return cmp.Or(cmp.Compare(m[b], m[a]), cmp.Compare(a, b)) })
 	var parts []string
 	for _, k := range keys {
