@@ -376,10 +376,18 @@ route "all" {
 		t.Errorf("%d lines at the sink, %d deliveries", lines, delivered)
 	}
 
-	// Refusals are listed with their cause, as many as the list takes in this time.
+	// Refusals are counted by cause, and listed, as many as the list takes in this time.
 	total := 0
 	for _, n := range refused {
 		total += n
+	}
+	var counted, repeated uint64
+	for _, s := range h.Status().Sources {
+		counted += s.Rejected["bad_json"]
+		repeated += s.Duplicates + s.Reopened
+	}
+	if counted != uint64(total) || repeated != uint64(duplicates) {
+		t.Errorf("%d refusals and %d duplicates are counted, were %d and %d", counted, repeated, total, duplicates)
 	}
 	page, err := h.Control.Rejections(t.Context(), store.RejectionFilter{Limit: 1000})
 	if err != nil {
