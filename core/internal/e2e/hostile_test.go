@@ -54,6 +54,7 @@ type watch struct {
 	h    *harness.Host
 	quit chan struct{}
 	done sync.WaitGroup
+	good int // requests so far
 
 	mu      sync.Mutex
 	took    []time.Duration
@@ -61,14 +62,13 @@ type watch struct {
 	started time.Time
 }
 
-var goodRequests atomic.Int64 // numbers them
-
 func (w *watch) start() {
 	w.quit, w.took, w.peak, w.started = make(chan struct{}), nil, 0, time.Now()
 	client := &http.Client{Timeout: harness.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	w.done.Go(func() {
 		for w.wait(10 * time.Millisecond) {
-			p := harness.Youforce("hr", "good", int(goodRequests.Add(1)))
+			w.good++
+			p := harness.Youforce("hr", "good", w.good)
 			req, err := http.NewRequest(http.MethodPost, w.h.URL+p.Path, bytes.NewReader(p.Body))
 			if err != nil {
 				w.t.Error(err)
@@ -252,7 +252,7 @@ source "youforce" "big" {
 		t.Errorf("stored: %+v, %v", page.Items, err)
 	}
 	stats := h.Status().Stats
-	if want := goodRequests.Load() + 50; stats.Requests["routed"] != want {
+	if want := int64(w.good + 50); stats.Requests["routed"] != want {
 		t.Errorf("%d requests are routed, %d were good", stats.Requests["routed"], want)
 	}
 	for _, cause := range []string{
