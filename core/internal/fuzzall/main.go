@@ -4,12 +4,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -32,48 +34,91 @@ func run(ctx context.Context, each time.Duration, only string) error {
 	if err != nil {
 		return fmt.Errorf("list the targets: %w", err)
 	}
-	var names []string
+	// Two at a time with one worker each: a target's start, which is compiling, takes longer than its ten seconds in CI.
+	targets := make(chan target)
+	failed := make(chan error, lanes)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var running sync.WaitGroup
+	for range lanes {
+		running.Go(func() {
+			for t := range targets {
+				if err := fuzz(ctx, t, each); err != nil {
+					failed <- err
+					cancel()
+					return
+				}
+			}
+		})
+	}
 	ran := 0
+	for _, t := range find(string(out), only) {
+		select {
+		case targets <- t:
+			ran++
+		case <-ctx.Done():
+		}
+	}
+	close(targets)
+	running.Wait()
+	close(failed)
+	var errs []error
+	for err := range failed {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if ran == 0 {
+		return fmt.Errorf("no fuzz target matches %q", only)
+	}
+	fmt.Printf("%d targets, no finding\n", ran)
+	return ctx.Err()
+}
+
+const lanes = 2
+
+type target struct{ pkg, name string }
+
+// find reads what go test -list printed.
+func find(list, only string) []target {
+	var names []string
+	var found []target
 	// The names of a package's targets come before its "ok" line.
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(list) {
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) == 1 && strings.HasPrefix(fields[0], "Fuzz"):
 			names = append(names, fields[0])
 		case len(fields) >= 2 && fields[0] == "ok":
 			for _, name := range names {
-				if !strings.Contains(fields[1]+" "+name, only) {
-					continue
+				if strings.Contains(fields[1]+" "+name, only) {
+					found = append(found, target{fields[1], name})
 				}
-				if err := fuzz(ctx, fields[1], name, each); err != nil {
-					return err
-				}
-				ran++
 			}
 			names = nil
 		}
 	}
-	if ran == 0 {
-		return fmt.Errorf("no fuzz target matches %q", only)
-	}
-	fmt.Printf("%d targets, no finding\n", ran)
-	return nil
+	return found
 }
 
-func fuzz(ctx context.Context, pkg, name string, each time.Duration) error {
-	fmt.Printf("%s %s\n", pkg, name)
+func fuzz(ctx context.Context, t target, each time.Duration) error {
 	// Minimizing an interesting input counts towards nothing: keep it short.
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+name+"$", "-fuzztime", each.String(),
-		"-fuzzminimizetime", "10x", pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(),
+		"-fuzzminimizetime", "10x", "-parallel", "1", t.pkg)
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", pkg, name, err, out)
+	if ctx.Err() != nil {
+		return nil // another one failed
 	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	for _, l := range lines[max(0, len(lines)-3):] {
-		if strings.HasPrefix(l, "fuzz:") {
-			fmt.Println("  " + l)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err, out)
+	}
+	last := ""
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "fuzz:") {
+			last = strings.TrimSpace(line)
 		}
 	}
+	fmt.Printf("%s %s\n  %s\n", t.pkg, t.name, last)
 	return nil
 }
