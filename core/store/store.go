@@ -53,7 +53,8 @@ type Store interface {
 	RecordRejection(r core.Rejection)
 
 	// RetryDeliveries makes dead deliveries pending and due again, with their charges forgotten, and returns those it
-	// changed, as ListDeliveries shows them. Ids that are unknown or not dead are passed over.
+	// changed, as ListDeliveries shows them. Ids that are unknown or not dead are passed over, and those without a
+	// message, because their route failed: there is nothing to deliver.
 	RetryDeliveries(ctx context.Context, ids []string) ([]*core.Delivery, error)
 	// RetryRequests makes dead requests received again; they are passed to Options.OnAccepted.
 	RetryRequests(ctx context.Context, ids []string) ([]*core.Request, error)

@@ -29,23 +29,28 @@ func (s *Store) Accept(ctx context.Context, r *core.Request) (store.Acceptance, 
 }
 
 func (w *writer) accept(r *core.Request) (store.Acceptance, error) {
-	if ok, err := w.insert(r, 0); err != nil || ok {
-		return store.Accepted, err
+	seq, repeat, err := w.newest(r.Dedupe)
+	if err != nil {
+		return "", err
+	}
+	if seq == 0 {
+		return store.Accepted, w.insert(r, 0)
 	}
 	var (
-		seq      int64
-		repeat   int
 		received time.Time
 		state    core.RequestState
 		purged   bool
 	)
-	st := w.newestRequest
-	st.BindBytes(1, r.Dedupe[:])
-	if _, err := st.row(func() {
-		seq, repeat, received = st.ColumnInt64(0), st.ColumnInt(1), st.readTime(2)
-		state, purged = core.RequestState(st.ColumnText(3)), st.ColumnBool(4)
-	}); err != nil {
+	st := w.knownRequest
+	st.int(1, seq)
+	ok, err := st.row(func() {
+		received, state, purged = st.readTime(0), core.RequestState(st.ColumnText(1)), st.ColumnBool(2)
+	})
+	if err != nil {
 		return "", err
+	}
+	if !ok { // forgotten by this very group
+		return store.Accepted, w.insert(r, repeat)
 	}
 	// The distance, either way: after a jump of the clock a new webhook must not be taken for one from the future.
 	inWindow := r.ReceivedAt.Sub(received).Abs() <= w.s.opts.DedupeWindow
@@ -56,15 +61,14 @@ func (w *writer) accept(r *core.Request) (store.Acceptance, error) {
 	case inWindow && state != core.RequestDead:
 		return store.Duplicate, nil
 	}
-	ok, err := w.insert(r, repeat+1)
-	if err == nil && !ok {
-		err = errors.New("the newest request of its key is not the newest")
-	}
-	return store.Accepted, err
+	return store.Accepted, w.insert(r, repeat+1)
 }
 
-// insert stores a request unless its dedupe key and repeat are known.
-func (w *writer) insert(r *core.Request, repeat int) (bool, error) {
+// insert stores a request whose dedupe key and repeat are new.
+func (w *writer) insert(r *core.Request, repeat int) error {
+	if len(w.keys.adding.keys) >= 2*(w.s.opts.indexBatch+groupOps) {
+		return fmt.Errorf("too many dedupe keys in memory: %w", w.indexErr)
+	}
 	st := w.insertRequest
 	st.int(1, w.lastSeq+1)
 	st.BindBytes(2, r.Dedupe[:])
@@ -76,10 +80,7 @@ func (w *writer) insert(r *core.Request, repeat int) (bool, error) {
 	st.same(8, r.Method)
 	st.text(9, r.Query)
 	if err := st.run(); err != nil {
-		return false, err
-	}
-	if w.c.Changes() == 0 {
-		return false, nil
+		return err
 	}
 	w.lastSeq++
 	w.headers = appendHeaders(w.headers[:0], r.Headers)
@@ -88,13 +89,14 @@ func (w *writer) insert(r *core.Request, repeat int) (bool, error) {
 	st.json(2, w.headers)
 	st.BindBytes(3, r.Body)
 	if err := st.run(); err != nil {
-		return false, err
+		return err
 	}
+	w.keys.add(r.Dedupe, repeat, w.lastSeq)
 	r.Seq, r.Repeat, r.State, r.Reopened = w.lastSeq, repeat, core.RequestReceived, false
 	r.ReceivedAt = time.UnixMicro(r.ReceivedAt.UnixMicro()).UTC() // so that who gets it now sees what others get later
 	w.addCount(requestCounter(core.RequestReceived), 1)
 	w.effects.accepted = append(w.effects.accepted, r)
-	return true, nil
+	return nil
 }
 
 // reopen makes a dead request received again; nil: it is not dead, or its body is gone.
@@ -126,7 +128,7 @@ func (s *Store) RetryRequests(ctx context.Context, ids []string) ([]*core.Reques
 		apply: func(w *writer) error {
 			reopened = nil
 			for _, id := range ids {
-				seq, err := w.c.findRequest(id)
+				seq, err := w.s.findRequest(w.c, id)
 				if errors.Is(err, store.ErrNotFound) {
 					continue
 				}

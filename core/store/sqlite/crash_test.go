@@ -42,6 +42,7 @@ func child(dir string) {
 			accepted <- r
 		}
 	}}
+	o.indexBatch = 30 // so that keys are moving at most moments
 	s, err := Open(context.Background(), o)
 	if err != nil {
 		panic(err)
@@ -151,10 +152,16 @@ func TestKill(t *testing.T) {
 	for round := range 12 {
 		said := run(t, dir, time.Duration(20+rand.IntN(200))*time.Millisecond)
 		total += len(said["accepted"])
+		verify(t, path) // as it was left
 		s := open(t, Options{Path: path})
 		for _, id := range said["accepted"] {
-			if _, err := s.GetRequest(t.Context(), id); err != nil {
+			rd, err := s.GetRequest(t.Context(), id)
+			if err != nil {
 				t.Errorf("round %d: %v", round, err)
+				continue
+			}
+			if a, err := s.Accept(t.Context(), rd.Request); err != nil || a != store.Duplicate {
+				t.Errorf("round %d: %s of a duplicate, %v", round, a, err)
 			}
 		}
 		closeStore(t, s)

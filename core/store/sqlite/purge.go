@@ -78,35 +78,40 @@ func (s *Store) purgeable(ctx context.Context, before time.Time, limit int) (seq
 }
 
 func (s *Store) purgeRequests(ctx context.Context, seqs []int64) (purged int, err error) {
-	err = s.do(ctx, &op{weight: 8 * len(seqs), apply: func(w *writer) error {
-		purged = 0
+	var forgotten []int64
+	o := &op{weight: 8 * len(seqs), apply: func(w *writer) error {
+		purged, forgotten = 0, nil
 		now := time.Now()
 		for _, seq := range seqs {
-			ok, err := w.purge(seq, now)
+			ok, gone, err := w.purge(seq, now)
 			if err != nil {
 				return err
 			}
 			if ok {
 				purged++
 			}
+			forgotten = append(forgotten, gone...)
 		}
 		return nil
-	}})
+	}}
+	o.committed = func() { s.keys.forget(forgotten) }
+	err = s.do(ctx, o)
 	return purged, err
 }
 
-// purge deletes a request and all that hangs on it, unless it is unsettled.
-func (w *writer) purge(seq int64, now time.Time) (bool, error) {
+// purge deletes a request and all that hangs on it, unless it is unsettled. forgotten is its sequence, if nothing of it
+// is left.
+func (w *writer) purge(seq int64, now time.Time) (ok bool, forgotten []int64, err error) {
 	var state core.RequestState
 	st, err := w.c.stmt(`SELECT state FROM requests AS r WHERE seq = ? AND state <> 'received' AND purged_at IS NULL
 		AND NOT EXISTS (SELECT 1 FROM deliveries AS d
 			WHERE d.key >= r.seq << 24 AND d.key < (r.seq + 1) << 24 AND d.state IN ('pending', 'leased'))`)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	st.int(1, seq)
 	if ok, err := st.row(func() { state = core.RequestState(st.ColumnText(0)) }); err != nil || !ok {
-		return false, err
+		return false, nil, err
 	}
 	w.addCount(requestCounter(state), -1)
 	counts := []struct {
@@ -124,66 +129,71 @@ func (w *writer) purge(seq int64, now time.Time) (bool, error) {
 	for _, q := range counts {
 		st, err := w.c.stmt(q.sql)
 		if err != nil {
-			return false, err
+			return false, nil, err
 		}
 		st.int(1, seq)
 		if err := st.rows(func() bool { q.count(st); return true }); err != nil {
-			return false, err
+			return false, nil, err
 		}
 	}
-	window := now.Add(-w.s.opts.DedupeWindow).UnixMicro()
 	for _, sql := range []string{
 		"DELETE FROM attempts WHERE delivery >= ?1 << 24 AND delivery < (?1 + 1) << 24",
 		"DELETE FROM deliveries WHERE key >= ?1 << 24 AND key < (?1 + 1) << 24",
 		"DELETE FROM events WHERE key >= ?1 << 12 AND key < (?1 + 1) << 12",
 		"DELETE FROM bodies WHERE seq = ?1",
-		"DELETE FROM requests WHERE seq = ?1 AND received_at < ?2",
-		`UPDATE requests SET purged_at = ?3, reason = NULL, notes = NULL, remote_addr = NULL, method = NULL, query = NULL,
-			unrouted = 0 WHERE seq = ?1`,
 	} {
 		st, err := w.c.stmt(sql)
 		if err != nil {
-			return false, err
+			return false, nil, err
 		}
 		st.int(1, seq)
-		if st.BindParamCount() > 1 {
-			st.int(2, window)
-		}
-		if st.BindParamCount() > 2 {
-			st.int(3, now.UnixMicro())
-		}
 		if err := st.run(); err != nil {
-			return false, err
+			return false, nil, err
 		}
 	}
-	return true, nil
+	if st, err = w.c.stmt("DELETE FROM requests WHERE seq = ? AND received_at < ? RETURNING seq, dedupe, repeat"); err != nil {
+		return false, nil, err
+	}
+	st.int(1, seq)
+	st.int(2, now.Add(-w.s.opts.DedupeWindow).UnixMicro())
+	if forgotten, err = w.forgetRequests(st); err != nil || len(forgotten) > 0 {
+		return true, forgotten, err
+	}
+	if st, err = w.c.stmt(`UPDATE requests SET purged_at = ?, reason = NULL, notes = NULL, remote_addr = NULL,
+		method = NULL, query = NULL, unrouted = 0 WHERE seq = ?`); err != nil {
+		return false, nil, err
+	}
+	st.int(1, now.UnixMicro())
+	st.int(2, seq)
+	return true, nil, st.run()
 }
 
 // forget deletes dedupe memory that is past its window.
 func (s *Store) forget(ctx context.Context, limit int) error {
 	for limit > 0 {
-		forgotten := 0
-		err := s.do(ctx, &op{weight: purgeStep, apply: func(w *writer) error {
+		var forgotten []int64
+		o := &op{weight: 2 * purgeStep, apply: func(w *writer) error {
 			st, err := w.c.stmt(`DELETE FROM requests WHERE seq IN (SELECT seq FROM requests INDEXED BY requests_purged
-				WHERE purged_at IS NOT NULL AND received_at < ? ORDER BY received_at LIMIT ?)`)
+				WHERE purged_at IS NOT NULL AND received_at < ? ORDER BY received_at LIMIT ?)
+				RETURNING seq, dedupe, repeat`)
 			if err != nil {
 				return err
 			}
 			st.int(1, time.Now().Add(-s.opts.DedupeWindow).UnixMicro())
 			st.int(2, purgeStep)
-			if err := st.run(); err != nil {
+			if forgotten, err = w.forgetRequests(st); err != nil {
 				return err
 			}
-			forgotten = w.c.Changes()
 			if st, err = w.c.stmt("DELETE FROM event_filters WHERE block < (SELECT min(key) >> 24 FROM events)"); err != nil {
 				return err
 			}
 			return st.run()
-		}})
-		if err != nil || forgotten < purgeStep {
+		}}
+		o.committed = func() { s.keys.forget(forgotten) }
+		if err := s.do(ctx, o); err != nil || len(forgotten) < purgeStep {
 			return err
 		}
-		limit -= forgotten
+		limit -= len(forgotten)
 	}
 	return nil
 }

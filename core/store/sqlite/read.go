@@ -73,22 +73,26 @@ func (c *conn) body(seq int64) (body []byte, err error) {
 	return body, err
 }
 
-// findRequest returns the sequence of a request by its public id.
-func (c *conn) findRequest(id string) (int64, error) {
+// findRequest returns the sequence of a request by its public id. It has to be the first read of its transaction: what
+// is no longer in memory then is in the table.
+func (s *Store) findRequest(c *conn, id string) (int64, error) {
 	dedupe, repeat, err := core.ParseRequestID(id)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", store.ErrNotFound, err)
 	}
-	return c.findDedupe(dedupe, repeat, id)
+	return s.findDedupe(c, dedupe, repeat, id)
 }
 
-func (c *conn) findDedupe(dedupe core.DedupeKey, repeat int, id string) (int64, error) {
-	st, err := c.stmt("SELECT seq FROM requests WHERE dedupe = ? AND repeat = ? AND purged_at IS NULL")
+func (s *Store) findDedupe(c *conn, dedupe core.DedupeKey, repeat int, id string) (int64, error) {
+	st, err := c.stmt(dedupeQuery)
 	if err != nil {
 		return 0, err
 	}
-	st.BindBytes(1, dedupe[:])
-	st.int(2, int64(repeat))
+	if seq := s.keys.find(dedupe, repeat); seq != 0 {
+		st.int(1, seq)
+	}
+	st.BindBytes(2, dedupe[:])
+	st.int(3, int64(repeat))
 	var seq int64
 	if _, err := st.row(func() { seq = st.ColumnInt64(0) }); err != nil {
 		return 0, err
@@ -98,6 +102,11 @@ func (c *conn) findDedupe(dedupe core.DedupeKey, repeat int, id string) (int64, 
 	}
 	return seq, nil
 }
+
+// dedupeQuery compares key and repeat as well: what memory said may have been rolled back since.
+const dedupeQuery = `SELECT seq FROM requests
+	WHERE seq = coalesce(?1, (SELECT seq FROM dedupe WHERE key = ?2 AND repeat = ?3))
+	AND dedupe = ?2 AND repeat = ?3 AND purged_at IS NULL`
 
 // deliveryColumns are read by stmt.delivery, in this order; d, e and r are deliveries, events and requests.
 const (
@@ -202,13 +211,14 @@ func (r *deliveryReader) read(key int64) (*core.Delivery, error) {
 	return d, nil
 }
 
-// findDelivery returns a delivery by its public id, with its event but without data.
-func (c *conn) findDelivery(id string) (*core.Delivery, error) {
+// findDelivery returns a delivery by its public id, with its event but without data. As with findRequest, it has to be
+// the first read.
+func (s *Store) findDelivery(c *conn, id string) (*core.Delivery, error) {
 	dedupe, repeat, index, err := core.ParseDeliveryID(id)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrNotFound, err)
 	}
-	seq, err := c.findDedupe(dedupe, repeat, id)
+	seq, err := s.findDedupe(c, dedupe, repeat, id)
 	if err != nil {
 		return nil, err
 	}
@@ -415,7 +425,7 @@ func (s *Store) ListRequests(ctx context.Context, f store.RequestFilter) (rs []*
 func (s *Store) GetRequest(ctx context.Context, id string) (*store.RequestDetail, error) {
 	var rd store.RequestDetail
 	err := s.search(ctx, func(c *conn) error {
-		seq, err := c.findRequest(id)
+		seq, err := s.findRequest(c, id)
 		if err != nil {
 			return err
 		}
@@ -467,11 +477,8 @@ func (s *Store) ListDeliveries(
 	err = s.search(ctx, func(c *conn) error {
 		var q query
 		seqs := bounds{0, math.MaxInt64 >> 24}
-		if err := q.timeBounds(c, &seqs, f.Since, f.Until); err != nil {
-			return err
-		}
 		if f.RequestID != "" {
-			seq, err := c.findRequest(f.RequestID)
+			seq, err := s.findRequest(c, f.RequestID)
 			if errors.Is(err, store.ErrNotFound) {
 				return nil
 			}
@@ -479,6 +486,9 @@ func (s *Store) ListDeliveries(
 				return err
 			}
 			seqs.within(seq, seq+1)
+		}
+		if err := q.timeBounds(c, &seqs, f.Since, f.Until); err != nil {
+			return err
 		}
 		q.equal("d.sink", f.Sink)
 		q.equal("d.route", f.Route)
@@ -629,7 +639,7 @@ func (c *conn) transient(sql string) (*stmt, error) {
 func (s *Store) GetDelivery(ctx context.Context, id string) (*store.DeliveryDetail, error) {
 	var dd store.DeliveryDetail
 	err := s.search(ctx, func(c *conn) error {
-		d, err := c.findDelivery(id)
+		d, err := s.findDelivery(c, id)
 		if err != nil {
 			return err
 		}

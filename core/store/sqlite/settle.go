@@ -188,9 +188,9 @@ func (s *Store) RetryDeliveries(ctx context.Context, ids []string) ([]*core.Deli
 }
 
 func (w *writer) retry(id string, now int64) (*core.Delivery, error) {
-	d, err := w.c.findDelivery(id)
-	if err != nil || d.State != core.DeliveryDead {
-		return nil, err
+	d, err := w.s.findDelivery(w.c, id)
+	if err != nil || d.State != core.DeliveryDead || len(d.Message) == 0 {
+		return nil, err // without a message, as its route failed, there is nothing to deliver
 	}
 	isDue, err := w.place(d.Sink, d.OrderKey, int64(d.Key))
 	if err != nil {
@@ -215,5 +215,5 @@ func (w *writer) retry(id string, now int64) (*core.Delivery, error) {
 	if isDue {
 		w.becomesDue(d.Sink, int64(d.Key), now)
 	}
-	return w.c.findDelivery(id)
+	return w.s.findDelivery(w.c, id)
 }

@@ -38,6 +38,8 @@ type Options struct {
 	// it must not block, and must not call the store. It must not keep the slice. nil: nobody wants to know.
 	OnAccepted func([]*core.Request)
 	Logger     hclog.Logger // nil: none
+
+	indexBatch int // for tests; 0: the constant
 }
 
 const (
@@ -59,6 +61,7 @@ type Store struct {
 
 	readers chan *conn
 	writer  *writer
+	keys    *recentKeys
 	live    context.Context // ends when Close begins
 	stop    context.CancelFunc
 	work    sync.WaitGroup // its goroutines
@@ -92,6 +95,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.DedupeWindow == 0 {
 		o.DedupeWindow = defaultDedupeWindow
 	}
+	if o.indexBatch == 0 {
+		o.indexBatch = indexBatch
+	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
@@ -107,7 +113,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{
-		opts: o, log: o.Logger, lock: lock,
+		opts: o, log: o.Logger, lock: lock, keys: newRecentKeys(),
 		readers: make(chan *conn, readers), kick: make(chan struct{}, 1),
 		totals: map[counter]int64{}, queues: map[string]*sinkQueue{}, causes: map[string]int64{},
 	}
@@ -199,6 +205,9 @@ func (s *Store) start() error {
 	}
 	s.suspect = suspect
 	w.lastSeq, w.lastRejection = last, lastRejection
+	if err := w.loadKeys(); err != nil {
+		return err
+	}
 	return w.mark(map[string]int64{"running": 1, "suspect_seq": suspect}, (*writer).hasten)
 }
 

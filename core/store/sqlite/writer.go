@@ -101,9 +101,11 @@ type writer struct {
 	filters       []*openFilter
 	filtersBefore []*openFilter // the transaction
 	filterUse     int64
+	keys          *recentKeys
+	indexErr      error // why keys cannot be moved into their table
 
-	begin, commit                                           *stmt
-	insertRequest, insertBody, newestRequest, reopenRequest *stmt
+	begin, commit, newestKey, insertKey                     *stmt
+	insertRequest, insertBody, knownRequest, reopenRequest  *stmt
 	routeRequest, retryRequest, insertEvent, insertDelivery *stmt
 	head, setDue, settle, insertAttempt                     *stmt
 	count, setState, deleteState, find                      *stmt
@@ -112,13 +114,14 @@ type writer struct {
 func newWriter(s *Store, c *conn) *writer {
 	// Nothing but a checkpoint ever waits for another connection.
 	c.SetBusyTimeout(20 * time.Millisecond)
-	return &writer{s: s, c: c, full: true, queue: make(chan *op, queuedOps), effects: effects{counts: map[counter]int64{}}}
+	return &writer{
+		s: s, c: c, full: true, queue: make(chan *op, queuedOps), effects: effects{counts: map[counter]int64{}}, keys: s.keys,
+	}
 }
 
 const (
-	newestQuery = `SELECT seq, repeat, received_at, state, purged_at IS NOT NULL FROM requests
-		WHERE dedupe = ? ORDER BY repeat DESC LIMIT 1`
-	headQuery = `SELECT key, due FROM deliveries INDEXED BY deliveries_queue
+	newestQuery = "SELECT seq, repeat FROM dedupe WHERE key = ? ORDER BY repeat DESC LIMIT 1"
+	headQuery   = `SELECT key, due FROM deliveries INDEXED BY deliveries_queue
 		WHERE sink = ? AND order_key = ? AND state = 'pending' ORDER BY key LIMIT 1`
 )
 
@@ -131,9 +134,11 @@ func (w *writer) prepare() error {
 		{&w.begin, "BEGIN IMMEDIATE"},
 		{&w.commit, "COMMIT"},
 		{&w.insertRequest, `INSERT INTO requests (seq, dedupe, repeat, source, tenant, received_at, state, remote_addr,
-			method, query) VALUES (?, ?, ?, ?, ?, ?, 'received', ?, ?, ?) ON CONFLICT (dedupe, repeat) DO NOTHING`},
+			method, query) VALUES (?, ?, ?, ?, ?, ?, 'received', ?, ?, ?)`},
 		{&w.insertBody, "INSERT INTO bodies (seq, headers, body) VALUES (?, ?, ?)"},
-		{&w.newestRequest, newestQuery},
+		{&w.newestKey, newestQuery},
+		{&w.insertKey, "INSERT OR REPLACE INTO dedupe (key, repeat, seq) VALUES (?, ?, ?)"},
+		{&w.knownRequest, "SELECT received_at, state, purged_at IS NOT NULL FROM requests WHERE seq = ?"},
 		{&w.reopenRequest, `UPDATE requests SET state = 'received', reason = NULL, notes = NULL, crashes = 0, claims = 0
 			WHERE seq = ? AND state = 'dead' AND purged_at IS NULL`},
 		{&w.routeRequest, `UPDATE requests SET state = ?, reason = ?, notes = ?, crashes = ?, unrouted = ?
@@ -224,6 +229,7 @@ func (w *writer) loop() {
 			}
 		}
 		w.run(group)
+		w.index(len(group))
 		clear(group) // let go of bodies
 	}
 }
@@ -261,12 +267,13 @@ func (w *writer) transact(group []*op) (err error) {
 	w.effects.leased = w.effects.leased[:0]
 	w.effects.due = w.effects.due[:0]
 	clear(w.effects.counts)
-	lastSeq := w.lastSeq
+	lastSeq, keys := w.lastSeq, len(w.keys.adding.keys)
 	w.filtersBefore = append(w.filtersBefore[:0], w.filters...)
 	defer func() {
 		if err != nil {
 			w.undo()
 			w.lastSeq = lastSeq
+			w.keys.undo(keys)
 			// Those that were open have no rows, and may hold too much, which is no harm; others have their rows back.
 			w.filters = append(w.filters[:0], w.filtersBefore...)
 			err = mapError(err)
@@ -377,14 +384,8 @@ func (w *writer) becomesDue(sink string, key, due int64) {
 // mark notes a start or a stop; at both nobody holds a lease. The writer's goroutine is not running.
 func (w *writer) mark(values map[string]int64, then func(*writer) error) error {
 	o := &op{durable: true, apply: func(w *writer) error {
-		st, err := w.c.stmt("UPDATE meta SET value = ? WHERE name = ?")
-		if err != nil {
-			return err
-		}
 		for name, v := range values {
-			st.int(1, v)
-			st.BindText(2, name)
-			if err := st.run(); err != nil {
+			if err := w.setMeta(name, v); err != nil {
 				return err
 			}
 		}
@@ -394,6 +395,16 @@ func (w *writer) mark(values map[string]int64, then func(*writer) error) error {
 		return then(w)
 	}}
 	return w.transact([]*op{o})
+}
+
+func (w *writer) setMeta(name string, value int64) error {
+	st, err := w.c.stmt("UPDATE meta SET value = ? WHERE name = ?")
+	if err != nil {
+		return err
+	}
+	st.int(1, value)
+	st.BindText(2, name)
+	return st.run()
 }
 
 // finish marks a clean stop and empties the log. The writer's goroutine has ended.

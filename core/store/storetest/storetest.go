@@ -60,6 +60,7 @@ func Run(t *testing.T, h Harness) {
 		"no double claims":  testNoDoubleClaims,
 		"keyed state":       testKeyedState,
 		"retry deliveries":  testRetryDeliveries,
+		"retry no message":  testRetryWithoutMessage,
 		"attempts":          testAttempts,
 		"lists":             testLists,
 		"list deliveries":   testListDeliveries,
@@ -959,6 +960,33 @@ func testRetryDeliveries(k *kit) {
 	if n := len(detail.Attempts); n == 0 || detail.Attempts[0].Outcome != sdk.Rejected {
 		k.Errorf("the first attempts are forgotten: %+v", detail.Attempts)
 	}
+}
+
+// A delivery whose route failed has no message: there is nothing to deliver, so it stays dead, and says why.
+func testRetryWithoutMessage(k *kit) {
+	d := k.decide(k.mustAccept(), "a", "a/x", "a")
+	failed, alive := d.Deliveries[:2], d.Deliveries[2]
+	for _, f := range failed {
+		f.State, f.Message, f.Due = core.DeliveryDead, nil, time.Time{}
+		f.Reason, f.RouteRange = "no such attribute", "config.hcl:3,4"
+	}
+	k.route(d)
+	k.claims("a", alive)
+	k.settle(dead(alive))
+	before := k.delivery(failed[0].ID)
+	got, err := k.s.RetryDeliveries(k.Context(), []string{failed[0].ID, alive.ID, failed[1].ID})
+	k.check(err)
+	if len(got) != 1 || got[0].ID != alive.ID {
+		k.Errorf("retried %v", got)
+	}
+	k.equal(k.delivery(failed[0].ID), before)
+	k.equal(before.Delivery.State, core.DeliveryDead)
+	k.equal(before.Delivery.Reason, "no such attribute")
+	k.equal(before.Delivery.RouteRange, "config.hcl:3,4")
+	k.equal(keys(k.claim("a", time.Now().Add(time.Minute), 10)...), keys(alive))
+	st, err := k.s.Stats(k.Context())
+	k.check(err)
+	k.equal(st.Deliveries["a"], map[core.DeliveryState]int64{core.DeliveryDead: 2, core.DeliveryLeased: 1})
 }
 
 func testAttempts(k *kit) {

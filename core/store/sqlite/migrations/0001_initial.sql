@@ -31,9 +31,17 @@ CREATE TABLE requests (
     purged_at   INTEGER,
     remote_addr TEXT,
     method      TEXT,
-    query       TEXT,                          -- without credentials
-    UNIQUE (dedupe, repeat)
+    query       TEXT                           -- without credentials
 ) STRICT;
+
+-- Where to look for requests by dedupe key. Those with a seq above indexed_seq in meta are not all here yet: the host
+-- keeps them in memory, enters many at a time, and reads them from requests when it starts.
+CREATE TABLE dedupe (
+    key    BLOB    NOT NULL,                   -- requests.dedupe
+    repeat INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    PRIMARY KEY (key, repeat)
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX requests_waiting  ON requests (source) WHERE state = 'received';
 CREATE INDEX requests_dead     ON requests (seq) WHERE state = 'dead';
@@ -152,4 +160,5 @@ CREATE TABLE meta (
 
 INSERT INTO meta (name, value) VALUES
     ('running', 0),      -- 1 while a host has the database open: found at a start, it stopped without closing
-    ('suspect_seq', 0);  -- requests up to this one were there when a host stopped so
+    ('suspect_seq', 0),  -- requests up to this one were there when a host stopped so
+    ('indexed_seq', 0);  -- requests up to this one are in dedupe
