@@ -206,7 +206,7 @@ func (e *outcomeError) Error() string {
 
 func (e *outcomeError) Unwrap() error { return e.err }
 
-// RetryAfter says: not now, try again, not before d from now.
+// RetryAfter says: not now, try again, not before d from now, of which at most 24 hours count.
 func RetryAfter(err error, d time.Duration) error {
 	return &outcomeError{kind: Retried, err: err, after: d}
 }

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// maxAfter is how long a sink can put a delivery off.
+const maxAfter = 24 * time.Hour
+
 // RetryPolicy says when a delivery that was not delivered is tried again. Zero fields take DefaultRetry's values.
 type RetryPolicy struct {
 	MaxAttempts int           // charged attempts before it is dead
@@ -33,7 +36,7 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 
 // next is a pure function of the attempts charged so far (at least 1), the clock and a random number in [0, 1): the pause
 // before the next try, or false if there is none. The pause is exponential with full jitter, and no shorter than after, the
-// sink's own wish, which is capped at 24 hours.
+// sink's own wish, of which at most maxAfter counts.
 func (p RetryPolicy) next(attempts int, first, now time.Time, after time.Duration, random float64) (time.Duration, bool) {
 	if attempts >= p.MaxAttempts || now.Sub(first) >= p.MaxAge {
 		return 0, false
@@ -43,7 +46,7 @@ func (p RetryPolicy) next(attempts int, first, now time.Time, after time.Duratio
 		ceiling = min(p.Min<<shift, p.Max)
 	}
 	pause := time.Duration(random * float64(ceiling))
-	return max(pause, min(after, 24*time.Hour)), true
+	return max(pause, min(after, maxAfter)), true
 }
 
 // random is the jitter's source.

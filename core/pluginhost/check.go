@@ -16,9 +16,8 @@ import (
 )
 
 const (
-	maxSchemaDepth = 32
-	maxBatch       = 10_000
-	maxTypeLength  = 128
+	maxBatch      = 10_000
+	maxTypeLength = 128
 )
 
 // problems collects what is wrong with a description.
@@ -35,7 +34,7 @@ func checkInfo(info *core.PluginInfo) error {
 	if info.Version != "devel" && !semver.IsValid("v"+info.Version) {
 		p.addf("version %q is neither a semantic version without v nor devel", clip(info.Version, 40))
 	}
-	p.schema("config", &info.Config, 0, true)
+	p.schema("config", &info.Config, true)
 	p.object("config", &info.Config)
 	for _, a := range info.Config.Attributes {
 		if core.ReservedAttribute(a.Name) {
@@ -44,7 +43,7 @@ func checkInfo(info *core.PluginInfo) error {
 	}
 	switch info.Kind {
 	case core.PluginSink:
-		p.schema("message", &info.Message, 0, true)
+		p.schema("message", &info.Message, true)
 		p.object("message", &info.Message)
 		if info.MaxBatch < 0 || info.MaxBatch > maxBatch {
 			p.addf("max_batch is %d, it must be within 0 and %d", info.MaxBatch, maxBatch)
@@ -61,13 +60,9 @@ func (p *problems) object(path string, s *sdk.Schema) {
 	}
 }
 
-// schema checks one level of a schema and what is below. named: attribute names are names of the configuration
-// language.
-func (p *problems) schema(path string, s *sdk.Schema, depth int, named bool) {
-	if depth > maxSchemaDepth {
-		p.addf("%s: the schema is nested deeper than %d levels", clip(path, 200), maxSchemaDepth)
-		return
-	}
+// schema checks one level of a schema and what is below; package wire has bounded how deep that is. named: attribute
+// names are names of the configuration language.
+func (p *problems) schema(path string, s *sdk.Schema, named bool) {
 	switch s.Kind {
 	case sdk.KindAny, sdk.KindString, sdk.KindNumber, sdk.KindInteger, sdk.KindBool, sdk.KindDuration, sdk.KindObject:
 	case sdk.KindMap, sdk.KindList:
@@ -75,7 +70,7 @@ func (p *problems) schema(path string, s *sdk.Schema, depth int, named bool) {
 			p.addf("%s: a %s without a schema of its elements", path, s.Kind)
 			return
 		}
-		p.schema(path+"[]", s.Element, depth+1, named)
+		p.schema(path+"[]", s.Element, named)
 	default:
 		p.addf("%s: unknown kind %q", path, s.Kind)
 	}
@@ -116,7 +111,7 @@ func (p *problems) schema(path string, s *sdk.Schema, depth int, named bool) {
 			p.addf("%s: an attribute's name is empty, too long or no UTF-8", path)
 		}
 		seen[a.Name] = true
-		p.schema(path+"."+a.Name, &a.Schema, depth+1, named)
+		p.schema(path+"."+a.Name, &a.Schema, named)
 	}
 }
 
@@ -255,7 +250,7 @@ func (p *problems) events(m *sdk.Provider) {
 			p.addf("event type %q twice", e.Type)
 		}
 		seen[e.Type] = true
-		p.schema(e.Type, &e.Data, 0, false)
+		p.schema(e.Type, &e.Data, false)
 	}
 }
 

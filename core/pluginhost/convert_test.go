@@ -14,6 +14,7 @@ import (
 	"github.com/grapnelhq/grapnel/core/jsonscan"
 	"github.com/grapnelhq/grapnel/sdk"
 	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
+	"github.com/grapnelhq/grapnel/sdk/wire"
 )
 
 // deafProcess is a process that is never started: enough to check answers.
@@ -176,7 +177,7 @@ func TestOutcome(t *testing.T) {
 		{"retry", &pluginv1.Outcome{Kind: pluginv1.Outcome_KIND_RETRY, Reason: "s3cr3t refused\x1b", AfterMs: 1500, Reference: "42"},
 			core.Outcome{Kind: sdk.Retried, Reason: "(sensitive) refused\uFFFD", After: 1500 * time.Millisecond}, false},
 		{"after the end of time", &pluginv1.Outcome{Kind: pluginv1.Outcome_KIND_RETRY, AfterMs: 1<<63 - 1},
-			core.Outcome{Kind: sdk.Retried, After: maxAfter}, false},
+			core.Outcome{Kind: sdk.Retried, After: wire.Milliseconds(1<<63 - 1)}, false},
 		{"after the past", &pluginv1.Outcome{Kind: pluginv1.Outcome_KIND_RETRY, AfterMs: -5}, core.Outcome{Kind: sdk.Retried}, false},
 		{"rejected", &pluginv1.Outcome{Kind: pluginv1.Outcome_KIND_REJECTED, Reason: "no", AttributePath: []string{"fields", "x"}},
 			core.Outcome{Kind: sdk.Rejected, Reason: "no", AttributePath: []string{"fields", "x"}}, false},

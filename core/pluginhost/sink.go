@@ -12,12 +12,10 @@ import (
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/sdk"
 	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
+	"github.com/grapnelhq/grapnel/sdk/wire"
 )
 
-const (
-	maxState = 1 << 10
-	maxAfter = 7 * 24 * time.Hour
-)
+const maxState = 1 << 10 // bytes
 
 // Sink is a configured sink in a plugin. Its methods may be called from any number of goroutines.
 type Sink struct {
@@ -288,7 +286,7 @@ func (s *Sink) outcome(d *core.Delivery, a *pluginv1.Outcome) core.Outcome {
 		o.Reference = clip(clean(p.redact.text(a.GetReference())), maxReference)
 	case pluginv1.Outcome_KIND_REJECTED:
 		o.Kind = sdk.Rejected
-		if path := a.GetAttributePath(); len(path) > 0 && len(path) <= maxSchemaDepth {
+		if path := a.GetAttributePath(); len(path) > 0 && len(path) <= wire.MaxSchemaDepth {
 			o.AttributePath = slices.Clone(path)
 			for i := range path {
 				o.AttributePath[i] = clip(clean(p.redact.text(path[i])), maxReference)
@@ -300,9 +298,7 @@ func (s *Sink) outcome(d *core.Delivery, a *pluginv1.Outcome) core.Outcome {
 		o.Kind = sdk.Suspended
 	case pluginv1.Outcome_KIND_RETRY:
 		o.Kind = sdk.Retried
-		if ms := a.GetAfterMs(); ms > 0 {
-			o.After = time.Duration(min(ms, maxAfter.Milliseconds())) * time.Millisecond
-		}
+		o.After = wire.Milliseconds(a.GetAfterMs())
 	default:
 		o.Kind = sdk.Retried
 		p.fault(fmt.Sprintf("unknown kind of outcome %d", a.GetKind()))

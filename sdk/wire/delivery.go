@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 
 	"github.com/grapnelhq/grapnel/sdk"
@@ -87,7 +88,7 @@ func OutcomeToProto(o *sdk.Outcome) *pluginv1.Outcome {
 		DeliveryId:    text(o.DeliveryID),
 		Kind:          outcomes.number(&unknown, "outcome", o.Kind),
 		Reason:        Text(o.Reason),
-		AfterMs:       (min(max(o.After, 0), maxAfter) + time.Millisecond - 1).Milliseconds(),
+		AfterMs:       milliseconds(o.After),
 		Reference:     Text(o.Reference),
 		AttributePath: texts(o.AttributePath),
 		Notes:         NotesToProto(o.Notes),
@@ -108,7 +109,7 @@ func OutcomeFromProto(o *pluginv1.Outcome) sdk.Outcome {
 		DeliveryID:    o.GetDeliveryId(),
 		Kind:          outcomes.word(&unknown, "outcome", o.GetKind()),
 		Reason:        o.GetReason(),
-		After:         milliseconds(o.GetAfterMs()),
+		After:         Milliseconds(o.GetAfterMs()),
 		Reference:     o.GetReference(),
 		AttributePath: o.GetAttributePath(),
 		State:         o.GetState(),
@@ -121,9 +122,18 @@ func OutcomeFromProto(o *pluginv1.Outcome) sdk.Outcome {
 	return out
 }
 
-// maxAfter bounds Outcome.After: a plugin may say anything.
-const maxAfter = 365 * 24 * time.Hour
+// Milliseconds makes a duration of a number from the wire, where anything may stand: it is never negative, and as long
+// as a duration can be. How long a pause may be is for those to say who make it.
+func Milliseconds(ms int64) time.Duration {
+	const most = math.MaxInt64 / int64(time.Millisecond)
+	return time.Duration(min(max(ms, 0), most)) * time.Millisecond
+}
 
-func milliseconds(ms int64) time.Duration {
-	return time.Duration(min(max(ms, 0), maxAfter.Milliseconds())) * time.Millisecond
+// milliseconds rounds up to what the wire can say.
+func milliseconds(d time.Duration) int64 {
+	ms := max(d, 0).Milliseconds()
+	if d > time.Duration(ms)*time.Millisecond {
+		ms++
+	}
+	return ms
 }

@@ -102,8 +102,8 @@ func (p *problems) schemaToProto(what string, s *sdk.Schema) *pluginv1.Schema {
 	return out
 }
 
-// maxDepth bounds the nesting of a schema from the wire, so that a recursive walk of it is safe.
-const maxDepth = 64
+// MaxSchemaDepth bounds the nesting of a schema from the wire, so that a recursive walk of it is safe.
+const MaxSchemaDepth = 32
 
 // SchemaFromProto converts a schema; nil gives the zero schema. The error names values that this version does not know.
 func SchemaFromProto(s *pluginv1.Schema) (sdk.Schema, error) {
@@ -113,8 +113,8 @@ func SchemaFromProto(s *pluginv1.Schema) (sdk.Schema, error) {
 }
 
 func (p *problems) schemaFromProto(what string, s *pluginv1.Schema, depth int) sdk.Schema {
-	if depth > maxDepth {
-		p.addf("%s: nested deeper than %d", what, maxDepth)
+	if depth > MaxSchemaDepth {
+		p.addf("%s: nested deeper than %d", what, MaxSchemaDepth)
 		return sdk.Schema{}
 	}
 	out := sdk.Schema{

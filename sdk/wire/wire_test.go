@@ -339,7 +339,7 @@ func TestLiesFromTheWire(t *testing.T) {
 	for want, err := range map[string]error{
 		"schema kind: unknown value 99":   second(SchemaFromProto(&pluginv1.Schema{Kind: 99})),
 		"schema escape: unknown value 99": second(SchemaFromProto(&pluginv1.Schema{Escape: 99})),
-		"nested deeper than 64":           second(SchemaFromProto(deep(100))),
+		"nested deeper than 32":           second(SchemaFromProto(deep(100))),
 		"unknown kind of plugin 9":        second(DescriptionFromProto(&pluginv1.DescribeResponse{Kind: 9})),
 		"scheme x: no kind": second(ProviderFromProto(&pluginv1.Provider{
 			Schemes: []*pluginv1.AuthScheme{{Name: "x"}},
@@ -359,7 +359,7 @@ func TestLiesFromTheWire(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	o := OutcomeFromProto(&pluginv1.Outcome{Kind: 99, AfterMs: 1<<63 - 1})
-	if o.Kind != sdk.Retried || o.After != maxAfter {
+	if o.Kind != sdk.Retried || o.After != (1<<63-1)/time.Millisecond*time.Millisecond {
 		t.Errorf("got %+v", o)
 	}
 }
