@@ -19,6 +19,9 @@ const (
 // ErrNoPlugin is wrapped by the error of whoever is asked for a plugin that is not there.
 var ErrNoPlugin = errors.New("no such plugin")
 
+// ErrNotLocked is wrapped by the error of whoever is asked for a plugin whose program differs from the lock file's.
+var ErrNotLocked = errors.New("it is not the program that was locked")
+
 // PluginInfo is what a plugin says about itself, checked by the host: names are well formed, no attribute has a reserved
 // name, every enum value is known and everything the manifest asks for is implemented. It is not changed after it was made.
 type PluginInfo struct {

@@ -33,7 +33,8 @@ type binary struct {
 // key tells binaries apart: one program may be installed under several names.
 func (b *binary) key() string { return b.label() + " " + b.sha256 + " " + b.Path }
 
-func (b *binary) label() string { return string(b.Kind) + "." + b.Name }
+// label is how configurations and lock files name the plugin.
+func (b *binary) label() string { return string(b.Kind) + "-" + b.Name }
 
 // Describe returns what the plugin says about itself, checked. Of a binary whose content it knows, from this host's
 // life or from Options.CacheDir, it starts nothing; else it starts the plugin, asks, and stops it soon after. A
@@ -46,8 +47,42 @@ func (h *Host) Describe(ctx context.Context, kind core.PluginKind, name string) 
 	if err != nil {
 		return nil, err
 	}
+	info, err := h.describe(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	h.resolve(b)
+	return info, nil
+}
+
+// DescribeFile is Describe for one program, wherever it is and whatever its name; where that is a plugin's, it must
+// tell the truth. Pins do not apply, and what OpenSink and OpenDecoder run stays as it is.
+func (h *Host) DescribeFile(ctx context.Context, path string) (*core.PluginInfo, error) {
+	h.describing.Lock()
+	defer h.describing.Unlock()
+	if err := checkExecutable(path); err != nil {
+		return nil, err
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("plugin: %w", err)
+	}
+	file := filepath.Base(abs)
+	named, err := parseBinaryName(file)
+	if err != nil {
+		named = Binary{Name: file} // of no kind: it may call itself what it likes
+	}
+	named.Path = abs
+	b, err := h.read(named, false)
+	if err != nil {
+		return nil, err
+	}
+	return h.describe(ctx, b)
+}
+
+// describe returns what is known of a binary, or asks it. h.describing is held.
+func (h *Host) describe(ctx context.Context, b *binary) (*core.PluginInfo, error) {
 	if info := h.known(b); info != nil {
-		h.resolve(b)
 		return info, nil
 	}
 	response := h.cached(b)
@@ -72,7 +107,6 @@ func (h *Host) Describe(ctx context.Context, kind core.PluginKind, name string) 
 	h.mu.Lock()
 	h.infos[b.key()] = info
 	h.mu.Unlock()
-	h.resolve(b)
 	return info, nil
 }
 
@@ -111,19 +145,32 @@ func (h *Host) Validate(ctx context.Context, kind core.PluginKind, name string,
 	return attributeErrors(response.GetErrors(), b.redact), nil
 }
 
-// find resolves a plugin and hashes it if it is not known as it is on disk now.
+// find resolves a plugin, as it is on disk now, and checks its pin.
 func (h *Host) find(kind core.PluginKind, name string) (*binary, error) {
 	found, dev, err := h.locate(kind, name)
 	if err != nil {
 		return nil, err
 	}
+	b, err := h.read(found, dev)
+	if err != nil {
+		return nil, err
+	}
+	if pin, ok := h.setting(h.opts.Pins, kind, name); ok && !dev && !strings.EqualFold(pin, b.sha256) {
+		return nil, fmt.Errorf("plugin %s: %w: its sha256 is %s, the lock file has %s; "+
+			"install the program that was locked or, if this one is meant, lock it", b.Path, core.ErrNotLocked, b.sha256, pin)
+	}
+	return b, nil
+}
+
+// read hashes a program if it is not known as it is on disk now.
+func (h *Host) read(found Binary, dev bool) (*binary, error) {
 	stat, err := os.Stat(found.Path)
 	if err != nil {
 		return nil, fmt.Errorf("plugin: %w", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	key := string(kind) + " " + name + " " + found.Path
+	key := string(found.Kind) + " " + found.Name + " " + found.Path
 	old := h.binaries[key]
 	if old != nil && old.size == stat.Size() && old.mtime.Equal(stat.ModTime()) {
 		return old, nil
@@ -131,10 +178,6 @@ func (h *Host) find(kind core.PluginKind, name string) (*binary, error) {
 	sum, err := hashFile(found.Path)
 	if err != nil {
 		return nil, fmt.Errorf("plugin: %w", err)
-	}
-	if pin, ok := h.setting(h.opts.Pins, kind, name); ok && !dev && !strings.EqualFold(pin, sum) {
-		return nil, fmt.Errorf("plugin %s: its sha256 is %s, the lock file has %s: it is not the program that was locked",
-			found.Path, sum, pin)
 	}
 	b := &binary{
 		Binary: found, sha256: sum, dev: dev, size: stat.Size(), mtime: stat.ModTime(), redact: &redactor{},
@@ -230,7 +273,7 @@ func (h *Host) info(b *binary, r *pluginv1.DescribeResponse) (*core.PluginInfo, 
 	case d.Provider != nil:
 		info.Kind, info.Provider = core.PluginDecoder, d.Provider
 	}
-	if info.Kind != b.Kind || info.Name != b.Name {
+	if b.Kind != "" && (info.Kind != b.Kind || info.Name != b.Name) {
 		return nil, fmt.Errorf("it calls itself %s %q, its file says %s %q",
 			info.Kind, clip(clean(info.Name), 80), b.Kind, b.Name)
 	}

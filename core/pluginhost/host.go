@@ -173,7 +173,7 @@ func (h *Host) random() float64 { return rand.Float64() }
 
 // starter returns the function that launches a process of the binary.
 func (h *Host) starter(b *binary, role string) func(ctx context.Context) (*child, error) {
-	log := h.log.Named("plugin").Named(b.Name)
+	log := h.log.Named("plugin").Named(b.label())
 	if role != "" {
 		log = log.With("role", role)
 	}

@@ -312,14 +312,65 @@ func TestPins(t *testing.T) {
 	if got := kinds(deliver(t, s, "")); got != "delivered" { // the restart was checked as well
 		t.Errorf("outcome %s", got)
 	}
-	if _, err := h.OpenSink(t.Context(), "b", "plain", nil, SinkOptions{}); err == nil || !strings.Contains(err.Error(), "not the program that was locked") {
-		t.Errorf("wrong pin: %v", err)
+	plainSum, err := hashFile(plainBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.OpenSink(t.Context(), "b", "plain", nil, SinkOptions{})
+	if !errors.Is(err, core.ErrNotLocked) {
+		t.Fatalf("wrong pin: %v", err)
+	}
+	for _, want := range []string{filepath.Join(h.opts.Dir, "grapnel-sink-plain"), plainSum, wrong, "install the program"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not say %q", err, want)
+		}
 	}
 	dev := newTestHost(t, func(o *Options) {
 		o.Pins, o.Dev = map[string]string{"plain": wrong}, map[string]string{"plain": plainBinary}
 	})
 	if info, err := dev.Describe(t.Context(), core.PluginSink, "plain"); err != nil || !info.Dev {
 		t.Errorf("development plugin: %+v, %v", info, err)
+	}
+}
+
+// TestDescribeFile shows that exactly the given program is described, and that nothing else changes.
+func TestDescribeFile(t *testing.T) {
+	t.Parallel()
+	h := newTestHost(t, nil)
+	s := h.sink(t, "a", "", SinkOptions{})
+	dir := t.TempDir()
+	program, err := os.ReadFile(plainBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"grapnel-sink-plain":        "", // older than the one after it
+		"grapnel-sink-plain_v1.2.0": "",
+		"plain.test":                "",
+		"grapnel-sink-plain_vault":  `its file says sink "plain_vault"`,
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, program, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		info, err := h.DescribeFile(t.Context(), path)
+		switch {
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: error %v, want %q", name, err, want)
+		case want == "" && err != nil:
+			t.Error(err)
+		case want == "" && (info.Kind != core.PluginSink || info.Name != "plain" || info.Path != path || info.Dev):
+			t.Errorf("%s: %+v", name, info)
+		}
+	}
+	if _, err := h.DescribeFile(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a folder: %v", err)
+	}
+	if got := kinds(deliver(t, s, "")); got != "delivered" {
+		t.Errorf("outcome %s", got)
+	}
+	if info, err := h.Describe(t.Context(), core.PluginSink, "plain"); err != nil || filepath.Dir(info.Path) != h.opts.Dir {
+		t.Errorf("described last: %+v, %v", info, err)
 	}
 }
 
@@ -742,7 +793,7 @@ func TestLogsOfPlugins(t *testing.T) {
 	found := false
 	for _, m := range h.logs.lines(t) {
 		if m["@message"] == "odd says (sensitive)" {
-			found = m["@level"] == "warn" && m["@module"] == "plugin.odd" && m["at"] == `{"x":1}` && m["token"] == "(sensitive)"
+			found = m["@level"] == "warn" && m["@module"] == "plugin.sink-odd" && m["at"] == `{"x":1}` && m["token"] == "(sensitive)"
 		}
 	}
 	if !found {

@@ -94,7 +94,7 @@ func sweepRunDirs(base string) {
 }
 
 // install copies a binary into the folder, once per content, and returns the copy's path. What runs is so what was
-// hashed, and a file that is replaced under a running host changes nothing before the next reload.
+// hashed, and a file that is replaced under a running host changes nothing before the next start.
 func (d *runDir) install(path, sha string) (string, error) {
 	dst := filepath.Join(d.path, filepath.Base(path)+"."+sha[:16])
 	if _, err := os.Stat(dst); err == nil {
@@ -119,7 +119,7 @@ func (d *runDir) install(path, sha string) (string, error) {
 	}
 	if got := hex.EncodeToString(hash.Sum(nil)); got != sha {
 		return "", errors.Join(fmt.Errorf("%s was changed on disk since it was described (sha256 %s, now %s): "+
-			"reload the configuration", path, sha, got), os.Remove(tmp.Name()))
+			"restart the host", path, sha, got), os.Remove(tmp.Name()))
 	}
 	if err := os.Rename(tmp.Name(), dst); err != nil {
 		return "", err

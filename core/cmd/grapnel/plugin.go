@@ -50,8 +50,8 @@ func newPlugin() *cobra.Command {
 	show := &cobra.Command{
 		Use:   "describe FILE-OR-NAME",
 		Short: "Show a plugin's configuration, messages and events",
-		Long: `Show what a plugin says about itself. The argument is the path of a plugin's program, or the name of one in the folder:
-"file", or "sink-file" where a sink and a decoder share a name.`,
+		Long: `Show what a plugin says about itself. The argument is the path of a plugin's program, with at least one slash in it,
+or the name of one in the folder: "file", or "sink-file" where a sink and a decoder share a name.`,
 		Args: cobra.ExactArgs(1),
 	}
 	showJSON := jsonFlag(show)
@@ -73,16 +73,14 @@ func newPlugin() *cobra.Command {
 
 // describePlugin asks the plugin that an argument names: a file, a name, or kind-name.
 func describePlugin(c *cobra.Command, dir, arg string) (*core.PluginInfo, error) {
-	if strings.ContainsRune(arg, filepath.Separator) {
-		dir, arg = filepath.Split(arg)
-		arg = strings.TrimSuffix(strings.TrimPrefix(arg, "grapnel-"), ".exe")
-		arg, _, _ = strings.Cut(arg, "_v")
-	}
 	host, err := newPluginHost(config.Plugins{Dir: dir}, hclog.NewNullLogger())
 	if err != nil {
 		return nil, err
 	}
 	defer host.Close(c.Context())
+	if strings.ContainsAny(arg, "/"+string(filepath.Separator)) {
+		return host.DescribeFile(c.Context(), arg)
+	}
 	found, odd := pluginhost.Discover(dir)
 	var names []string
 	for _, b := range found {
