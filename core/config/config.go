@@ -96,10 +96,13 @@ type Storage struct {
 	MinFree      int64 // bytes
 }
 
-// Plugins says where plugins are.
+// Plugins says where plugins are and what they may be.
 type Plugins struct {
-	Dir  string // absolute
-	Pins []Pin
+	Dir         string // absolute
+	MemoryLimit int64  // bytes in RAM of one plugin process; 0: none
+	Pins        []Pin
+	LockFile    string // as the configuration's files are named; empty: there is none
+	Locked      []Locked
 }
 
 // Pin is what a configuration asks of one plugin.
@@ -109,6 +112,15 @@ type Pin struct {
 	Version string // a constraint like "~> 1.2"; empty: any. Load checks it
 	Dev     string // absolute path of a binary to run instead; empty: none
 	Range   Range
+}
+
+// Locked is a plugin in the lock file: the program that may run.
+type Locked struct {
+	Kind    core.PluginKind
+	Name    string
+	Version string // what the program calls itself
+	SHA256  string // of the program, lower-case hexadecimal
+	Range   Range  // of the block's header
 }
 
 // Log is what the host writes to its standard error.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -126,20 +127,19 @@ func (l *loader) plugins(blocks []*hclsyntax.Block) {
 	}
 	b := l.block(blocks[0], "plugins")
 	b.path("dir", &c.Dir)
+	b.size("memory_limit", &c.MemoryLimit, minMemory, 1<<40)
+	if c.MemoryLimit > 0 && runtime.GOOS != "linux" {
+		l.warn(b.body.Attributes["memory_limit"].NameRange, `"memory_limit" has no effect on this system`,
+			"What a process uses is measured on Linux only.")
+	}
 	b.blocks = append(b.blocks, "plugin")
 	seen := map[string]bool{}
 	for _, n := range b.body.Blocks {
 		if n.Type != "plugin" {
 			continue
 		}
-		if len(n.Labels) != 1 {
-			l.error(blockHeader(n), "A plugin block has one label", `Write plugin "sink-file" { … }`)
-			continue
-		}
-		kind, name, ok := strings.Cut(n.Labels[0], "-")
-		if !ok || kind != string(core.PluginDecoder) && kind != string(core.PluginSink) || !namePattern.MatchString(name) {
-			l.error(n.LabelRanges[0], fmt.Sprintf("%q names no plugin", n.Labels[0]),
-				`Write its kind and its name: "decoder-youforce" or "sink-file".`)
+		ref, ok := l.pluginLabel(n)
+		if !ok {
 			continue
 		}
 		if seen[n.Labels[0]] {
@@ -147,7 +147,7 @@ func (l *loader) plugins(blocks []*hclsyntax.Block) {
 			continue
 		}
 		seen[n.Labels[0]] = true
-		pin := Pin{Kind: core.PluginKind(kind), Name: name, Range: rangeOf(blockHeader(n))}
+		pin := Pin{Kind: ref.kind, Name: ref.name, Range: rangeOf(blockHeader(n))}
 		p := l.block(n, fmt.Sprintf("plugin %q", n.Labels[0]))
 		if p.text("version", &pin.Version) {
 			if _, err := parseConstraint(pin.Version); err != nil {
@@ -163,6 +163,25 @@ func (l *loader) plugins(blocks []*hclsyntax.Block) {
 		c.Pins = append(c.Pins, pin)
 	}
 	b.finish()
+}
+
+// minMemory is more than an idle plugin needs: with less it would be replaced for ever.
+const minMemory = 32 << 20
+
+// pluginLabel reads the label of a plugin block.
+func (l *loader) pluginLabel(n *hclsyntax.Block) (pluginRef, bool) {
+	if len(n.Labels) != 1 {
+		l.error(blockHeader(n), "A plugin block has one label", `Write plugin "sink-file" { … }`)
+		return pluginRef{}, false
+	}
+	kind, name, ok := strings.Cut(n.Labels[0], "-")
+	ref := pluginRef{core.PluginKind(kind), name}
+	if !ok || ref.kind != core.PluginDecoder && ref.kind != core.PluginSink || !namePattern.MatchString(name) {
+		l.error(n.LabelRanges[0], fmt.Sprintf("%q names no plugin", n.Labels[0]),
+			`Write its kind and its name: "decoder-youforce" or "sink-file".`)
+		return pluginRef{}, false
+	}
+	return ref, true
 }
 
 // namePattern is what names of blocks look like.

@@ -29,9 +29,10 @@ const (
 	testFile = ".test.hcl"
 )
 
-// Load reads the configuration in a file or in the *.hcl files of a folder (not *.test.hcl, not grapnel.lock.hcl). It
-// reports every mistake it can find. The Config is nil if there is an error among the Diagnostics, which are never
-// nil. Load starts nothing that outlives it; plugins are asked through the catalogue.
+// Load reads the configuration in a file or in the *.hcl files of a folder (not *.test.hcl), and grapnel.lock.hcl in the
+// same folder. It reports every mistake it can find. The Config is nil if there is an error among the Diagnostics,
+// which are never nil. Load starts nothing that outlives it; plugins are asked through the catalogue, and none is if
+// the lock file has a mistake.
 func Load(ctx context.Context, path string, opt Options) (*Config, *Diagnostics) {
 	l := newLoader(ctx, path, opt)
 	if l.read(path) {
@@ -136,7 +137,9 @@ func (l *loader) load() {
 	l.storage(top["storage"])
 	l.log(top["log"])
 	l.plugins(top["plugins"])
-	if l.opt.Plugins != nil {
+	// With a lock file that cannot be trusted no plugin is started, not even to be asked.
+	locked := l.readLock()
+	if l.opt.Plugins != nil && locked {
 		var err error
 		if l.catalog, err = l.opt.Plugins(l.cfg.Plugins); err == nil && l.catalog == nil {
 			err = errors.New("there is no catalogue")
@@ -167,25 +170,33 @@ func (l *loader) read(path string) bool {
 		return false
 	}
 	for _, name := range files {
-		src, err := readFile(name)
-		if err != nil {
-			l.error(hcl.Range{Filename: name}, "The configuration cannot be read", sentence(ioMessage(err)))
-			continue
-		}
-		l.diags.files[name] = src
-		if at, deep := tooDeep(src, name); deep {
-			l.partial = true
-			l.error(at, "Expressions are nested too deeply", fmt.Sprintf("The limit is %d.", maxDepth))
-			continue
-		}
-		f, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
-		l.partial = l.partial || diags.HasErrors()
-		l.foreign(diags, nil)
-		if f != nil {
-			l.bodies = append(l.bodies, f.Body.(*hclsyntax.Body))
+		if body := l.parse(name); body != nil {
+			l.bodies = append(l.bodies, body)
 		}
 	}
 	return true
+}
+
+// parse reads and parses one file. nil: that was impossible, and reported.
+func (l *loader) parse(name string) *hclsyntax.Body {
+	src, err := readFile(name)
+	if err != nil {
+		l.error(hcl.Range{Filename: name}, "The configuration cannot be read", sentence(ioMessage(err)))
+		return nil
+	}
+	l.diags.files[name] = src
+	if at, deep := tooDeep(src, name); deep {
+		l.partial = true
+		l.error(at, "Expressions are nested too deeply", fmt.Sprintf("The limit is %d.", maxDepth))
+		return nil
+	}
+	f, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+	l.partial = l.partial || diags.HasErrors()
+	l.foreign(diags, nil)
+	if f == nil {
+		return nil
+	}
+	return f.Body.(*hclsyntax.Body)
 }
 
 // find lists the files to read and sets the folder that relative paths start from.
@@ -396,13 +407,15 @@ func (l *loader) sortSecrets() {
 }
 
 func (l *loader) error(at hcl.Range, summary, detail string) {
-	l.diags.list = append(l.diags.list,
-		Diagnostic{Severity: Error, Summary: summary, Detail: detail, Range: rangeOf(at)})
+	l.say(Error, rangeOf(at), summary, detail)
 }
 
 func (l *loader) warn(at hcl.Range, summary, detail string) {
-	l.diags.list = append(l.diags.list,
-		Diagnostic{Severity: Warning, Summary: summary, Detail: detail, Range: rangeOf(at)})
+	l.say(Warning, rangeOf(at), summary, detail)
+}
+
+func (l *loader) say(s Severity, at Range, summary, detail string) {
+	l.diags.list = append(l.diags.list, Diagnostic{Severity: s, Summary: summary, Detail: detail, Range: at})
 }
 
 // veil keeps what the last diagnostic points at, and what follows on its line, out of its snippet.

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/expr"
 )
 
@@ -90,7 +92,8 @@ storage "sqlite" {
   dedupe_window = "1s"
 }
 plugins {
-  dir = "plugins"
+  dir          = "plugins"
+  memory_limit = "512MiB"
   plugin "sink-file" {
     version = "~> 1.2"
   }
@@ -191,6 +194,13 @@ func TestLoad(t *testing.T) {
 		t.Errorf("storage %+v, want %+v", cfg.Storage, wantStorage)
 	}
 
+	if got, want := cfg.Plugins.Dir, filepath.Join(dir, "plugins"); got != want {
+		t.Errorf("plugins in %q, want %q", got, want)
+	}
+	if got := cfg.Plugins.MemoryLimit; got != 512<<20 {
+		t.Errorf("memory limit %d", got)
+	}
+
 	payroll := cfg.Sources[0]
 	payroll.Info, payroll.Scheme, payroll.Range = nil, nil, Range{}
 	wantSource := Source{
@@ -244,7 +254,7 @@ func TestLoad(t *testing.T) {
 	if some.To[0].SchemaDigest != crm.SchemaDigest || crm.SchemaDigest == audit.SchemaDigest || crm.SchemaDigest == "" {
 		t.Errorf("schema digests: %q, %q, %q", some.To[0].SchemaDigest, crm.SchemaDigest, audit.SchemaDigest)
 	}
-	if got, want := some.To[0].Range.String(), "config.hcl:79,6"; got != want {
+	if got, want := some.To[0].Range.String(), "config.hcl:80,6"; got != want {
 		t.Errorf("range %q, want %q", got, want)
 	}
 	var out []string
@@ -257,6 +267,66 @@ func TestLoad(t *testing.T) {
 	if len(cfg.Idle) != 1 || cfg.Idle[0].Route != "all" || cfg.Idle[0].Sink != "off" {
 		t.Errorf("idle %+v", cfg.Idle)
 	}
+}
+
+// TestLock checks which lock file is read, and what of it the host gets.
+func TestLock(t *testing.T) {
+	sum := strings.Repeat("0", 64)
+	text := "plugin \"sink-file\" {\n  version = \"1.4.0\"\n  sha256 = \"" + strings.ToUpper(programHash) + "\"\n}\n" +
+		"plugin \"decoder-x\" {\n  version = \"0.1.0-rc.1\"\n  sha256 = \"" + sum + "\"\n}\n"
+	want := []Locked{
+		{core.PluginSink, "file", "1.4.0", programHash, Range{}},
+		{core.PluginDecoder, "x", "0.1.0-rc.1", sum, Range{}},
+	}
+	for path, file := range map[string]string{
+		"config.hcl": "grapnel.lock.hcl", "conf": "conf/grapnel.lock.hcl", "conf/main.hcl": "conf/grapnel.lock.hcl",
+		"other": "",
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			for name, src := range map[string]string{"config.hcl": "", "conf/main.hcl": "", "other/main.hcl": "", file: text} {
+				if name == "" {
+					continue
+				}
+				if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(name, []byte(src), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cfg, diags := Load(t.Context(), path, options(nil))
+			if len(diags.All()) > 0 {
+				t.Fatal(diags.All())
+			}
+			if cfg.Plugins.LockFile != file {
+				t.Errorf("lock file %q, want %q", cfg.Plugins.LockFile, file)
+			}
+			if file == "" {
+				if cfg.Plugins.Locked != nil {
+					t.Errorf("locked %+v without a file", cfg.Plugins.Locked)
+				}
+				return
+			}
+			if diff := cmp.Diff(want, cfg.Plugins.Locked, cmpopts.IgnoreTypes(Range{})); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+	t.Run("dangling", func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		if err := errors.Join(os.WriteFile("config.hcl", nil, 0o644), os.Symlink("gone", "grapnel.lock.hcl")); err != nil {
+			t.Fatal(err)
+		}
+		opt := options(nil)
+		opt.Plugins = func(Plugins) (Catalog, error) {
+			t.Error("plugins are asked without the lock file")
+			return catalog(), nil
+		}
+		if _, diags := Load(t.Context(), "config.hcl", opt); !diags.HasErrors() {
+			t.Error("a lock file that leads nowhere is taken for none")
+		}
+	})
 }
 
 func equalPrefix(a, b netip.Prefix) bool { return a == b }

@@ -17,9 +17,13 @@ type pluginRef struct {
 	name string
 }
 
+// String is how plugins and lock files are labelled.
+func (r pluginRef) String() string { return string(r.kind) + "-" + r.name }
+
 type pluginAnswer struct {
-	info *core.PluginInfo
-	err  error
+	info    *core.PluginInfo
+	err     error
+	checked bool // against the lock file
 }
 
 // lister is a Catalog that can list its plugins, for suggestions.
@@ -53,18 +57,29 @@ func (l *loader) describe(kind core.PluginKind, b *hclsyntax.Block, disabled boo
 		}
 	}
 	if answer.err == nil {
+		if !disabled && !answer.checked {
+			answer.checked = true
+			l.checkLocked(ref, b, answer.info)
+		}
 		return answer.info
 	}
-	say := l.error
+	severity := Error
 	if disabled {
-		say = l.warn
+		severity = Warning
+	}
+	if locked := l.locked(ref); locked != nil && errors.Is(answer.err, core.ErrNotLocked) {
+		l.say(severity, locked.Range,
+			fmt.Sprintf("The program of the plugin %q is not the one that was locked", ref.String()),
+			sentence(answer.err.Error()))
+		return nil
 	}
 	if !errors.Is(answer.err, core.ErrNoPlugin) {
-		say(b.LabelRanges[0], fmt.Sprintf("The %s plugin %q does not work", kind, ref.name),
+		l.say(severity, rangeOf(b.LabelRanges[0]), fmt.Sprintf("The %s plugin %q does not work", kind, ref.name),
 			sentence(l.hush(answer.err.Error())))
 		return nil
 	}
-	say(b.LabelRanges[0], fmt.Sprintf("There is no %s plugin %q", kind, ref.name), l.elsewhere(kind, ref.name))
+	l.say(severity, rangeOf(b.LabelRanges[0]), fmt.Sprintf("There is no %s plugin %q", kind, ref.name),
+		l.elsewhere(kind, ref.name))
 	return nil
 }
 
@@ -93,12 +108,8 @@ func (l *loader) checkPin(ref pluginRef, info *core.PluginInfo) {
 			continue
 		}
 		if c, err := parseConstraint(p.Version); err == nil && !c.allows(info.Version) {
-			l.diags.list = append(l.diags.list, Diagnostic{
-				Severity: Error,
-				Summary:  fmt.Sprintf("The plugin \"%s-%s\" has version %s", ref.kind, ref.name, info.Version),
-				Detail:   fmt.Sprintf("The configuration asks for %q.", p.Version),
-				Range:    p.Range,
-			})
+			l.say(Error, p.Range, fmt.Sprintf("The plugin %q has version %s", ref.String(), info.Version),
+				fmt.Sprintf("The configuration asks for %q.", p.Version))
 		}
 	}
 }

@@ -32,16 +32,21 @@ func (c catalog) Names(kind core.PluginKind) []string {
 // newPluginHost makes a host for the plugins that a configuration names. What plugins say of themselves is remembered
 // between runs, by the hash of their programs, so that a check of a configuration starts nothing it knows.
 func newPluginHost(p config.Plugins, log hclog.Logger) (*pluginhost.Host, error) {
-	dev := map[string]string{}
+	dev, pins := map[string]string{}, map[string]string{}
 	for _, pin := range p.Pins {
-		if pin.Dev != "" {
-			dev[string(pin.Kind)+"-"+pin.Name] = pin.Dev
-			log.Warn("a plugin is started from a path of the configuration", "plugin", pin.Name, "path", pin.Dev)
+		if name := string(pin.Kind) + "-" + pin.Name; pin.Dev != "" {
+			dev[name] = pin.Dev
+			log.Warn("a plugin is started from a path of the configuration", "plugin", name, "path", pin.Dev)
 		}
+	}
+	for _, locked := range p.Locked {
+		pins[string(locked.Kind)+"-"+locked.Name] = locked.SHA256
 	}
 	cache := ""
 	if dir, err := os.UserCacheDir(); err == nil {
 		cache = filepath.Join(dir, "grapnel", "plugins")
 	}
-	return pluginhost.New(pluginhost.Options{Dir: p.Dir, Dev: dev, CacheDir: cache, Logger: log})
+	return pluginhost.New(pluginhost.Options{
+		Dir: p.Dir, Dev: dev, Pins: pins, MemoryLimit: p.MemoryLimit, CacheDir: cache, Logger: log,
+	})
 }
