@@ -66,7 +66,7 @@ func (w *writer) accept(r *core.Request) (store.Acceptance, error) {
 
 // insert stores a request whose dedupe key and repeat are new.
 func (w *writer) insert(r *core.Request, repeat int) error {
-	if len(w.keys.adding.keys) >= 2*(w.s.opts.indexBatch+groupOps) {
+	if len(w.keys.adding.keys) >= w.s.opts.indexBatch+groupOps { // not before a whole batch could not be moved
 		return fmt.Errorf("too many dedupe keys in memory: %w", w.indexErr)
 	}
 	st := w.insertRequest

@@ -17,8 +17,8 @@ import (
 // are in the table, and a start reads the later ones back into memory. Before that a crash leaves entries in the table
 // that are in memory as well, which is no harm.
 const (
-	indexBatch  = 8192 // keys; about 70 bytes each in memory
-	indexSlices = 64   // at most so many transactions per batch, and fewer when groups are large
+	indexBatch  = 16384 // keys; about 70 bytes each in memory
+	indexSlices = 128   // at most so many transactions per batch, about a millisecond each; fewer when groups are large
 )
 
 // recentKeys are the dedupe keys that are not in the table yet. The writer is the only one to change them and holds mu
@@ -44,10 +44,10 @@ type recentKey struct {
 }
 
 func newRecentKeys() *recentKeys {
-	return &recentKeys{
-		adding: &keyBatch{newest: map[core.DedupeKey]int32{}}, moving: &keyBatch{newest: map[core.DedupeKey]int32{}},
-	}
+	return &recentKeys{adding: newKeyBatch(), moving: newKeyBatch()}
 }
+
+func newKeyBatch() *keyBatch { return &keyBatch{newest: map[core.DedupeKey]int32{}} }
 
 func (k *recentKeys) add(dedupe core.DedupeKey, repeat int, seq int64) {
 	k.mu.Lock()
@@ -132,8 +132,7 @@ func (k *recentKeys) move() {
 func (k *recentKeys) moved() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.moving.keys = k.moving.keys[:0]
-	clear(k.moving.newest)
+	k.moving = newKeyBatch() // its memory is not needed before the next one is nearly full
 }
 
 // newest finds the last request of a dedupe key, by memory and table; seq 0: there is none.
@@ -149,7 +148,8 @@ func (w *writer) newest(dedupe core.DedupeKey) (seq int64, repeat int, err error
 	return seq, repeat, err
 }
 
-// index moves some keys into the table, if there is a batch of them: after a group of n operations, more than it added.
+// index moves some keys into the table, if there is a batch of them, after a group of n operations: twice as many as it
+// can have added, so that the next batch is not full before this one has moved.
 func (w *writer) index(n int) {
 	if len(w.keys.order) == 0 {
 		if len(w.keys.adding.keys) < w.s.opts.indexBatch {

@@ -151,7 +151,8 @@ func (w *writer) purge(seq int64, now time.Time) (ok bool, forgotten []int64, er
 			return false, nil, err
 		}
 	}
-	if st, err = w.c.stmt("DELETE FROM requests WHERE seq = ? AND received_at < ? RETURNING seq, dedupe, repeat"); err != nil {
+	if st, err = w.c.stmt(`DELETE FROM requests WHERE seq = ? AND received_at < ?
+		RETURNING seq, dedupe, repeat`); err != nil {
 		return false, nil, err
 	}
 	st.int(1, seq)

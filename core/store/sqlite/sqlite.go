@@ -6,6 +6,7 @@
 // second goroutine copies the log into the database file beside the writer. Reads run on a few connections of their
 // own and see every commit that returned before they began.
 //
+// The newest dedupe keys are only in memory; the writer moves them into their index in batches, between groups.
 // Leases of deliveries are kept in memory. That makes the store exclusive to one process: Open locks the folder.
 package sqlite
 
