@@ -43,6 +43,9 @@ is sent. Each copy is an event of its own (ids and times vary), unless --same is
 	asJSON := jsonFlag(c)
 	same := c.Flags().Bool("same", false, "send the same request again and again, to see it deduplicated")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if b := *base; b != "" && !strings.HasPrefix(b, "http://") && !strings.HasPrefix(b, "https://") {
+			return usage(c, fmt.Sprintf("--url %q is not written http://host:port", b))
+		}
 		cfg, err := loadConfig(c, *path)
 		if err != nil {
 			return err
