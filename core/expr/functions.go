@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"time"
 
@@ -25,11 +26,11 @@ func Functions() map[string]function.Function {
 		"endswith":     affixFunc("suffix", strings.HasSuffix),
 		"format":       boundedFormat(stdlib.FormatFunc),
 		"formatlist":   boundedFormat(stdlib.FormatListFunc),
-		"join":         stdlib.JoinFunc,
+		"join":         joinFunc,
 		"lower":        stdlib.LowerFunc,
 		"matches":      matchesFunc,
-		"regex":        stdlib.RegexFunc,
-		"regexall":     stdlib.RegexAllFunc,
+		"regex":        boundedRegex(stdlib.RegexFunc, 0, 1),
+		"regexall":     boundedRegex(stdlib.RegexAllFunc, 0, 1),
 		"replace":      boundedReplace(stdlib.ReplaceFunc),
 		"split":        stdlib.SplitFunc,
 		"startswith":   affixFunc("prefix", strings.HasPrefix),
@@ -45,7 +46,7 @@ func Functions() map[string]function.Function {
 		"raw":          rawFunc,
 		"jsonencode":   stdlib.JSONEncodeFunc,
 		"jsondecode":   jsonDecodeFunc,
-		"regexreplace": boundedReplace(stdlib.RegexReplaceFunc),
+		"regexreplace": boundedRegex(boundedReplace(stdlib.RegexReplaceFunc), 1, 0),
 
 		// times
 		"date":       dateFunc,
@@ -152,7 +153,11 @@ var matchesFunc = function.New(&function.Spec{
 		if err != nil {
 			return cty.NilVal, err
 		}
-		return cty.BoolVal(re.MatchString(args[0].AsString())), nil
+		text := args[0].AsString()
+		if err := checkMatching(re.String(), len(text), 1); err != nil {
+			return cty.NilVal, err
+		}
+		return cty.BoolVal(re.MatchString(text)), nil
 	},
 })
 
@@ -221,7 +226,53 @@ var lengthFunc = function.New(&function.Spec{
 const (
 	maxDistinct = 1000
 	maxReplaced = 16 << 20
+	maxMatching = 256 << 20 // bytes of the text, times instructions of the pattern
 )
+
+var joinFunc = bounded(stdlib.JoinFunc, func(args []cty.Value) error {
+	n := 0
+	for _, list := range args[1:] {
+		if !list.IsKnown() || list.IsNull() {
+			return nil
+		}
+		n += list.LengthInt()
+	}
+	if sep := args[0]; sep.IsKnown() && !sep.IsNull() && n*len(sep.AsString()) > maxReplaced {
+		return function.NewArgErrorf(0, "the separator is too long for that many texts")
+	}
+	return nil
+})
+
+// boundedRegex refuses patterns that would take long on a text. pattern and text are indexes of arguments.
+func boundedRegex(f function.Function, pattern, text int) function.Function {
+	return bounded(f, func(args []cty.Value) error {
+		for _, v := range []cty.Value{args[pattern], args[text]} {
+			if !v.IsKnown() || v.IsNull() {
+				return nil
+			}
+		}
+		return checkMatching(args[pattern].AsString(), len(args[text].AsString()), pattern)
+	})
+}
+
+// checkMatching refuses what would take long. A pattern that is wrong passes, for the function to say so.
+func checkMatching(pattern string, text, arg int) error {
+	if len(pattern) > maxPattern {
+		return function.NewArgErrorf(arg, "a pattern has at most %d bytes", maxPattern)
+	}
+	if text < maxMatching>>20 { // a program has fewer than a million instructions
+		return nil
+	}
+	re, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return nil
+	}
+	prog, err := syntax.Compile(re.Simplify())
+	if err == nil && len(prog.Inst)*text > maxMatching {
+		return function.NewArgErrorf(arg, "the pattern is too complex for a text of %d bytes", text)
+	}
+	return nil
+}
 
 var distinctFunc = bounded(stdlib.DistinctFunc, func(args []cty.Value) error {
 	if v := args[0]; v.IsKnown() && !v.IsNull() && v.LengthInt() > maxDistinct {
@@ -242,9 +293,32 @@ func boundedFormat(f function.Function) function.Function {
 					return function.NewArgErrorf(0, "widths and precisions of more than 999 are refused")
 				}
 			}
+			if n := formatted(args); n > maxReplaced {
+				return function.NewArgErrorf(0, "the result would be too long")
+			}
 		}
 		return nil
 	})
+}
+
+// formatted bounds the length of what a format makes of texts that it repeats: by naming them more than once, or, in
+// formatlist, for every element of a list.
+func formatted(args []cty.Value) int {
+	texts, times := 0, 1
+	for _, v := range args[1:] {
+		switch ty := v.Type(); {
+		case !v.IsKnown(), v.IsNull():
+		case ty == cty.String:
+			texts += len(v.AsString())
+		case ty.IsTupleType(), ty.IsListType(), ty.IsSetType():
+			times = max(times, v.LengthInt())
+		}
+	}
+	verbs := strings.Count(args[0].AsString(), "%")
+	if verbs <= len(args)-1 && times == 1 {
+		return 0
+	}
+	return (texts*verbs + len(args[0].AsString())) * times
 }
 
 // boundedReplace refuses replacements that would make huge texts.

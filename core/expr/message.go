@@ -92,6 +92,10 @@ func (m *Message) Append(dst []byte, rec *Record) (out []byte, err error) {
 	if e != nil {
 		return dst, e
 	}
+	if n := len(out) - len(dst); n > maxMessage {
+		return dst, errorAt(m.rng, "Message too large", "It has %d bytes for this event, and at most %d are possible.",
+			n, maxMessage)
+	}
 	return out, nil
 }
 

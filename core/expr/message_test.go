@@ -394,7 +394,8 @@ func TestBounds(t *testing.T) {
 	many := `[` + strings.TrimSuffix(strings.Repeat(`"x",`, 5000), ",") + `]`
 	deep := strings.Repeat("[", 60) + strings.Repeat("]", 60)
 	long := strings.Repeat("a", 100_000)
-	data := `{"many":` + many + `,"more":[` + strings.TrimSuffix(strings.Repeat(many+",", 5), ",") + `],"deep":` + deep +
+	big := strings.Repeat("a", 1<<20)
+	data := `{"big":"` + big + `","pattern":"(a?){1000}b","many":` + many + `,"more":[` + strings.TrimSuffix(strings.Repeat(many+",", 5), ",") + `],"deep":` + deep +
 		`,"long":"` + long + `","bomb":"` + strings.Repeat("[", 50_000) + `"}`
 	for text, want := range map[string]string{
 		`[for a in event.data.many : [for b in event.data.many : b]]`:         "Expression does too much",
@@ -405,12 +406,33 @@ func TestBounds(t *testing.T) {
 		`replace(event.data.long, "", event.data.long)`:                       "Invalid function argument",
 		`format("%${length(event.data.many)}999d", 1)`:                        "Invalid function argument",
 		`matches("a", event.data.long)`:                                       "Invalid function argument",
-		`event.data.more`:                                                     "",
-		`event.data.deep`:                                                     "",
-		`length(event.data.many)`:                                             "",
-		`contains(event.data.many, "y")`:                                      "",
-		`[for a in event.data.many : upper(a)]`:                               "",
-		`event.data.deep == event.data.deep`:                                  "",
+		// A large text for every element of a large list.
+		`[for a in event.data.many : event.data.big]`:                             "Expression does too much",
+		`[for a in event.data.many : { a = "${event.data.big}x" }]`:               "Expression does too much",
+		`[for a in event.data.many : event["data"].big]`:                          "Expression does too much",
+		`[for b in [[event.data.big]] : [for a in event.data.many : b]]`:          "Expression does too much",
+		`"%{for a in event.data.many}${event.data.big}%{endfor}"`:                 "Expression does too much",
+		`can(join("", [for a in event.data.many : event.data.big]))`:              "Expression does too much",
+		`join(event.data.big, event.data.many)`:                                   "Invalid function argument",
+		`formatlist("%s%s", event.data.many, event.data.big)`:                     "Invalid function argument",
+		`format(join("", [for a in event.data.many : "%[1]s"]), event.data.long)`: "Invalid function argument",
+		`[` + strings.Repeat("event.data.big,", 41) + `]`:                         "Message too large",
+		`[` + strings.Repeat("event.data.big,", 39) + `]`:                         "",
+		// Patterns that take long.
+		`matches(event.data.big, event.data.pattern)`:          "Invalid function argument",
+		`regex(event.data.pattern, event.data.big)`:            "Invalid function argument",
+		`regexall(event.data.pattern, event.data.big)`:         "Invalid function argument",
+		`regexreplace(event.data.big, event.data.pattern, "")`: "Invalid function argument",
+		`length(regexall("a{3}", event.data.long))`:            "",
+		`formatlist("%s-%s", event.data.many, "y")`:            "",
+		`join(", ", event.data.many)`:                          "",
+		`[for a in event.data.many : event.data.pattern]`:      "",
+		`event.data.more`:                       "",
+		`event.data.deep`:                       "",
+		`length(event.data.many)`:               "",
+		`contains(event.data.many, "y")`:        "",
+		`[for a in event.data.many : upper(a)]`: "",
+		`event.data.deep == event.data.deep`:    "",
 	} {
 		s := NewSet(testConsts, nil)
 		ev, req := testEvent(data, "")
@@ -532,5 +554,24 @@ func TestAllocations(t *testing.T) {
 		_, _ = m.Append(dst, rec)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestNestedTry bounds what hcl itself takes exponential time for.
+func TestNestedTry(t *testing.T) {
+	nested := func(depth int) hcl.Diagnostics {
+		text := strings.Repeat("try(", depth) + "event.data.id" + strings.Repeat(", null)", depth)
+		e, diags := hclsyntax.ParseExpression([]byte(text), "test.hcl", hcl.InitialPos)
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		_, diags = newTestSet(false).Text(e)
+		return diags
+	}
+	if diags := nested(maxLazy); diags.HasErrors() {
+		t.Error(diags)
+	}
+	if diags := nested(90); len(diags) != 1 || diags[0].Summary != "Expression nested too deeply" {
+		t.Errorf("got %v", diags)
 	}
 }

@@ -52,6 +52,41 @@ func (r *Record) spend(n int) {
 	}
 }
 
+// handle accounts for the bytes of a value.
+func (r *Record) handle(n int) {
+	r.bytes -= n
+	if r.bytes < 0 {
+		panic(budgetSpent{})
+	}
+}
+
+// handleAll accounts for a value that was taken out of another one.
+func (r *Record) handleAll(v cty.Value) {
+	switch ty := v.Type(); {
+	case v.IsNull(), !v.IsKnown():
+		r.handle(nodeBytes)
+	case ty == cty.String:
+		r.handle(nodeBytes + len(v.AsString()))
+	case ty.IsTupleType(), ty.IsObjectType(), ty.IsCollectionType():
+		r.handle(nodeBytes)
+		for it := v.ElementIterator(); it.Next(); {
+			_, el := it.Element()
+			r.handleAll(el)
+		}
+	default:
+		r.handle(nodeBytes)
+	}
+}
+
+// spendOnPart is spendOn for what was taken out of another value, whose bytes were not counted as often as it is taken.
+func (r *Record) spendOnPart(v cty.Value) {
+	if r == nil {
+		return
+	}
+	r.spendOn(v)
+	r.handleAll(v)
+}
+
 func (r *Record) spendOn(v cty.Value) {
 	if r == nil {
 		return
@@ -80,7 +115,25 @@ func (n *refNode) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 		return cty.DynamicVal, diags // as hcl: unknown, so that a deciding other side of && or || still decides
 	}
 	r.spendOn(v)
+	r.handle(n.ref.size(r))
 	return v, diags
+}
+
+// size is how many bytes of JSON a reference leads to.
+func (ref *reference) size(r *Record) int {
+	switch ref.kind {
+	case refData, refChangeVal:
+		tok, st, _ := ref.view(r).token(ref.path)
+		if st != present {
+			return 0
+		}
+		return len(tok)
+	case refChange, refChanges:
+		return len(r.chg.raw)
+	case refEvent:
+		return len(r.data.raw) + len(r.chg.raw)
+	}
+	return nodeBytes // the rest is small, as the host bounds it
 }
 
 // unknown is the value of a reference of which only the type is known.
@@ -366,7 +419,7 @@ func (n *travNode) find(ctx *hcl.EvalContext) (v cty.Value, found bool, diags hc
 			return cty.DynamicVal, true, diags
 		}
 	}
-	recordOf(ctx).spendOn(v)
+	recordOf(ctx).spendOnPart(v)
 	return v, found, diags
 }
 
@@ -440,7 +493,7 @@ func (n *indexNode) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 		return cty.DynamicVal, diags
 	}
 	v, _, more := lenientIndex(coll, key, n.rng)
-	recordOf(ctx).spendOn(v)
+	recordOf(ctx).spendOnPart(v)
 	return v, append(diags, more...)
 }
 
@@ -577,9 +630,9 @@ func (r *Record) hclValue(e hclsyntax.Expression) (v cty.Value, err *Error) {
 			v, err = cty.NilVal, r.panicError(p, e.Range())
 		}
 	}()
-	r.steps = maxSteps
+	r.steps, r.bytes = maxSteps, maxBytes
 	v, diags := e.Value(r.ctx)
-	if r.steps < 0 { // a function may have taken the panic for an error of its own
+	if r.steps < 0 || r.bytes < 0 { // a function may have taken the panic for an error of its own
 		return cty.NilVal, r.panicError(budgetSpent{}, e.Range())
 	}
 	if diags.HasErrors() {
@@ -594,6 +647,9 @@ func (r *Record) hclValue(e hclsyntax.Expression) (v cty.Value, err *Error) {
 
 func (r *Record) panicError(p any, rng hcl.Range) *Error {
 	if _, ok := p.(budgetSpent); ok {
+		if r.bytes < 0 {
+			return errorAt(rng, "Expression does too much", "It was stopped after %d MiB of values on this event.", maxBytes>>20)
+		}
 		return errorAt(rng, "Expression does too much", "It was stopped after %d steps on this event.", maxSteps)
 	}
 	// The text of a panic may hold values.

@@ -27,6 +27,7 @@ type Record struct {
 
 	ctx   *hcl.EvalContext // for hcl: the functions, and this record under recordKey
 	steps int              // what hcl may still do in this evaluation
+	bytes int              // what it may still handle in it
 }
 
 // view is a JSON text and where the values of the paths that expressions name lie in it.
@@ -39,11 +40,16 @@ type view struct {
 	made   bool        // some of values are set
 }
 
-// maxSteps bounds one evaluation by hcl: every reference costs one, and one for each element of its value. maxNodes
-// bounds the cty values built of one reference.
+// maxSteps and maxBytes bound one evaluation by hcl: every reference costs one step, one for each element of its value,
+// and the bytes of its value. So a large text that a for expression repeats for every element of a large list ends the
+// evaluation, not the host. maxNodes bounds the cty values built of one reference, maxMessage a rendered message.
 const (
-	maxSteps = 200_000
-	maxNodes = 10_000
+	maxSteps   = 200_000
+	maxBytes   = 128 << 20
+	maxNodes   = 10_000
+	maxMessage = 40 << 20 // more than the largest body, less than what a plugin takes
+
+	nodeBytes = 16 // what a value costs besides its text
 )
 
 // NewRecord makes a Record for the expressions that the Set has compiled by now.

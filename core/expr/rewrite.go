@@ -35,6 +35,9 @@ func (s *Set) rewrite(e hcl.Expression, argument bool) (
 			Subject:  e.Range().Ptr(),
 		}}
 	}
+	if diags := hclsyntax.Walk(native, &lazyDepth{}); diags.HasErrors() {
+		return nil, cty.NilVal, diags
+	}
 	rw := &rewriter{set: s}
 	if argument {
 		out = rw.argument(native)
@@ -66,6 +69,42 @@ func check(e hclsyntax.Expression, s *Set) (v cty.Value, diags hcl.Diagnostics) 
 		d.EvalContext, d.Expression = nil, nil // they would keep alive what is only for the check
 	}
 	return v, diags
+}
+
+// maxLazy is how deep calls of try and can may stand inside each other: each level makes hcl evaluate what is in it twice.
+const maxLazy = 6
+
+// lazyDepth is a walker that refuses more levels of try and can than maxLazy.
+type lazyDepth struct{ depth int }
+
+func isLazy(n hclsyntax.Node) bool {
+	call, ok := n.(*hclsyntax.FunctionCallExpr)
+	return ok && (call.Name == "try" || call.Name == "can")
+}
+
+// Enter implements hclsyntax.Walker.
+func (w *lazyDepth) Enter(n hclsyntax.Node) hcl.Diagnostics {
+	if !isLazy(n) {
+		return nil
+	}
+	if w.depth++; w.depth != maxLazy+1 { // said once
+		return nil
+	}
+	return hcl.Diagnostics{{
+		Severity: hcl.DiagError,
+		Summary:  "Expression nested too deeply",
+		Detail: fmt.Sprintf("Calls of try and can may stand inside each other %d levels deep, because each level doubles the work. "+
+			"One try takes any number of alternatives: try(a, b, c).", maxLazy),
+		Subject: n.Range().Ptr(),
+	}}
+}
+
+// Exit implements hclsyntax.Walker.
+func (w *lazyDepth) Exit(n hclsyntax.Node) hcl.Diagnostics {
+	if isLazy(n) {
+		w.depth--
+	}
+	return nil
 }
 
 func (rw *rewriter) fail(rng hcl.Range, summary, format string, args ...any) {
