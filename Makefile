@@ -23,7 +23,8 @@ $(PLUGINS):
 	$(GO_BUILD) -o bin/plugins/grapnel-$@ ./plugins/$@
 
 demo: build ## build all, run the host on config.hcl and send it a sample of every event type; ONCE=1: stop then
-	go run ./core/internal/demo $(if $(ONCE),-once)
+	@go build -o bin/demo ./core/internal/demo
+	@exec bin/demo $(if $(ONCE),-once)
 
 test: ## run all tests; needs Go only
 	go test work

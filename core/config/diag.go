@@ -90,6 +90,9 @@ func (d *Diagnostics) Err() error {
 		}
 		if n++; n == 1 {
 			first = x.Range.place() + ": " + x.Summary
+			if x.Detail != "" {
+				first += ": " + x.Detail
+			}
 		}
 	}
 	switch n {

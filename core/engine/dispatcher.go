@@ -472,7 +472,12 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 	d.changed.Broadcast()
 
 	for i, dl := range ds {
-		if s := &out.settlements[i]; s.State != core.DeliveryDelivered {
+		switch s := &out.settlements[i]; s.State {
+		case core.DeliveryDelivered:
+		case core.DeliveryDead:
+			d.log.Warn("the delivery is dead", "delivery_id", dl.ID, "route", dl.Route, "attempt", s.Attempt.Number,
+				"outcome", s.Attempt.Outcome, "reason", s.Reason)
+		default:
 			d.log.Info("delivery attempted", "delivery_id", dl.ID, "route", dl.Route, "attempt", s.Attempt.Number,
 				"outcome", s.Attempt.Outcome, "state", s.State, "reason", s.Reason)
 		}

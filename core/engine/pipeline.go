@@ -248,6 +248,11 @@ func (p *pipeline) route(ctx context.Context, b *batch) {
 	p.reserve(decisions)
 	committed := p.commit(ctx, decisions)
 	p.handOver(decisions, committed)
+	for _, d := range decisions {
+		if committed && d.Dead != "" {
+			p.log.Warn("the request is dead", "request_id", d.Request.ID(), "reason", d.Dead)
+		}
+	}
 }
 
 // decide routes the events of one request.
@@ -289,6 +294,9 @@ func (p *pipeline) handOver(ds []*store.Decision, committed bool) {
 	ready := map[*dispatcher]*handed{}
 	for _, dec := range ds {
 		for i, d := range dec.Deliveries {
+			if d.State == core.DeliveryDead && committed && !dec.Stale {
+				p.log.Warn("the delivery is dead", "delivery_id", d.ID, "sink", d.Sink, "route", d.Route, "reason", d.Reason)
+			}
 			sink := p.sinks[d.Sink]
 			if sink == nil || d.State != core.DeliveryPending {
 				continue

@@ -120,7 +120,7 @@ func (s *Server) Listen() (net.Addr, error) {
 	}
 	ln, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("ingress: %w", err)
+		return nil, fmt.Errorf("ingress: cannot listen where server.listen says: %w", err)
 	}
 	s.ln = &listener{Listener: ln, s: s, closed: make(chan struct{})}
 	return ln.Addr(), nil

@@ -41,7 +41,7 @@ type decoder struct{}
 
 func (decoder) Decode(_ context.Context, r *sdk.Request) ([]sdk.Event, error) {
 	var order Order
-	if err := json.Unmarshal(r.Body, &order); err != nil {
+	if err := json.Unmarshal(r.Body, &order); err != nil || order.Kind == "" {
 		return nil, errors.New("the body is not an order") // can never be decoded: the request ends dead and visible
 	}
 	return []sdk.Event{{

@@ -211,7 +211,8 @@ func newDeliveries() *cobra.Command {
 	flags.StringVar(&f.Route, "route", "", "only of this route")
 	flags.StringVar(&f.Sink, "sink", "", "only to this sink")
 	flags.StringVar(&f.RequestID, "request", "", "only of this request")
-	stateFlag(list, &f.State, core.DeliveryPending, core.DeliveryDelivered, core.DeliverySkipped, core.DeliveryDead)
+	stateFlag(list, &f.State, core.DeliveryPending, core.DeliveryLeased, core.DeliveryDelivered, core.DeliverySkipped,
+		core.DeliveryDead)
 	timeFlags(list, &f.Since, &f.Until)
 	pageFlags(list, &f.Cursor, &f.Limit)
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
