@@ -19,6 +19,9 @@ const (
 	decodeBeside   = 64       // requests that are worth a call beside another one
 	inboxRequests  = 2048     // requests of a source held in memory before the rest is left to the store
 	inboxBytes     = 16 << 20 // likewise
+
+	// The messages and event data that one request may become: they are in memory until they are committed together.
+	maxRendered = 256 << 20
 )
 
 // pipeline takes one source's requests from acceptance to the commit of their deliveries, strictly in accept order.
@@ -267,11 +270,22 @@ func (p *pipeline) decide(r *core.Request, d *core.Decoded) *store.Decision {
 		return dec
 	}
 	dec.Events = d.Events
+	rendered, routed := 0, 0
 	for i := range d.Events {
 		ev := &d.Events[i]
 		var err error
 		if dec.Deliveries, err = p.Router.Route(dec.Deliveries, r, ev); err != nil {
 			return &store.Decision{Request: r, Crashes: r.Crashes, Notes: d.Notes, Dead: err.Error()}
+		}
+		for ; routed < len(dec.Deliveries); routed++ {
+			rendered += len(dec.Deliveries[routed].Message)
+		}
+		if ev.DataOffset < 0 {
+			rendered += len(ev.Data)
+		}
+		if rendered > maxRendered {
+			return &store.Decision{Request: r, Crashes: r.Crashes, Notes: d.Notes,
+				Dead: fmt.Sprintf("the events and messages of this request have more than %d MiB in all", maxRendered>>20)}
 		}
 	}
 	return dec
