@@ -113,6 +113,11 @@ func (w *writer) reopen(seq int64) (*core.Request, error) {
 		return nil, err
 	}
 	r.Reopened = true
+	if seq <= w.routedSeq {
+		if err := w.setRouted(seq - 1); err != nil {
+			return nil, err
+		}
+	}
 	w.addCount(requestCounter(core.RequestDead), -1)
 	w.addCount(requestCounter(core.RequestReceived), 1)
 	w.effects.accepted = append(w.effects.accepted, r)

@@ -13,7 +13,7 @@ import (
 // The queries of claims.
 const (
 	waitingQuery = "SELECT " + requestColumns + `, b.headers, b.body
-		FROM requests AS r INDEXED BY requests_waiting JOIN bodies AS b ON b.seq = r.seq
+		FROM requests AS r NOT INDEXED JOIN bodies AS b ON b.seq = r.seq
 		WHERE r.source = ? AND r.state = 'received' AND r.seq > ? ORDER BY r.seq LIMIT ?`
 	dueAtQuery = `SELECT due, key FROM deliveries INDEXED BY deliveries_due
 		WHERE sink = ? AND due = ? AND key > ? AND state = 'pending' AND due <= ? ORDER BY key LIMIT ?`
@@ -46,6 +46,7 @@ func (s *Store) ClaimRequests(ctx context.Context, source string, after int64, l
 
 func (s *Store) waitingRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error) {
 	var rs []*core.Request
+	after = max(after, s.routed.Load()) // before the snapshot: what is reopened meanwhile is claimed by the next call
 	err := s.read(ctx, func(c *conn) error {
 		st, err := c.stmt(waitingQuery)
 		if err != nil {

@@ -50,6 +50,9 @@ func (s *Store) maintain(c *conn) {
 			s.log.Error("cannot store rejections", "error", err)
 		}
 		s.releaseAgain(s.live)
+		if err := s.raiseRouted(); err != nil {
+			s.log.Error("cannot note which requests are routed", "error", err)
+		}
 		if err := s.checkpoint(c); err != nil {
 			s.log.Error("cannot copy the log into the database", "error", err)
 		}

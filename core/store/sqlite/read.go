@@ -395,7 +395,7 @@ func (s *Store) ListRequests(ctx context.Context, f store.RequestFilter) (rs []*
 		case core.RequestDead: // written out, so that its index is found
 			q.where("r.state = 'dead'")
 		case core.RequestReceived:
-			q.where("r.state = 'received'")
+			q.where("r.state = 'received' AND r.seq > ?", s.routed.Load())
 		default:
 			q.equal("r.state", string(f.State))
 		}

@@ -40,7 +40,8 @@ type Options struct {
 	OnAccepted func([]*core.Request)
 	Logger     hclog.Logger // nil: none
 
-	indexBatch int // for tests; 0: the constant
+	indexBatch  int   // for tests; 0: the constant
+	routedSlack int64 // likewise
 }
 
 const (
@@ -73,6 +74,9 @@ type Store struct {
 	closing sync.RWMutex // held for reading while something is being queued
 	closed  bool
 
+	newest atomic.Int64 // sequence of the last request
+	routed atomic.Int64 // none of the requests up to this sequence is received; see routed.go
+
 	suspect int64 // rows of requests up to this sequence may be what stopped a host
 
 	mu         sync.Mutex // guards what follows, which changes with commits
@@ -86,6 +90,8 @@ type Store struct {
 	rejected []core.Rejection // not yet written
 	causes   map[string]int64 // how many were not yet counted in the database, written or not
 
+	raisedAt int64 // commits when routed_seq was looked at last; maintain's
+
 	unsynced atomic.Int64  // unix nanoseconds of the oldest commit that is not synced; 0: none
 	kick     chan struct{} // wakes maintain
 }
@@ -95,6 +101,9 @@ type Store struct {
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.DedupeWindow == 0 {
 		o.DedupeWindow = defaultDedupeWindow
+	}
+	if o.routedSlack == 0 {
+		o.routedSlack = routedSlack
 	}
 	if o.indexBatch == 0 {
 		o.indexBatch = indexBatch
@@ -190,13 +199,15 @@ func (s *Store) start() error {
 	var running, suspect, last, lastRejection int64
 	st, err = w.c.stmt(`SELECT (SELECT value FROM meta WHERE name = 'running'),
 		(SELECT value FROM meta WHERE name = 'suspect_seq'),
-		(SELECT max(seq) FROM requests), (SELECT max(id) FROM rejections)`)
+		(SELECT max(seq) FROM requests), (SELECT max(id) FROM rejections),
+		(SELECT value FROM meta WHERE name = 'routed_seq')`)
 	if err != nil {
 		return err
 	}
 	if _, err := st.row(func() {
 		running, suspect = st.ColumnInt64(0), st.ColumnInt64(1)
 		last, lastRejection = st.ColumnInt64(2), st.ColumnInt64(3)
+		w.routedSeq = st.ColumnInt64(4)
 	}); err != nil {
 		return err
 	}
@@ -205,6 +216,8 @@ func (s *Store) start() error {
 		s.log.Warn("the last host on this database stopped without closing it", "path", s.opts.Path)
 	}
 	s.suspect = suspect
+	s.routed.Store(w.routedSeq)
+	s.newest.Store(last)
 	w.lastSeq, w.lastRejection = last, lastRejection
 	if err := w.loadKeys(); err != nil {
 		return err

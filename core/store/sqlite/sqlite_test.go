@@ -111,6 +111,8 @@ func verify(t *testing.T, path string) {
 		"an indexed request is not in dedupe": `
 			SELECT r.seq FROM requests AS r LEFT JOIN dedupe AS d ON d.key = r.dedupe AND d.repeat = r.repeat
 			WHERE d.seq IS NOT r.seq AND r.seq <= (SELECT value FROM meta WHERE name = 'indexed_seq')`,
+		"a received request is not above routed_seq": `
+			SELECT seq FROM requests WHERE state = 'received' AND seq <= (SELECT value FROM meta WHERE name = 'routed_seq')`,
 		"a key of no request": `
 			SELECT d.seq FROM dedupe AS d LEFT JOIN requests AS r ON r.seq = d.seq
 			WHERE r.dedupe IS NOT d.key OR r.repeat IS NOT d.repeat`,

@@ -94,6 +94,7 @@ type writer struct {
 
 	full          bool // synchronous=FULL is set, as openConn does
 	lastSeq       int64
+	routedSeq     int64 // meta routed_seq, of the transaction under way
 	lastRejection int64
 	effects       effects
 	headers       []byte // scratch
@@ -307,6 +308,7 @@ func (w *writer) transact(group []*op) (err error) {
 
 // undo ends a failed transaction.
 func (w *writer) undo() {
+	w.routedSeq = w.s.routed.Load()
 	if !w.c.AutocommitEnabled() {
 		if err := w.c.exec("ROLLBACK"); err != nil && !w.c.AutocommitEnabled() {
 			w.s.log.Error("cannot roll back", "error", err)
@@ -324,6 +326,8 @@ func (w *writer) undo() {
 func (w *writer) publish(group []*op, durable bool) {
 	s := w.s
 	s.commits.Add(1)
+	s.routed.Store(w.routedSeq)
+	s.newest.Store(w.lastSeq)
 	if durable && len(w.effects.accepted) > 0 { // it wrote, so it synced, and all before it too
 		s.syncs.Add(1)
 		s.unsynced.Store(0)

@@ -43,7 +43,7 @@ CREATE TABLE dedupe (
     PRIMARY KEY (key, repeat)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX requests_waiting  ON requests (source) WHERE state = 'received';
+-- Received requests have no index: they are found from routed_seq in meta on.
 CREATE INDEX requests_dead     ON requests (seq) WHERE state = 'dead';
 CREATE INDEX requests_unrouted ON requests (seq) WHERE unrouted > 0;
 CREATE INDEX requests_purged   ON requests (received_at) WHERE purged_at IS NOT NULL;
@@ -161,4 +161,5 @@ CREATE TABLE meta (
 INSERT INTO meta (name, value) VALUES
     ('running', 0),      -- 1 while a host has the database open: found at a start, it stopped without closing
     ('suspect_seq', 0),  -- requests up to this one were there when a host stopped so
-    ('indexed_seq', 0);  -- requests up to this one are in dedupe
+    ('indexed_seq', 0),  -- requests up to this one are in dedupe
+    ('routed_seq', 0);   -- none of the requests up to this one is received
