@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -404,6 +405,14 @@ func repair(f file, size int64) (newSize int64, note string, err error) {
 	start, err := lastLine(f, size)
 	if err != nil || start == size {
 		return size, "", err
+	}
+	first := make([]byte, 1)
+	if _, err := f.ReadAt(first, start); err != nil {
+		return size, "", err
+	}
+	if !bytes.Contains([]byte("{[\"tfn-0123456789\x00"), first) { // a NUL: blocks that a power cut left empty
+		_, err := f.Write([]byte{'\n'})
+		return size + 1, "ended the file's last line, which this sink did not write", err
 	}
 	if size-start <= maxTail {
 		tail := make([]byte, size-start)

@@ -148,7 +148,7 @@ func TestTornLine(t *testing.T) {
 		{"whole but for its end", whole + `{"deliveryid":"9"}`, "0 9 1", "ended the file's last line"},
 		{"long but for its end", whole + `{"deliveryid":"9","x":"` + long + `"}`, "0 9 1", "ended the file's last line"},
 		{"a number may be torn", whole + "12", "0 1", "cut 2 bytes"},
-		{"lines around a block's edge", whole + strings.Repeat(" ", 65535) + "{", "0 1", "cut 65536 bytes"},
+		{"lines around a block's edge", whole + "{" + strings.Repeat(" ", 65535), "0 1", "cut 65536 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -165,6 +165,23 @@ func TestTornLine(t *testing.T) {
 				t.Errorf("note %q, want %q", got, c.note)
 			}
 		})
+	}
+}
+
+// TestForeignEnd keeps a last line that this sink cannot have written.
+func TestForeignEnd(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, defaultPath)
+	if err := os.WriteFile(file, []byte("name;age\nAda;36"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, openSink(t, config(dir), nil), delivery("1", "", "{}"))
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(got), "name;age\nAda;36\n{") {
+		t.Errorf("the file is %q", got)
 	}
 }
 

@@ -165,6 +165,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.wal, err = os.OpenFile(o.Path+"-wal", os.O_RDWR, 0); err != nil {
 		return nil, err
 	}
+	// What a killed host committed last may not be on the disk, and its duplicates are answered at once.
+	if err := s.wal.Sync(); err != nil {
+		return nil, err
+	}
 	for range readers {
 		c, err := openConn(o.Path, readerCacheKiB, "PRAGMA query_only = ON")
 		if err != nil {
