@@ -8,7 +8,7 @@ GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS     := $(CURDIR)/bin/tools
 FUZZTIME  ?= 10s
 
-.PHONY: help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash $(PLUGINS)
+.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash $(PLUGINS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ tools: ## build the pinned linters and generators into bin/tools
 	cd tools && GOWORK=off go build -o $(TOOLS)/ tool
 
 lint: tools ## lint, vet, and check the wire contract
-	$(TOOLS)/golangci-lint run $(addsuffix /...,$(addprefix ./,$(MODULES)))
+	$(TOOLS)/golangci-lint run ./core/... $(patsubst %,./%/...,$(filter-out .,$(MODULES)))
 	go vet work
 	cd sdk/proto && $(TOOLS)/buf lint
 
