@@ -107,10 +107,7 @@ func fuzz(ctx context.Context, t target, each time.Duration) error {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(),
 		"-fuzzminimizetime", "10x", "-parallel", "1", t.pkg)
 	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		return nil // another one failed
-	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil { // else another one failed
 		return fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err, out)
 	}
 	last := ""

@@ -133,15 +133,6 @@ func (s *stmt) list(i int, v []string) {
 	s.json(i, b)
 }
 
-// time binds a time, the zero time as NULL.
-func (s *stmt) time(i int, t time.Time) {
-	if t.IsZero() {
-		s.BindNull(i)
-		return
-	}
-	s.BindInt64(i, t.UnixMicro())
-}
-
 func (s *stmt) readBytes(col int) []byte {
 	if s.ColumnIsNull(col) {
 		return nil

@@ -131,7 +131,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	defer func() {
 		if err != nil {
 			s.stop()
-			s.closeFiles()
+			_ = s.closeFiles() // err is the reason
 			err = fmt.Errorf("open database %s: %w", o.Path, err)
 		}
 	}()
