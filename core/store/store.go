@@ -18,7 +18,7 @@ type Store interface {
 	// Accept stores a request durably: it returns after the fsync. On Accepted it has set Seq, Repeat and State, and cut
 	// ReceivedAt to microseconds. A request with a known dedupe key inside the dedupe window, by the distance of
 	// ReceivedAt, is a Duplicate (of a commit under way: after that commit); if the known one is dead, it becomes
-	// received again and the answer is Reopened, unless r has another body: then r is a request of its own. Accepted and reopened requests are then passed to Options.OnAccepted in
+	// received again and the answer is Reopened. Accepted and reopened requests are then passed to Options.OnAccepted in
 	// commit order before Accept returns, reopened ones (as they were stored) with Reopened set and their old Seq. On
 	// Accepted nobody may change r any more. ctx only bounds the wait for a place in the queue: what is queued is
 	// committed.

@@ -56,31 +56,12 @@ func (w *writer) accept(r *core.Request) (store.Acceptance, error) {
 	inWindow := r.ReceivedAt.Sub(received).Abs() <= w.s.opts.DedupeWindow
 	switch {
 	case inWindow && state == core.RequestDead && !purged:
-		same, err := w.sameBody(seq, r.Body)
-		if err != nil {
-			return "", err
-		}
-		if same {
-			_, err := w.reopen(seq)
-			return store.Reopened, err
-		}
-		// The provider has mended what could not be decoded: another request, or its body would be lost.
+		_, err := w.reopen(seq)
+		return store.Reopened, err
 	case inWindow && state != core.RequestDead:
 		return store.Duplicate, nil
 	}
 	return store.Accepted, w.insert(r, repeat+1)
-}
-
-// sameBody reports whether a stored request has this body.
-func (w *writer) sameBody(seq int64, body []byte) (same bool, err error) {
-	st, err := w.c.stmt("SELECT body = ? FROM bodies WHERE seq = ?")
-	if err != nil {
-		return false, err
-	}
-	st.BindBytes(1, body)
-	st.int(2, seq)
-	_, err = st.row(func() { same = st.ColumnBool(0) })
-	return same, err
 }
 
 // insert stores a request whose dedupe key and repeat are new.
