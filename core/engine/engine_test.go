@@ -255,11 +255,10 @@ func checkOrder(t *testing.T, got []string, keys, perKey int) {
 func TestOrderUnderFailure(t *testing.T) {
 	const keys, perKey = 20, 40
 	synctest.Test(t, func(t *testing.T) {
-		random := rand.New(rand.NewPCG(1, 2))
 		s := newSink()
 		s.took = 3 * time.Millisecond
 		s.deliver = func(d *core.Delivery) core.Outcome {
-			switch p := random.Float64(); {
+			switch p := rand.Float64(); {
 			case p < 0.2:
 				return core.Outcome{Kind: sdk.Retried, Reason: "busy"}
 			case p < 0.25 && d.Crashes == 0: // the third would be its end
@@ -274,7 +273,7 @@ func TestOrderUnderFailure(t *testing.T) {
 			for k := range keys {
 				h.accept(strconv.Itoa(k), fmt.Sprintf("[%d,%d]", k, n))
 			}
-			time.Sleep(time.Duration(random.IntN(50)) * time.Millisecond)
+			time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
 		}
 		until(t, "all delivered", func() bool { return s.count() >= keys*perKey })
 		checkOrder(t, s.got, keys, perKey)
@@ -428,11 +427,10 @@ func TestStopAndStart(t *testing.T) {
 	const keys, perKey, stops = 10, 60, 6
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		random := rand.New(rand.NewPCG(3, 4))
 		s := newSink()
 		s.took = 20 * time.Millisecond
 		s.deliver = func(*core.Delivery) core.Outcome {
-			if random.Float64() < 0.1 {
+			if rand.Float64() < 0.1 {
 				return core.Outcome{Kind: sdk.Retried, Reason: "busy"}
 			}
 			return core.Outcome{Kind: sdk.Delivered}
@@ -444,7 +442,7 @@ func TestStopAndStart(t *testing.T) {
 				h.accept(strconv.Itoa(sent%keys), fmt.Sprintf("[%d,%d]", sent%keys, sent/keys))
 				sent++
 			}
-			time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond)
+			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 			h.close()
 		}
 		h := start(t, dir, &decoder{}, map[string]*sink{"a": s}, nil)
