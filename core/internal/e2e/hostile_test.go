@@ -144,7 +144,7 @@ func TestHostileInput(t *testing.T) {
   limits {
     max_body       = "1MiB"
     header_timeout = "1s"
-    read_timeout   = "2s"
+    read_timeout   = "6s"
   }`,
 		Config: harness.YouforceToFile + `
 source "youforce" "big" {
