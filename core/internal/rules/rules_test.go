@@ -82,8 +82,8 @@ func under(path string, prefixes ...string) bool {
 // TestHostImports checks which package of the host may know which library.
 func TestHostImports(t *testing.T) {
 	only := []struct {
-		library []string
-		by      []string
+		names []string
+		by    []string
 	}{
 		{
 			[]string{
@@ -102,7 +102,7 @@ func TestHostImports(t *testing.T) {
 	for _, p := range packages(t, ".") {
 		for _, imp := range p.Imports {
 			for _, rule := range only {
-				if under(imp, rule.library...) && !under(p.ImportPath, rule.by...) {
+				if under(imp, rule.names...) && !under(p.ImportPath, rule.by...) {
 					t.Errorf("%s imports %s, which only %v may", p.ImportPath, imp, rule.by)
 				}
 			}
