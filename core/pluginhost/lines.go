@@ -91,8 +91,8 @@ func (w *lineWriter) flush() {
 
 // end emits a line.
 func (w *lineWriter) end() {
-	if len(w.buf) > 0 {
-		w.log.line(bytes.TrimSuffix(w.buf, []byte{'\r'}), w.cut)
+	if b := bytes.TrimSuffix(w.buf, []byte{'\r'}); len(b) > 0 {
+		w.log.line(b, w.cut)
 	}
 	w.buf, w.cut = w.buf[:0], false
 }
