@@ -126,7 +126,7 @@ func (h *host) wire(ctx context.Context) error {
 	for i, s := range h.cfg.Sinks {
 		opening.Go(func() {
 			plugin, err := h.plugins.OpenSink(ctx, s.Name, s.Plugin, s.Config,
-				pluginhost.SinkOptions{Isolated: s.Isolated, Secrets: h.cfg.Secrets}) // all: one block's text may be another's secret
+				pluginhost.SinkOptions{Isolated: s.Isolated, Secrets: h.cfg.Secrets}) // all: a text here may be a secret there
 			if err != nil {
 				errs[i] = fmt.Errorf("%s: sink %q: %w", s.Range, s.Name, err)
 				return
@@ -145,7 +145,8 @@ func (h *host) wire(ctx context.Context) error {
 	}
 	for i, s := range h.cfg.Sources {
 		opening.Go(func() {
-			plugin, err := h.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config, pluginhost.DecoderOptions{Isolated: s.Isolated, Secrets: h.cfg.Secrets})
+			plugin, err := h.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config,
+				pluginhost.DecoderOptions{Isolated: s.Isolated, Secrets: h.cfg.Secrets})
 			if err == nil {
 				endpoints[i], err = endpoint(s, h.cfg.Server.Limits.Rate)
 			}
