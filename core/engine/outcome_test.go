@@ -92,36 +92,3 @@ func TestRetryPauseGrowsAndIsBounded(t *testing.T) {
 		t.Errorf("the pause ends at %s, never near %s", last, p.Max)
 	}
 }
-
-// fatRouter makes one delivery per event, all with the same large message.
-type fatRouter struct{ message []byte }
-
-func (f fatRouter) Route(dst []*core.Delivery, _ *core.Request, ev *core.Event) ([]*core.Delivery, error) {
-	return append(dst, &core.Delivery{Event: ev, Message: f.message}), nil
-}
-
-// TestManyLargeMessages decides requests whose events repeat what is large.
-func TestManyLargeMessages(t *testing.T) {
-	large := make([]byte, 1<<20)
-	for name, c := range map[string]struct {
-		message, data []byte
-		offset        int // of the data
-		events        int
-		dead          bool
-	}{
-		"messages":           {large, nil, -1, 300, true},
-		"data":               {nil, large, -1, 300, true},
-		"slices of the body": {nil, large, 0, 300, false},
-		"few":                {large, nil, -1, 200, false},
-	} {
-		p := &pipeline{Source: Source{Router: fatRouter{c.message}}}
-		var d core.Decoded
-		for range c.events {
-			d.Events = append(d.Events, core.Event{Data: c.data, DataOffset: c.offset})
-		}
-		dec := p.decide(&core.Request{}, &d)
-		if got := dec.Dead != ""; got != c.dead || c.dead != (dec.Deliveries == nil && dec.Events == nil) {
-			t.Errorf("%s: dead %q, %d deliveries", name, dec.Dead, len(dec.Deliveries))
-		}
-	}
-}

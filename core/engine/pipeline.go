@@ -35,11 +35,12 @@ type pipeline struct {
 	inbox []*core.Request // contiguous in accept order, above taken
 	bytes int
 	// behind: requests above the inbox are in the store only. Every source starts behind, to find what a stop left.
-	behind bool
-	left   int   // requests left to the store so far
-	taken  int64 // sequence of the last request that left the inbox
-	calls  int   // to the decoder, under way
-	wake   chan struct{}
+	behind   bool
+	left     int   // requests left to the store so far
+	reopened int   // requests reopened so far
+	taken    int64 // sequence of the last request that left the inbox
+	calls    int   // to the decoder, under way
+	wake     chan struct{}
 }
 
 func newPipeline(s Source, st Store, sinks map[string]*dispatcher, log hclog.Logger) *pipeline {
@@ -51,11 +52,13 @@ func (p *pipeline) accepted(r *core.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case r.Reopened && r.Seq <= p.taken:
-		// Read again from there. What is under way meanwhile comes twice and is found stale when it is committed.
-		p.taken = r.Seq - 1
+	case r.Reopened:
+		// Read again from there. What is under way meanwhile comes twice and is found stale when it is committed. A read
+		// under way does not count: it may have passed this request while it was still dead.
+		p.taken = min(p.taken, r.Seq-1)
 		p.inbox, p.bytes, p.behind = nil, 0, true
 		p.left++
+		p.reopened++
 	case r.Seq <= p.taken: // the store was read before its writer came here
 		return
 	case p.behind || len(p.inbox) >= inboxRequests || p.bytes+len(r.Body) > inboxBytes:
@@ -140,7 +143,7 @@ func (p *pipeline) next(ctx context.Context) []*core.Request {
 				return nil
 			}
 		}
-		behind, left, after := p.behind, p.left, p.taken
+		behind, left, reopened, after := p.behind, p.left, p.reopened, p.taken
 		p.mu.Unlock()
 		if behind {
 			rs, err := p.store.ClaimRequests(ctx, p.Name, after, decodeBatch)
@@ -155,7 +158,7 @@ func (p *pipeline) next(ctx context.Context) []*core.Request {
 			}
 			failures = 0
 			p.mu.Lock()
-			if p.taken == after { // else a reopened request turned the clock back
+			if p.reopened == reopened { // else read again from the reopened request
 				if len(rs) > 0 {
 					p.taken = rs[len(rs)-1].Seq
 					p.calls++
