@@ -153,8 +153,7 @@ type Sink struct {
 	Name, Plugin string
 	Info         *core.PluginInfo
 
-	Config   []byte   // JSON for the plugin
-	Secrets  []string // texts in Config that are secret
+	Config   []byte // JSON for the plugin
 	Isolated bool
 	Delivery Delivery
 

@@ -237,9 +237,6 @@ func TestLoad(t *testing.T) {
 	if crm.Delivery.OrderBy == nil || crm.Delivery.Batch != 1 {
 		t.Errorf("delivery %+v, want the order of the partition key and batches of 1", crm.Delivery)
 	}
-	if want := []string{"crm-token", "secret-one"}; !slices.Equal(crm.Secrets, want) {
-		t.Errorf("secrets of the sink %q, want %q", crm.Secrets, want)
-	}
 	if want := []string{"literal-secret", "secret-one", "crm-token"}; !slices.Equal(cfg.Secrets, want) {
 		t.Errorf("secrets %q, want %q", cfg.Secrets, want)
 	}

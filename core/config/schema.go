@@ -20,23 +20,22 @@ import (
 // decoder turns the plugin's part of a block into JSON by the plugin's schema: attributes in the schema's order, map
 // keys sorted, numbers exact, defaults filled in, durations in nanoseconds, paths absolute.
 type decoder struct {
-	l       *loader
-	top     *block
-	what    string // `sink "audit"`
-	out     bytes.Buffer
-	failed  bool
-	secrets []string
+	l      *loader
+	top    *block
+	what   string // `sink "audit"`
+	out    bytes.Buffer
+	failed bool
 }
 
 // pluginConfig decodes what b's owner did not ask for. It asks b for all names of the schema, so that b.finish reports
 // the rest. Not ok: diagnostics say why.
-func (l *loader) pluginConfig(b *block, schema *sdk.Schema) (config []byte, secrets []string, ok bool) {
+func (l *loader) pluginConfig(b *block, schema *sdk.Schema) (config []byte, ok bool) {
 	d := &decoder{l: l, top: b, what: b.what}
 	d.body(b, schema, nil, false)
 	if d.failed {
-		return nil, nil, false
+		return nil, false
 	}
-	return d.out.Bytes(), d.secrets, true
+	return d.out.Bytes(), true
 }
 
 // pluginNames asks b for the names of a schema without evaluating anything, for blocks that stay out.
@@ -380,8 +379,7 @@ func (d *decoder) error(at hcl.Range, summary, detail string) {
 
 // keep remembers a secret.
 func (d *decoder) keep(text string, sensitive bool) {
-	if sensitive && text != "" {
-		d.secrets = append(d.secrets, text)
+	if sensitive {
 		d.l.secret(text)
 	}
 }

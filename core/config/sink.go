@@ -74,9 +74,9 @@ func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
 		out.orderBy = d.delivery(&s, maxBatch)
 	}
 	if s.Info != nil {
-		config, secrets, ok := l.pluginConfig(b, &s.Info.Config)
+		config, ok := l.pluginConfig(b, &s.Info.Config)
 		b.finish()
-		s.Config, s.Secrets = config, secrets
+		s.Config = config
 		if ok {
 			l.checkConfig(hb, what, s.Info, config)
 		}

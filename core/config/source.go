@@ -69,8 +69,7 @@ func (l *loader) source(hb *hclsyntax.Block, what string) Source {
 		return s
 	}
 	b.auth(&s, s.Info.Provider)
-	config, secrets, ok := l.pluginConfig(b, &s.Info.Config)
-	_ = secrets // the loader has them
+	config, ok := l.pluginConfig(b, &s.Info.Config)
 	b.finish()
 	if ok {
 		s.Config = config

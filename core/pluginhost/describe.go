@@ -180,7 +180,7 @@ func (h *Host) read(found Binary, dev bool) (*binary, error) {
 		return nil, fmt.Errorf("plugin: %w", err)
 	}
 	b := &binary{
-		Binary: found, sha256: sum, dev: dev, size: stat.Size(), mtime: stat.ModTime(), redact: &redactor{},
+		Binary: found, sha256: sum, dev: dev, size: stat.Size(), mtime: stat.ModTime(), redact: newRedactor(h.opts.Secrets),
 	}
 	b.probe = newLane(h.ctx, h.starter(b, "describe"), describeIdle)
 	h.binaries[key] = b

@@ -36,6 +36,7 @@ type Options struct {
 	CacheDir string            // where descriptions are kept between runs; empty: in memory only
 	TempDir  string            // where the run folder is made: sockets, copies of programs; default os.TempDir()
 	Logger   hclog.Logger
+	Secrets  []string // to be cut from logs and reasons of every plugin, beside what its schema declares sensitive
 	Env      []string // more of the plugins' environment, "NAME=value"; of the host's own they get TZ and the CA paths
 
 	MessageLimit int   // bytes of one message, both ways; default and most: wire.MaxMessage
@@ -214,8 +215,7 @@ func tooMuchMemory(used, limit int64) string {
 // SinkOptions and DecoderOptions say more about one block.
 type (
 	SinkOptions struct {
-		Isolated bool     // a process of its own
-		Secrets  []string // to be cut from logs and reasons, beside what the schema declares sensitive
+		Isolated bool // a process of its own
 	}
 	DecoderOptions = SinkOptions
 )
@@ -235,7 +235,6 @@ func (h *Host) open(ctx context.Context, kind core.PluginKind, block, plugin str
 	if len(config) == 0 {
 		config = []byte("{}")
 	}
-	b.redact.add(opts.Secrets...)
 	b.redact.add(sensitiveTexts(&info.Config, config)...)
 	p, err := h.process(b, info, block, opts.Isolated)
 	if err != nil {

@@ -696,8 +696,8 @@ func TestAbandonedLimit(t *testing.T) {
 
 func TestLyingSink(t *testing.T) {
 	t.Parallel()
-	h := newTestHost(t, func(o *Options) { o.MessageLimit = 1 << 20 })
-	s := h.sink(t, "a", `{"token":"tok-123"}`, SinkOptions{Secrets: []string{"extra-secret"}})
+	h := newTestHost(t, func(o *Options) { o.MessageLimit, o.Secrets = 1<<20, []string{"extra-secret"} })
+	s := h.sink(t, "a", `{"token":"tok-123"}`, SinkOptions{})
 	out := deliver(t, s, "missing", "double", "foreign", "", "kind")
 	if got := kinds(out); got != "retry retry delivered delivered retry" {
 		t.Errorf("%s: %+v", got, out)

@@ -29,6 +29,12 @@ type redactor struct {
 	longest int
 }
 
+func newRedactor(secrets []string) *redactor {
+	r := &redactor{}
+	r.add(secrets...)
+	return r
+}
+
 // add makes the secrets known, as they are and as quotes, JSON, URLs and base64 write them.
 func (r *redactor) add(secrets ...string) {
 	r.mu.Lock()

@@ -31,7 +31,7 @@ func (c catalog) Names(kind core.PluginKind) []string {
 
 // newPluginHost makes a host for the plugins that a configuration names. What plugins say of themselves is remembered
 // between runs, by the hash of their programs, so that a check of a configuration starts nothing it knows.
-func newPluginHost(p config.Plugins, log hclog.Logger) (*pluginhost.Host, error) {
+func newPluginHost(p config.Plugins, secrets []string, log hclog.Logger) (*pluginhost.Host, error) {
 	dev, pins := map[string]string{}, map[string]string{}
 	for _, pin := range p.Pins {
 		if name := string(pin.Kind) + "-" + pin.Name; pin.Dev != "" {
@@ -47,6 +47,6 @@ func newPluginHost(p config.Plugins, log hclog.Logger) (*pluginhost.Host, error)
 		cache = filepath.Join(dir, "grapnel", "plugins")
 	}
 	return pluginhost.New(pluginhost.Options{
-		Dir: p.Dir, Dev: dev, Pins: pins, MemoryLimit: p.MemoryLimit, CacheDir: cache, Logger: log,
+		Dir: p.Dir, Dev: dev, Pins: pins, MemoryLimit: p.MemoryLimit, CacheDir: cache, Secrets: secrets, Logger: log,
 	})
 }

@@ -26,7 +26,7 @@ func newPlugin() *cobra.Command {
 		if len(found) == 0 && odd != nil {
 			return odd
 		}
-		host, err := newPluginHost(config.Plugins{Dir: dir}, hclog.NewNullLogger())
+		host, err := newPluginHost(config.Plugins{Dir: dir}, nil, hclog.NewNullLogger())
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ or the name of one in the folder: "file", or "sink-file" where a sink and a deco
 
 // describePlugin asks the plugin that an argument names: a file, a name, or kind-name.
 func describePlugin(c *cobra.Command, dir, arg string) (*core.PluginInfo, error) {
-	host, err := newPluginHost(config.Plugins{Dir: dir}, hclog.NewNullLogger())
+	host, err := newPluginHost(config.Plugins{Dir: dir}, nil, hclog.NewNullLogger())
 	if err != nil {
 		return nil, err
 	}

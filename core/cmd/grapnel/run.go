@@ -87,7 +87,7 @@ func (h *host) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.store.Close()) }()
 
-	h.plugins, err = newPluginHost(h.cfg.Plugins, h.log)
+	h.plugins, err = newPluginHost(h.cfg.Plugins, h.cfg.Secrets, h.log)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (h *host) wire(ctx context.Context) error {
 	for i, s := range h.cfg.Sinks {
 		opening.Go(func() {
 			plugin, err := h.plugins.OpenSink(ctx, s.Name, s.Plugin, s.Config,
-				pluginhost.SinkOptions{Isolated: s.Isolated, Secrets: h.cfg.Secrets}) // all: a text here may be a secret there
+				pluginhost.SinkOptions{Isolated: s.Isolated})
 			if err != nil {
 				errs[i] = fmt.Errorf("%s: sink %q: %w", s.Range, s.Name, err)
 				return
@@ -146,7 +146,7 @@ func (h *host) wire(ctx context.Context) error {
 	for i, s := range h.cfg.Sources {
 		opening.Go(func() {
 			plugin, err := h.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config,
-				pluginhost.DecoderOptions{Isolated: s.Isolated, Secrets: h.cfg.Secrets})
+				pluginhost.DecoderOptions{Isolated: s.Isolated})
 			if err == nil {
 				endpoints[i], err = endpoint(s, h.cfg.Server.Limits.Rate)
 			}

@@ -102,7 +102,7 @@ func load(c *cobra.Command, path string) (*config.Config, *config.Diagnostics) {
 	return config.Load(c.Context(), path, config.Options{
 		Plugins: func(p config.Plugins) (config.Catalog, error) {
 			var err error
-			host, err = newPluginHost(p, hclog.NewNullLogger())
+			host, err = newPluginHost(p, nil, hclog.NewNullLogger())
 			return catalog{host, p.Dir}, err
 		},
 		CheckAuth: checkAuth,
