@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -21,8 +20,6 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 	"github.com/grapnelhq/grapnel/sdk/plugintest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // sampleFiles are the requests in testdata; the published inner event is none.
 func sampleFiles(t testing.TB) []string {
@@ -94,7 +91,7 @@ func TestSamples(t *testing.T) {
 				t.Fatal(err)
 			}
 			golden := "testdata/golden/" + path.Base(file)
-			if *update {
+			if plugintest.Update() {
 				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
 					t.Fatal(err)
 				}

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -23,8 +22,6 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 	"github.com/grapnelhq/grapnel/sdk/plugintest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func sampleFiles(t testing.TB) []string {
 	t.Helper()
@@ -110,7 +107,7 @@ func TestSamples(t *testing.T) {
 				t.Fatal(err)
 			}
 			golden := "testdata/golden/" + path.Base(file)
-			if *update {
+			if plugintest.Update() {
 				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
 					t.Fatal(err)
 				}

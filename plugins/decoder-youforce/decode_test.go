@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -22,8 +21,6 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 	"github.com/grapnelhq/grapnel/sdk/plugintest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // headerOf names the event header that a sample file came or would come with.
 func headerOf(file string) string {
@@ -138,7 +135,7 @@ func TestSamples(t *testing.T) {
 				t.Fatal(err)
 			}
 			golden := "testdata/golden/" + path.Base(file)
-			if *update {
+			if plugintest.Update() {
 				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
 					t.Fatal(err)
 				}

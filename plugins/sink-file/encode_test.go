@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,9 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/sdk/plugintest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // goldenDeliveries make testdata/lines.jsonl, which the module in conformance reads with the official CloudEvents
 // SDK.
@@ -63,7 +61,7 @@ func TestLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden := filepath.Join("testdata", "lines.jsonl")
-	if *update {
+	if plugintest.Update() {
 		if err := os.WriteFile(golden, got, 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -26,6 +26,8 @@ func TestPlugin(t *testing.T) {
 	}
 }
 
+func TestReadme(t *testing.T) { plugintest.Readme(t, factory(), "README.md") }
+
 // TestProgram has the real program write what a batch of mixed deliveries asks for.
 func TestProgram(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")

@@ -21,13 +21,13 @@ type Config struct {
 	Dir          string `json:"dir" format:"path" doc:"Folder that holds the files; it is created where it is missing."`
 	FileMode     string `json:"file_mode,omitempty" default:"0640" doc:"Mode of new files, octal, before the umask."`
 	DirMode      string `json:"dir_mode,omitempty" default:"0750" doc:"Mode of new folders, octal, before the umask."`
-	MaxOpenFiles int    `json:"max_open_files,omitempty" default:"64" doc:"How many files stay open, 1 to 4096."`
+	MaxOpenFiles int    `json:"max_open_files,omitempty" default:"64" doc:"How many files stay open between batches, 1 to 4096."`
 }
 
 // Message is what a route says to this sink.
 type Message struct {
-	Path   string          `json:"path,omitempty" default:"events.jsonl" doc:"File below dir, with / between folders."`
-	Record json.RawMessage `json:"record,omitempty" doc:"What to write instead of the event; null is as if left out."`
+	Path   string          `json:"path,omitempty" default:"events.jsonl" doc:"File below dir, with / between folders, which are created."`
+	Record json.RawMessage `json:"record,omitempty" doc:"What to write instead of the event. Null is as if left out."`
 }
 
 const defaultPath = "events.jsonl"

@@ -241,7 +241,7 @@ func (s *suite) golden(t *testing.T, name string, got sdk.Decoded) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(s.Golden, name+".json")
-	if os.Getenv("GRAPNEL_UPDATE") != "" {
+	if Update() {
 		if err := os.MkdirAll(s.Golden, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -252,13 +252,13 @@ func (s *suite) golden(t *testing.T, name string, got sdk.Decoded) {
 	}
 	want, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		t.Fatalf("%s is not there; GRAPNEL_UPDATE=1 writes it", path)
+		t.Fatalf("%s is not there; -update writes it", path)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), text.String()); diff != "" {
-		t.Errorf("%s (-golden +got), GRAPNEL_UPDATE=1 accepts:\n%s", path, diff)
+		t.Errorf("%s (-golden +got), -update accepts:\n%s", path, diff)
 	}
 }
 

@@ -53,10 +53,25 @@ func TestFaulty(t *testing.T) {
 		plugintest.Sink(t, example.Sink(""), opts)
 	case "decoder":
 		plugintest.Decoder(t, example.Decoder(fault), opts)
+	case "readme":
+		plugintest.Readme(t, example.Sink(""), fault)
 	case "golden":
 		opts.Golden = fault
 		plugintest.Decoder(t, example.Decoder(""), opts)
 	}
+}
+
+// runFaulty runs TestFaulty with a fault, which must fail, and returns what it printed.
+func runFaulty(t *testing.T, fault string) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestFaulty$")
+	cmd.Env = append(os.Environ(), faultVar+"="+fault)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Fatalf("the fault is not found: %v\n%s", err, out)
+	}
+	return string(out)
 }
 
 func TestFaultsAreFound(t *testing.T) {
@@ -77,23 +92,17 @@ func TestFaultsAreFound(t *testing.T) {
 		"decoder impure":  {"the same request gives other events"},
 		"decoder writes":  {"the request's body was changed"},
 		"decoder type":    {"does not begin with the provider's name"},
-		"golden " + empty: {"is not there; GRAPNEL_UPDATE=1 writes it"},
+		"golden " + empty: {"is not there; -update writes it"},
 	} {
 		t.Run(strings.Fields(fault)[0]+" "+filepath.Base(fault), func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.Command(os.Args[0], "-test.run=^TestFaulty$")
-			cmd.Env = append(os.Environ(), faultVar+"="+fault)
-			out, err := cmd.CombinedOutput()
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) {
-				t.Fatalf("the fault is not found: %v\n%s", err, out)
-			}
+			out := runFaulty(t, fault)
 			for _, want := range wants {
-				if !strings.Contains(string(out), want) {
+				if !strings.Contains(out, want) {
 					t.Errorf("no %q in\n%s", want, out)
 				}
 			}
-			if strings.Contains(string(out), "hunter2-hunter2") {
+			if strings.Contains(out, "hunter2-hunter2") {
 				t.Errorf("the test's output shows the secret\n%s", out)
 			}
 		})

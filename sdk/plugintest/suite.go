@@ -39,8 +39,8 @@ type Options struct {
 
 	// For decoders.
 
-	// Golden is a folder with the expected events of each sample, one file each. Empty: none. The environment variable
-	// GRAPNEL_UPDATE=1 writes them.
+	// Golden is a folder with the expected events of each sample, one file each. Empty: none. The flag -update writes
+	// them.
 	Golden string
 	// Loose accepts members of a sample's data that its schema does not declare.
 	Loose bool

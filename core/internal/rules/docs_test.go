@@ -18,8 +18,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// textFiles calls check for every text file of the repository, with its path from the root. What .gitignore names at the root
-// is left out.
+// textFiles calls check for every text file of the repository, with its path from the root. What .gitignore names is
+// left out.
 func textFiles(t *testing.T, check func(name string, text []byte)) {
 	t.Helper()
 	n := 0
@@ -32,8 +32,16 @@ func textFiles(t *testing.T, check func(name string, text []byte)) {
 			return err
 		}
 		name = filepath.ToSlash(name)
+		if d != nil && d.IsDir() && path.Base(name) == "node_modules" {
+			return fs.SkipDir
+		}
 		switch name {
-		case ".git", "bin", "data", "dist":
+		case ".git": // a file in a work tree of its own
+			if d != nil && !d.IsDir() {
+				return nil
+			}
+			return fs.SkipDir
+		case "bin", "data", "dist":
 			return fs.SkipDir
 		}
 		if d == nil || !d.Type().IsRegular() {
