@@ -50,6 +50,7 @@ type Delivery struct {
 	FirstAttempt  time.Time // zero before the first
 
 	// For dispatch only, not stored here:
+	Renewed   bool // message and digests are newer than the stored ones: the settlement stores them
 	Event     *Event
 	KeyState  []byte // keyed state of OrderKey, for sinks that want it
 	StateRead bool   // KeyState is filled

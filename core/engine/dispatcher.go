@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -261,6 +262,10 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 		var next time.Time
 		if behind && !full {
 			ds, backlog, err := d.store.ClaimDeliveries(ctx, d.Name, time.Now(), room)
+			var live []*core.Delivery
+			if err == nil {
+				live, err = d.renew(ctx, ds)
+			}
 			if err != nil {
 				if ctx.Err() != nil {
 					return
@@ -272,7 +277,7 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 			}
 			failures = 0
 			d.mu.Lock()
-			for _, dl := range ds {
+			for _, dl := range live {
 				d.inMemory++
 				d.bytes += size(dl)
 				d.enqueue(dl)
@@ -303,6 +308,45 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// renew brings claimed deliveries up to the running configuration and settles those that end by it. After an error all
+// of them are back in the store.
+func (d *dispatcher) renew(ctx context.Context, ds []*core.Delivery) ([]*core.Delivery, error) {
+	if d.Renew == nil {
+		return ds, nil
+	}
+	live := make([]*core.Delivery, 0, len(ds))
+	var ended []store.Settlement
+	var err error
+	for _, dl := range ds {
+		if err = d.Renew(ctx, dl); err != nil {
+			err = fmt.Errorf("render %s: %w", dl.ID, err)
+			break
+		}
+		if !dl.State.Settled() {
+			live = append(live, dl)
+			continue
+		}
+		ended = append(ended, store.Settlement{
+			Key: dl.Key, State: dl.State, Crashes: dl.Crashes, Reason: dl.Reason, RouteRange: dl.RouteRange,
+			Sink: d.Name, OrderKey: dl.OrderKey,
+		})
+		d.log.Warn("a delivery cannot be rendered by the configuration as it is now", "delivery_id", dl.ID,
+			"route", dl.Route, "state", dl.State, "reason", dl.Reason)
+	}
+	if err == nil && len(ended) > 0 {
+		err = d.store.Settle(ctx, ended)
+	}
+	if err != nil {
+		var keys []core.DeliveryKey
+		for _, dl := range ds {
+			keys = append(keys, dl.Key)
+		}
+		d.giveBack(keys)
+		return nil, err
+	}
+	return live, nil
 }
 
 // work calls the sink, one call at a time, until ctx ends.

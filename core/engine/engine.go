@@ -71,6 +71,10 @@ type Sink struct {
 	WantsState  bool
 	// Locate gives file:line,column of an attribute of a route's message, for dead letters; may be nil.
 	Locate func(route string, path []string) string
+	// Renew brings a delivery that was claimed from the store up to the running configuration: it may replace the message,
+	// with Renewed set, or end the delivery: State dead or skipped, and a Reason. An error says that nothing can be said
+	// now. One goroutine per sink calls it. May be nil.
+	Renew func(ctx context.Context, d *core.Delivery) error
 }
 
 // Options configures an engine.

@@ -31,6 +31,9 @@ func settlement(d *core.Delivery, o core.Outcome, p RetryPolicy, started time.Ti
 		},
 		Sink: d.Sink, OrderKey: d.OrderKey,
 	}
+	if d.Renewed {
+		s.Renewed, s.Message, s.ConfigDigest, s.SchemaDigest = true, d.Message, d.ConfigDigest, d.SchemaDigest
+	}
 	if o.StateSet && d.OrderKey != "" {
 		s.KeyState, s.StateSet = o.State, true
 	}

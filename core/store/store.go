@@ -132,6 +132,11 @@ type Settlement struct {
 	Reference     string
 	RouteRange    string
 
+	// What was sent, when Renewed: it takes the place of the stored message.
+	Renewed                    bool
+	Message                    []byte
+	ConfigDigest, SchemaDigest string
+
 	// Keyed state, when StateSet: nil deletes.
 	Sink, OrderKey string
 	KeyState       []byte

@@ -100,7 +100,25 @@ func (w *writer) settleOne(x *store.Settlement, now int64) error {
 	if err := w.attempt(x); err != nil {
 		return err
 	}
+	if x.Renewed {
+		if err := w.renew(x.Key, x.Message, x.ConfigDigest, x.SchemaDigest); err != nil {
+			return err
+		}
+	}
 	return w.keyState(x, sink, order, now)
+}
+
+// renew replaces a delivery's message by one that was rendered later.
+func (w *writer) renew(k core.DeliveryKey, message []byte, configDigest, schemaDigest string) error {
+	st, err := w.c.stmt("UPDATE deliveries SET message = ?, config_digest = ?, schema_digest = ? WHERE key = ?")
+	if err != nil {
+		return err
+	}
+	st.json(1, message)
+	st.text(2, configDigest)
+	st.text(3, schemaDigest)
+	st.int(4, int64(k))
+	return st.run()
 }
 
 // settling returns where a delivery stands, from its lease if it has one. fresh: its row says leased, so that nothing

@@ -55,6 +55,7 @@ func Run(t *testing.T, h Harness) {
 		"order across":      testOrderAcross,
 		"settle":            testSettle,
 		"settle twice":      testSettleTwice,
+		"settle renewed":    testSettleRenewed,
 		"due":               testDue,
 		"backlog":           testBacklog,
 		"no double claims":  testNoDoubleClaims,
