@@ -28,6 +28,7 @@ type Delivery struct {
 	Key      DeliveryKey // where it stands: request, event, ordinal; the store's primary key
 	ID       string      // public, derived from event id, route, sink and replay count; the same on every attempt
 	Replay   int         // 0, or the n-th replay of the same event to the same route and sink
+	Force    bool        // a replay that the sink is to apply even if something newer was applied
 	Route    string
 	Sink     string
 	OrderKey string // empty: unordered

@@ -36,7 +36,8 @@ func (s *sinkInstance[M]) DeliverRaw(ctx context.Context, raws []*Delivery[json.
 	for i, raw := range raws {
 		d := &Delivery[M]{
 			ID: raw.ID, Attempt: raw.Attempt, Sequence: raw.Sequence, Route: raw.Route, OrderKey: raw.OrderKey,
-			Replay: raw.Replay, State: raw.State, TraceParent: raw.TraceParent, Event: raw.Event, Data: raw.Data,
+			Replay: raw.Replay, Force: raw.Force, State: raw.State, TraceParent: raw.TraceParent, Event: raw.Event,
+			Data: raw.Data,
 		}
 		if err := s.message.decode(raw.Message, reflect.ValueOf(&d.Message).Elem()); err != nil {
 			outcomes[i] = Outcome{

@@ -50,6 +50,7 @@ type Delivery[M any] struct {
 	Route    string
 	OrderKey string // empty: unordered
 	Replay   bool   // a replay of an older delivery
+	Force    bool   // an operator wants it applied even if something newer was: make no stale check
 	State    []byte // what SetState left for this order key; only with SinkInfo.State
 	// TraceParent is the delivery's W3C Trace Context, or empty: send it on as the header of that name.
 	TraceParent string

@@ -185,12 +185,12 @@ func TestBatch(t *testing.T) {
 // Every field that the host sends reaches the author.
 func TestDeliveryIsPassedOn(t *testing.T) {
 	in := &sdk.Delivery[json.RawMessage]{
-		ID: "id", Attempt: 2, Sequence: 3, Route: "r", OrderKey: "k", Replay: true, State: []byte("s"), TraceParent: "00-1",
-		Event: sdk.Envelope{ID: "e"}, Message: json.RawMessage(`{"do":"x"}`), Data: json.RawMessage(`{"n":1.0}`),
+		ID: "id", Attempt: 2, Sequence: 3, Route: "r", OrderKey: "k", Replay: true, Force: true, State: []byte("s"),
+		TraceParent: "00-1", Event: sdk.Envelope{ID: "e"}, Message: json.RawMessage(`{"do":"x"}`), Data: json.RawMessage(`{"n":1.0}`),
 	}
 	want := sdk.Delivery[message]{
-		ID: "id", Attempt: 2, Sequence: 3, Route: "r", OrderKey: "k", Replay: true, State: []byte("s"), TraceParent: "00-1",
-		Event: sdk.Envelope{ID: "e"}, Message: message{"x", "en"}, Data: json.RawMessage(`{"n":1.0}`),
+		ID: "id", Attempt: 2, Sequence: 3, Route: "r", OrderKey: "k", Replay: true, Force: true, State: []byte("s"),
+		TraceParent: "00-1", Event: sdk.Envelope{ID: "e"}, Message: message{"x", "en"}, Data: json.RawMessage(`{"n":1.0}`),
 	}
 	var got sdk.Delivery[message]
 	f := sdk.NewBatchSink(sdk.SinkInfo{Name: "script"},

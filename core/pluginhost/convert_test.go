@@ -215,6 +215,7 @@ func TestMessagesAreReused(t *testing.T) {
 	s := testSink()
 	s.i.p.info.WantData = true
 	full := &core.Delivery{ID: "dlv_1", Key: 5, Attempts: 2, Route: "r", OrderKey: "k", Message: []byte("{}"), KeyState: []byte("s"), Replay: 1,
+		Force: true,
 		Event: &core.Event{Envelope: sdk.Envelope{ID: "evt_1", Tenant: "t"}, Data: []byte("1")}}
 	for range 3 {
 		c := s.fill([]*core.Delivery{full, full}, "x")
@@ -229,7 +230,7 @@ func TestMessagesAreReused(t *testing.T) {
 		s.done(c)
 		c = s.fill([]*core.Delivery{full}, "z")
 		d := c.request.GetDeliveries()[0]
-		if d.GetAttempt() != 3 || d.GetSequence() != 5 || !d.GetReplay() || string(d.GetState()) != "s" || string(d.GetData()) != "1" ||
+		if d.GetAttempt() != 3 || d.GetSequence() != 5 || !d.GetReplay() || !d.GetForce() || string(d.GetState()) != "s" || string(d.GetData()) != "1" ||
 			d.GetEvent().GetTenant() != "t" {
 			t.Fatalf("got %v", d)
 		}

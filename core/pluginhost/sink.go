@@ -60,7 +60,7 @@ func (s *Sink) fill(ds []*core.Delivery, id string) *deliverCall {
 	for k, d := range ds {
 		m := &c.deliveries[k]
 		m.Id, m.Attempt, m.Sequence, m.Route = d.ID, int32(min(d.Attempts+1, math.MaxInt32)), int64(d.Key), d.Route
-		m.OrderKey, m.Message, m.Replay = d.OrderKey, d.Message, d.Replay > 0
+		m.OrderKey, m.Message, m.Replay, m.Force = d.OrderKey, d.Message, d.Replay > 0, d.Force
 		if info.WantState {
 			m.State = d.KeyState
 		}

@@ -53,6 +53,7 @@ func DeliveryToProto(d *sdk.Delivery[json.RawMessage]) *pluginv1.Delivery {
 		Data:        d.Data,
 		Traceparent: text(d.TraceParent),
 		Replay:      d.Replay,
+		Force:       d.Force,
 	}
 }
 
@@ -70,6 +71,7 @@ func DeliveryFromProto(d *pluginv1.Delivery) *sdk.Delivery[json.RawMessage] {
 		Data:        d.GetData(),
 		TraceParent: d.GetTraceparent(),
 		Replay:      d.GetReplay(),
+		Force:       d.GetForce(),
 	}
 }
 

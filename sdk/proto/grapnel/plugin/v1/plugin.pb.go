@@ -3333,6 +3333,7 @@ type Delivery struct {
 	Data          []byte                 `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"`       // the event's data as JSON; wants_data
 	Traceparent   string                 `protobuf:"bytes,10,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	Replay        bool                   `protobuf:"varint,11,opt,name=replay,proto3" json:"replay,omitempty"` // a replay of an older delivery
+	Force         bool                   `protobuf:"varint,12,opt,name=force,proto3" json:"force,omitempty"`   // an operator wants it applied even if the sink knows of something newer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3440,6 +3441,13 @@ func (x *Delivery) GetTraceparent() string {
 func (x *Delivery) GetReplay() bool {
 	if x != nil {
 		return x.Replay
+	}
+	return false
+}
+
+func (x *Delivery) GetForce() bool {
+	if x != nil {
+		return x.Force
 	}
 	return false
 }
@@ -4023,7 +4031,7 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12;\n" +
 	"\n" +
 	"deliveries\x18\x03 \x03(\v2\x1b.grapnel.plugin.v1.DeliveryR\n" +
-	"deliveries\"\xb4\x02\n" +
+	"deliveries\"\xca\x02\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1a\n" +
@@ -4036,7 +4044,8 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x04data\x18\t \x01(\fR\x04data\x12 \n" +
 	"\vtraceparent\x18\n" +
 	" \x01(\tR\vtraceparent\x12\x16\n" +
-	"\x06replay\x18\v \x01(\bR\x06replay\"\xeb\x01\n" +
+	"\x06replay\x18\v \x01(\bR\x06replay\x12\x14\n" +
+	"\x05force\x18\f \x01(\bR\x05force\"\xeb\x01\n" +
 	"\bEnvelope\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x12\n" +
