@@ -32,7 +32,8 @@ test: ## run all tests; needs Go only
 race: ## run all tests under the race detector; needs gcc
 	CGO_ENABLED=1 go test -race work
 
-foreign: ## run the tests that need more than Go (strace, jq); a missing tool fails
+foreign: ## run the tests that need more than Go (strace, jq, node, npm); a missing tool fails
+	cd core/internal/foreign/npm && npm ci --ignore-scripts --no-audit --no-fund
 	go test -tags foreign -count=1 ./core/internal/foreign/...
 
 crash: ## kill the host twenty times under load and count what is lost: nothing

@@ -2,6 +2,8 @@ module github.com/grapnelhq/grapnel
 
 go 1.26.0
 
+ignore node_modules
+
 require (
 	github.com/agext/levenshtein v1.2.1
 	github.com/google/go-cmp v0.7.0
