@@ -3,13 +3,11 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/grapnelhq/grapnel/sdk"
@@ -91,67 +89,6 @@ func TestLines(t *testing.T) {
 			t.Errorf("line %d: no data", i+1)
 		}
 	}
-}
-
-func TestAppendJSON(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{`{"a": 1}`, `{"a": 1}`},
-		{"{\n\"a\":\t1 }", `{"a":1}`},
-		{"{\r\"a\" : \"x y\"}", `{"a":"x y"}`},
-		{"[1 ,\n 2e5,-0.10 , true, null ]", `[1,2e5,-0.10,true,null]`},
-		{"\n\"a\\\"  \\\\\"\n", `"a\"  \\"`},
-		{"{\n\"\u2028\":\"\u2029\"}", "{\"\u2028\":\"\u2029\"}"},
-		{"\n", ""},
-		{"[\n\"torn \\", `["torn \`},
-		{"[\n\x01\"\"]", "[\x01\"\"]"},
-	} {
-		if got := string(appendJSON([]byte("x"), []byte(c.in))); got != "x"+c.want {
-			t.Errorf("appendJSON(%q) = %q, want %q", c.in, got, "x"+c.want)
-		}
-	}
-}
-
-func FuzzAppendJSON(f *testing.F) {
-	for _, d := range goldenDeliveries() {
-		f.Add([]byte(d.Data))
-	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		got := appendJSON(nil, in)
-		if len(got) > len(in) {
-			t.Fatalf("%q grew to %q", in, got)
-		}
-		if !json.Valid(in) {
-			return
-		}
-		if bytes.ContainsAny(got, "\r\n") {
-			t.Fatalf("%q keeps a line break: %q", in, got)
-		}
-		var want, again bytes.Buffer
-		if json.Compact(&want, in) != nil || json.Compact(&again, got) != nil || !bytes.Equal(want.Bytes(), again.Bytes()) {
-			t.Fatalf("%q became %q", in, got)
-		}
-	})
-}
-
-func FuzzAppendString(f *testing.F) {
-	for _, s := range []string{"", "a\"b\\", "\x00\n\x1f\x7f", "é\u2028\xff\xc3", "\xed\xa0\x80", "\uFFFD"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		got := appendString(nil, s)
-		var back string
-		if err := json.Unmarshal(got, &back); err != nil {
-			t.Fatalf("%q became %q: %v", s, got, err)
-		}
-		// encoding/json replaces byte by byte as well; strings.ToValidUTF8 would replace runs.
-		var want strings.Builder
-		for _, r := range s {
-			want.WriteRune(r)
-		}
-		if back != want.String() || !utf8.Valid(got) {
-			t.Fatalf("%q became %q, which is %q", s, got, back)
-		}
-	})
 }
 
 func TestRecord(t *testing.T) {
