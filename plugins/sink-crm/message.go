@@ -1,0 +1,121 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/grapnelhq/grapnel/plugins/sink-crm/crm"
+	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/sdk/rawjson"
+)
+
+// Message is what a route says to this sink.
+type Message struct {
+	Object    string                     `json:"object" doc:"Type of the record, as the CRM's API spells it."`
+	Key       map[string]json.RawMessage `json:"key" doc:"The one field, and its value, that finds the record."`
+	Fields    map[string]json.RawMessage `json:"fields,omitempty" doc:"Fields to write, as the CRM's API spells them."`
+	Operation string                     `json:"operation,omitempty" default:"upsert" enum:"upsert|archive|flag|ignore" doc:"What to do to the record."`
+	OnNull    string                     `json:"on_null,omitempty" default:"omit" enum:"omit|clear" doc:"What a field whose value is null means."`
+	Stale     string                     `json:"stale,omitempty" enum:"skip|apply" doc:"As in the configuration, for this message."`
+}
+
+// maxKey bounds a key's value: far longer ones than any CRM takes are a mistake.
+const maxKey = 1000
+
+// op makes an operation of a delivery's message. The error is the delivery's outcome. What the message asks for and the
+// CRM knows nothing of is seen to here: ignore, null fields that are left out.
+func (s *sink) op(d *sdk.Delivery[Message]) (crm.Op, error) {
+	m := &d.Message
+	if m.Operation == "ignore" {
+		return crm.Op{}, sdk.Skip("the message says ignore")
+	}
+	op := crm.Op{DeliveryID: d.ID, TraceParent: d.TraceParent, Kind: crm.Kind(m.Operation), Object: m.Object}
+	if strings.TrimSpace(m.Object) != m.Object || m.Object == "" || hasControl(m.Object) {
+		return op, sdk.Reject(errors.New("object is not the name of a type of records"), crm.ObjectPath()...)
+	}
+	var err error
+	if op.Key, err = s.key(m.Key); err != nil {
+		return op, sdk.Reject(err, crm.KeyPath()...)
+	}
+	if op.Time, err = time.Parse(time.RFC3339, d.Event.Time); err != nil {
+		return op, sdk.Reject(errors.New("the event has no time"))
+	}
+	if op.Kind == crm.Archive {
+		return op, nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Fields)) {
+		f := crm.Field{Name: name, Value: m.Fields[name]}
+		switch {
+		case name == "" || hasControl(name):
+			return op, sdk.Reject(errors.New("fields holds a name that no field can have"), "fields")
+		case name == op.Key.Name:
+			return op, sdk.Reject(fmt.Errorf("%s is the key: it is written by itself", name), crm.FieldPath(name)...)
+		case f.Null() && m.OnNull != "clear":
+			continue
+		}
+		op.Fields = append(op.Fields, f)
+	}
+	if op.Kind == crm.Flag && len(op.Fields) == 0 {
+		return op, sdk.Reject(errors.New("flag writes fields, and there are none"), "fields")
+	}
+	return op, nil
+}
+
+// key reads the message's key.
+func (s *sink) key(m map[string]json.RawMessage) (crm.Key, error) {
+	if len(m) != 1 {
+		return crm.Key{}, fmt.Errorf("key has %d members; it is one field with its value", len(m))
+	}
+	var k crm.Key
+	for k.Name, k.Token = range m {
+	}
+	v := rawjson.Value(k.Token)
+	switch v.Kind() {
+	case rawjson.String:
+		k.Value, _ = v.Text()
+	case rawjson.Number:
+		k.Value = string(v)
+	default:
+		return k, fmt.Errorf("the key's value is %s; it must be a text or a number", v.Kind())
+	}
+	switch {
+	case k.Name == "" || hasControl(k.Name):
+		return k, errors.New("the key has no name")
+	case strings.TrimSpace(k.Value) == "":
+		return k, errors.New("the key's value is empty")
+	case len(k.Value) > maxKey || hasControl(k.Value):
+		return k, fmt.Errorf("the key's value is longer than %d bytes or holds control characters", maxKey)
+	case !s.cfg.AllowEmailKey && isEmailName(k.Name):
+		return k, fmt.Errorf("%s is an e-mail address, which people change and share: take an id that stays, "+
+			"or set allow_email_key", k.Name)
+	case !s.cfg.AllowEmailKey && emailText.MatchString(k.Value):
+		return k, errors.New("the key's value is an e-mail address, which people change and share: take an id that " +
+			"stays, or set allow_email_key")
+	}
+	return k, nil
+}
+
+var emailText = regexp.MustCompile(`^[^\s@:/]+@[^\s@:/]+\.[^\s@:/]+$`)
+
+// isEmailName reports whether a field holds e-mail addresses, by its name: email, workEmail, e_mail, Email__c, mail.
+func isEmailName(name string) bool {
+	var b strings.Builder
+	for _, r := range strings.ToLower(strings.TrimSuffix(strings.ToLower(name), "__c")) {
+		if r != '_' && r != '-' && r != '.' && r != ' ' {
+			b.WriteRune(r)
+		}
+	}
+	n := b.String()
+	return strings.Contains(n, "email") || strings.HasSuffix(n, "mail") || strings.HasPrefix(n, "mailaddress")
+}
+
+func hasControl(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
