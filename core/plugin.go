@@ -46,6 +46,12 @@ type PluginInfo struct {
 	Dev    bool   `json:"dev,omitempty"`    // started from a path that the configuration gives, outside of the lock file
 }
 
+// Validation is what a plugin says about one configuration.
+type Validation struct {
+	Errors   []sdk.AttributeError
+	MaxBatch int // sinks: the most deliveries per call with it; 0: that of PluginInfo
+}
+
 // Has reports whether the plugin has the named capability.
 func (p *PluginInfo) Has(capability string) bool {
 	return slices.Contains(p.Capabilities, capability)

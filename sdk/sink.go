@@ -42,6 +42,13 @@ type Validator interface {
 	Validate() error
 }
 
+// Batcher is implemented by the configuration type of a batch sink (on the value or the pointer) whose batches depend on
+// the configuration. MaxBatch is the most deliveries per call with it; 0 and what is above SinkInfo.MaxBatch mean that.
+// It is asked about configurations that Validator has found good, and opens and dials nothing.
+type Batcher interface {
+	MaxBatch() int
+}
+
 // Delivery is one message for a sink, about one event. It is valid until Deliver returns.
 type Delivery[M any] struct {
 	ID       string // the same on every attempt: use it as idempotency key
@@ -94,6 +101,9 @@ type SinkFactory struct {
 	Open func(ctx context.Context, config []byte) (SinkInstance, error)
 	// Validate checks a configuration without opening anything; see Validator.
 	Validate func(config []byte) error
+	// MaxBatch is the most deliveries per call with a configuration that Validate has found good; see Batcher. 0: that of
+	// Info. nil: always that of Info.
+	MaxBatch func(config []byte) int
 }
 
 // SinkInstance is an opened sink with its message type erased, as package serve drives it.
@@ -147,7 +157,7 @@ func newSinkFactory[C any](
 ) *SinkFactory {
 	mustName(info.Name)
 	config := mustDescribe[C](useConfig)
-	return &SinkFactory{
+	f := &SinkFactory{
 		Info:    info,
 		Config:  config.schema,
 		Message: message.schema,
@@ -163,6 +173,16 @@ func newSinkFactory[C any](
 			return err
 		},
 	}
+	if _, ok := any(new(C)).(Batcher); ok {
+		f.MaxBatch = func(raw []byte) int {
+			cfg, err := decodeConfig[C](config, raw)
+			if err != nil {
+				return 0
+			}
+			return min(max(any(&cfg).(Batcher).MaxBatch(), 0), info.MaxBatch)
+		}
+	}
+	return f
 }
 
 // OutcomeKind is what became of an attempt.

@@ -214,6 +214,27 @@ func TestOpenAndValidateDecodeTheConfiguration(t *testing.T) {
 	}
 }
 
+type batcher struct {
+	Most int `json:"most,omitempty"`
+}
+
+func (b *batcher) MaxBatch() int { return b.Most }
+
+func TestBatcher(t *testing.T) {
+	f := sdk.NewBatchSink(sdk.SinkInfo{Name: "script", MaxBatch: 10},
+		func(context.Context, batcher) (sdk.BatchSink[message], error) { return nil, nil })
+	for config, want := range map[string]int{
+		`{}`: 0, `{"most":1}`: 1, `{"most":10}`: 10, `{"most":11}`: 10, `{"most":-1}`: 0, `{"more":1}`: 0,
+	} {
+		if got := f.MaxBatch([]byte(config)); got != want {
+			t.Errorf("MaxBatch of %s is %d, want %d", config, got, want)
+		}
+	}
+	if sdk.NewSink(sdk.SinkInfo{Name: "script"}, open).MaxBatch != nil {
+		t.Error("a configuration without MaxBatch is asked for it")
+	}
+}
+
 type decodeFunc func(*sdk.Request) ([]sdk.Event, error)
 
 func (f decodeFunc) Decode(_ context.Context, r *sdk.Request) ([]sdk.Event, error) { return f(r) }

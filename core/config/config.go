@@ -23,7 +23,7 @@ type Catalog interface {
 	Describe(ctx context.Context, kind core.PluginKind, name string) (*core.PluginInfo, error)
 	// Validate asks a plugin about a configuration that already fits its schema. The error is about asking, not about the
 	// configuration. Nothing is opened or dialled.
-	Validate(ctx context.Context, kind core.PluginKind, name string, config []byte) ([]sdk.AttributeError, error)
+	Validate(ctx context.Context, kind core.PluginKind, name string, config []byte) (core.Validation, error)
 }
 
 // Options are what Load needs from outside. The zero value reads the process's environment and knows no plugin.

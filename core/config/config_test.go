@@ -66,9 +66,16 @@ func (p plugins) Names(kind core.PluginKind) []string {
 
 func (p plugins) Validate(
 	_ context.Context, kind core.PluginKind, name string, config []byte,
-) ([]sdk.AttributeError, error) {
+) (core.Validation, error) {
+	if kind == core.PluginSink && name == "file" {
+		var c struct {
+			MaxSize int `json:"max_size"` // also of its batches
+		}
+		err := json.Unmarshal(config, &c)
+		return core.Validation{MaxBatch: c.MaxSize}, err
+	}
 	if kind != core.PluginSink || name != "crm" {
-		return nil, nil
+		return core.Validation{}, nil
 	}
 	var c struct {
 		Dialect string            `json:"dialect"`
@@ -79,7 +86,7 @@ func (p plugins) Validate(
 		} `json:"retry"`
 	}
 	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, err
+		return core.Validation{}, err
 	}
 	var errs []sdk.AttributeError
 	if c.Dialect == "salesforce" && len(c.Token) < 20 {
@@ -97,7 +104,7 @@ func (p plugins) Validate(
 			})
 		}
 	}
-	return errs, nil
+	return core.Validation{Errors: errs}, nil
 }
 
 func text() sdk.Schema { return sdk.Schema{Kind: sdk.KindString} }

@@ -267,6 +267,22 @@ func TestLoad(t *testing.T) {
 }
 
 // TestLock checks which lock file is read, and what of it the host gets.
+// TestBatchOfConfiguration is about sinks whose batches depend on their configuration.
+func TestBatchOfConfiguration(t *testing.T) {
+	for config, want := range map[string][2]int{ // batch, concurrency
+		``:              {100, 2},
+		`max_size = 1`:  {1, 8},
+		`max_size = 30`: {30, 2},
+		"max_size = 30\ndelivery {\nbatch = 20\n}": {20, 2},
+		"max_size = 1\ndelivery {\nbatch = 1\n}":   {1, 8},
+	} {
+		d := load(t, "sink \"file\" \"out\" {\ndir = \"x\"\n"+config+"\n}", nil).Sinks[0].Delivery
+		if d.Batch != want[0] || d.Concurrency != want[1] {
+			t.Errorf("%q: batch %d, concurrency %d, want %v", config, d.Batch, d.Concurrency, want)
+		}
+	}
+}
+
 func TestLock(t *testing.T) {
 	sum := strings.Repeat("0", 64)
 	text := "plugin \"sink-file\" {\n  version = \"1.4.0\"\n  sha256 = \"" + strings.ToUpper(programHash) + "\"\n}\n" +

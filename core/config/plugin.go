@@ -114,14 +114,17 @@ func (l *loader) checkPin(ref pluginRef, info *core.PluginInfo) {
 	}
 }
 
-// checkConfig shows a decoded configuration to its plugin and places the answer.
-func (l *loader) checkConfig(b *hclsyntax.Block, what string, info *core.PluginInfo, config []byte) bool {
-	errs, err := l.catalog.Validate(l.ctx, info.Kind, info.Name, config)
+// checkConfig shows a decoded configuration to its plugin and places the answer. maxBatch is the plugin's word about this
+// configuration, or 0.
+func (l *loader) checkConfig(
+	b *hclsyntax.Block, what string, info *core.PluginInfo, config []byte,
+) (maxBatch int, ok bool) {
+	answer, err := l.catalog.Validate(l.ctx, info.Kind, info.Name, config)
 	if err != nil {
 		l.error(blockHeader(b), fmt.Sprintf("The configuration of %s cannot be checked", what), sentence(l.hush(err.Error())))
-		return false
+		return 0, false
 	}
-	for _, e := range errs {
+	for _, e := range answer.Errors {
 		at := rangeInBody(b.Body, blockHeader(b), e.Path)
 		summary := e.Summary
 		if summary == "" {
@@ -135,7 +138,7 @@ func (l *loader) checkConfig(b *hclsyntax.Block, what string, info *core.PluginI
 		l.error(at, strings.TrimSuffix(l.hush(summary), "."), sentence(l.hush(e.Detail)))
 		l.veil(false)
 	}
-	return len(errs) == 0
+	return answer.MaxBatch, len(answer.Errors) == 0
 }
 
 // names checks a block's labels and reports whether its name is new. what is `sink "audit"`.

@@ -65,6 +65,13 @@ func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
 	maxBatch := 1
 	if s.Info != nil {
 		maxBatch = max(1, s.Info.MaxBatch)
+		config, ok := l.pluginConfig(b, &s.Info.Config)
+		s.Config = config
+		if ok {
+			if n, ok := l.checkConfig(hb, what, s.Info, config); ok && n > 0 {
+				maxBatch = n
+			}
+		}
 	}
 	s.Delivery.Batch, s.Delivery.Concurrency = maxBatch, 8
 	if maxBatch > 1 {
@@ -74,12 +81,7 @@ func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
 		out.orderBy = d.delivery(&s, maxBatch)
 	}
 	if s.Info != nil {
-		config, ok := l.pluginConfig(b, &s.Info.Config)
 		b.finish()
-		s.Config = config
-		if ok {
-			l.checkConfig(hb, what, s.Info, config)
-		}
 	}
 	l.cfg.Sinks = append(l.cfg.Sinks, s)
 	return out

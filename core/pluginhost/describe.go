@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/grapnelhq/grapnel/core"
-	"github.com/grapnelhq/grapnel/sdk"
 	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
 	"github.com/grapnelhq/grapnel/sdk/wire"
 )
@@ -120,17 +119,17 @@ func (h *Host) resolve(b *binary) {
 // Validate asks the plugin what its schema cannot say about a configuration, given as JSON. Nothing is opened or
 // dialled.
 func (h *Host) Validate(ctx context.Context, kind core.PluginKind, name string,
-	config []byte) ([]sdk.AttributeError, error) {
+	config []byte) (core.Validation, error) {
 	info, err := h.Describe(ctx, kind, name)
 	if err != nil {
-		return nil, err
+		return core.Validation{}, err
 	}
 	if !info.Has(wire.CapabilityValidate) {
-		return nil, nil
+		return core.Validation{}, nil
 	}
 	b, err := h.find(kind, name)
 	if err != nil {
-		return nil, err
+		return core.Validation{}, err
 	}
 	b.redact.add(sensitiveTexts(&info.Config, config)...)
 	var response *pluginv1.ValidateResponse
@@ -140,9 +139,13 @@ func (h *Host) Validate(ctx context.Context, kind core.PluginKind, name string,
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("validate with plugin %s: %w", b.Path, err)
+		return core.Validation{}, fmt.Errorf("validate with plugin %s: %w", b.Path, err)
 	}
-	return attributeErrors(response.GetErrors(), b.redact), nil
+	out := core.Validation{Errors: attributeErrors(response.GetErrors(), b.redact)}
+	if n := int(response.GetMaxBatch()); n > 0 && n <= info.MaxBatch {
+		out.MaxBatch = n
+	}
+	return out, nil
 }
 
 // find resolves a plugin, as it is on disk now, and checks its pin.

@@ -234,12 +234,12 @@ func TestDescribe(t *testing.T) {
 	if info, err = h.Describe(t.Context(), core.PluginSink, "odd"); err != nil || info.MaxBatch != 100 || !info.WantData {
 		t.Errorf("%+v, %v", info, err)
 	}
-	if attrs, err := h.Validate(t.Context(), core.PluginSink, "odd", []byte(`{"open":"attribute","token":"tok-123"}`)); err != nil ||
-		len(attrs) != 1 || attrs[0].Path[0] != "open" || attrs[0].Summary != "not (sensitive)" {
-		t.Errorf("%+v, %v", attrs, err)
+	v, err := h.Validate(t.Context(), core.PluginSink, "odd", []byte(`{"open":"attribute","token":"tok-123"}`))
+	if err != nil || len(v.Errors) != 1 || v.Errors[0].Path[0] != "open" || v.Errors[0].Summary != "not (sensitive)" {
+		t.Errorf("%+v, %v", v, err)
 	}
-	if attrs, err := h.Validate(t.Context(), core.PluginSink, "odd", []byte(`{}`)); err != nil || len(attrs) != 0 {
-		t.Errorf("%+v, %v", attrs, err)
+	if v, err = h.Validate(t.Context(), core.PluginSink, "odd", []byte(`{}`)); err != nil || len(v.Errors) != 0 {
+		t.Errorf("%+v, %v", v, err)
 	}
 
 	// Another host, with a cache, starts nothing: this one could not.

@@ -29,6 +29,7 @@ type Server struct {
 	broken      error // why describe is not fit to be sent
 	open        func(ctx context.Context, config []byte) (*instance, error)
 	validate    func(config []byte) error
+	maxBatch    func(config []byte) int // nil: that of the description
 
 	level slog.LevelVar // of the whole process: the one of the last call
 
@@ -54,7 +55,7 @@ func New[F Factory](factory F, version string) *Server {
 		s.description = &wire.Description{
 			Name: f.Info.Name, Description: f.Info.Description, Sink: &f.Info, Config: f.Config, Message: f.Message,
 		}
-		s.validate = f.Validate
+		s.validate, s.maxBatch = f.Validate, f.MaxBatch
 		s.open = func(ctx context.Context, config []byte) (*instance, error) {
 			sink, err := f.Open(ctx, config)
 			if err != nil {
@@ -138,8 +139,16 @@ func (s *Server) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1
 
 // Validate implements the rpc.
 func (s *Server) Validate(ctx context.Context, r *pluginv1.ValidateRequest) (*pluginv1.ValidateResponse, error) {
-	err := guard(ctx, func() error { return s.validate(r.GetConfig()) })
-	return &pluginv1.ValidateResponse{Errors: wire.AttributeErrorsToProto(err)}, nil
+	out := &pluginv1.ValidateResponse{}
+	err := guard(ctx, func() error {
+		err := s.validate(r.GetConfig())
+		if err == nil && s.maxBatch != nil {
+			out.MaxBatch = int32(s.maxBatch(r.GetConfig()))
+		}
+		return err
+	})
+	out.Errors = wire.AttributeErrorsToProto(err)
+	return out, nil
 }
 
 // Open implements the rpc.

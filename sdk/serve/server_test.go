@@ -122,6 +122,23 @@ func TestOpenAndValidate(t *testing.T) {
 	}
 }
 
+type batchConfig struct {
+	Most int `json:"most,omitempty"`
+}
+
+func (c batchConfig) MaxBatch() int { return c.Most }
+
+func TestMaxBatch(t *testing.T) {
+	w := inProcess(t, sdk.NewBatchSink(sdk.SinkInfo{Name: "batch"},
+		func(context.Context, batchConfig) (sdk.BatchSink[echoMessage], error) { return nil, nil }))
+	for config, want := range map[string]int32{`{}`: 0, `{"most":7}`: 7, `{"most":"x"}`: 0} {
+		v, err := w.Plugin.Validate(t.Context(), &pluginv1.ValidateRequest{Config: []byte(config)})
+		if err != nil || v.GetMaxBatch() != want {
+			t.Errorf("%s: %v, %v, want %d", config, v, err, want)
+		}
+	}
+}
+
 func text(list []*pluginv1.AttributeError) string {
 	var out []string
 	for _, e := range wire.AttributeErrorsFromProto(list) {

@@ -2424,9 +2424,12 @@ func (x *ValidateRequest) GetConfig() []byte {
 }
 
 type ValidateResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Errors        []*AttributeError      `protobuf:"bytes,1,rep,name=errors,proto3" json:"errors,omitempty"`
-	Notes         []*Note                `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Errors []*AttributeError      `protobuf:"bytes,1,rep,name=errors,proto3" json:"errors,omitempty"`
+	Notes  []*Note                `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
+	// A sink whose batches depend on its configuration: the most deliveries per call with this one, at most that of
+	// SinkInfo, which counts where this is 0.
+	MaxBatch      int32 `protobuf:"varint,3,opt,name=max_batch,json=maxBatch,proto3" json:"max_batch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2473,6 +2476,13 @@ func (x *ValidateResponse) GetNotes() []*Note {
 		return x.Notes
 	}
 	return nil
+}
+
+func (x *ValidateResponse) GetMaxBatch() int32 {
+	if x != nil {
+		return x.MaxBatch
+	}
+	return 0
 }
 
 type OpenRequest struct {
@@ -3963,10 +3973,11 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"c\n" +
 	"\x0fValidateRequest\x128\n" +
 	"\acontext\x18\x01 \x01(\v2\x1e.grapnel.plugin.v1.CallContextR\acontext\x12\x16\n" +
-	"\x06config\x18\x02 \x01(\fR\x06config\"|\n" +
+	"\x06config\x18\x02 \x01(\fR\x06config\"\x99\x01\n" +
 	"\x10ValidateResponse\x129\n" +
 	"\x06errors\x18\x01 \x03(\v2!.grapnel.plugin.v1.AttributeErrorR\x06errors\x12-\n" +
-	"\x05notes\x18\x02 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\"\x8f\x01\n" +
+	"\x05notes\x18\x02 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\x12\x1b\n" +
+	"\tmax_batch\x18\x03 \x01(\x05R\bmaxBatch\"\x8f\x01\n" +
 	"\vOpenRequest\x128\n" +
 	"\acontext\x18\x01 \x01(\v2\x1e.grapnel.plugin.v1.CallContextR\acontext\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x12\n" +
