@@ -10,7 +10,7 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// codec decodes and encodes MACs of one length in one encoding.
+// codec decodes and encodes MACs and signatures of one length in one encoding.
 type codec struct {
 	encoding sdk.Encoding
 	base64   *base64.Encoding // strict; nil for hex
@@ -44,7 +44,7 @@ func (c *codec) decode(dst *macBuffer, s string) bool {
 	if len(s) != c.encodedLen() {
 		return false
 	}
-	var text [128]byte // the longest, SHA-512 in hex
+	var text [128]byte // the longest, 64 bytes in hex
 	copy(text[:], s)
 	var n int
 	var err error

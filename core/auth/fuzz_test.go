@@ -109,6 +109,27 @@ func FuzzToken(f *testing.F) {
 	})
 }
 
+// FuzzBasic: only the credentials themselves are accepted, in one spelling but for the scheme's letters.
+func FuzzBasic(f *testing.F) {
+	scheme, _ := Preset("basic")
+	v := mustNew(f, scheme, "me:sesame")
+	good := &Input{Header: http.Header{}}
+	if err := v.Sign(good, "me:sesame", time.Time{}); err != nil {
+		f.Fatal(err)
+	}
+	value := good.Header.Get("Authorization")
+	f.Add(value)
+	f.Add(strings.ToLower(value))
+	f.Add("Basic\t" + value[6:])
+	f.Add("Bearer x")
+	f.Fuzz(func(t *testing.T, text string) {
+		_, err := v.Verify(&Input{Header: http.Header{"Authorization": {text}}}, time.Time{})
+		if want := len(text) > 6 && strings.EqualFold(text[:6], "basic ") && text[6:] == value[6:]; want != (err == nil) {
+			t.Fatalf("%q: %v", text, err)
+		}
+	})
+}
+
 // FuzzPart: extraction never panics and never writes to its input.
 func FuzzPart(f *testing.F) {
 	f.Add("/a/0", `{"a":["x"]}`, true)

@@ -65,6 +65,9 @@ func NewPart(p sdk.Part) (Part, error) {
 			return Part{}, fmt.Errorf("JSON pointer %q does not start with /", p.Name)
 		}
 	case sdk.PartLiteral:
+		if p.Name == "" {
+			return Part{}, errors.New("a literal part needs a text")
+		}
 		c.literal = []byte(p.Name)
 	default:
 		return Part{}, fmt.Errorf("unknown kind of part %q", p.Kind)
@@ -178,8 +181,8 @@ func queryValue(raw, name string) (value string, n int) {
 	return value, n
 }
 
-// cutQuery returns a raw query without the named parameters, otherwise untouched.
-func cutQuery(raw string, names []string) string {
+// CutQuery returns a raw query without the named parameters, otherwise untouched.
+func CutQuery(raw string, names []string) string {
 	var b strings.Builder
 	for rest := raw; rest != ""; {
 		var pair string

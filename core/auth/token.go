@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,10 +21,24 @@ import (
 type tokenScheme struct {
 	places  []Part
 	names   []string // canonical names of the headers that may hold a token
-	params  []string // query parameters that may
+	query   []string // query parameters that may
 	inPath  bool
 	prefix  string // of a header's value
-	digests [][sha256.Size]byte
+	word    string // the prefix's, if it is a scheme of HTTP's own such as Bearer
+	digests secretDigests
+}
+
+// secretDigests are what secrets are compared by.
+type secretDigests [][sha256.Size]byte
+
+// find returns the index of the first secret that text is, or -1, in a time that tells neither which nor how nearly.
+func (ds secretDigests) find(text []byte) int {
+	got := sha256.Sum256(text)
+	match := -1
+	for i := len(ds) - 1; i >= 0; i-- {
+		match = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(got[:], ds[i][:]), i, match)
+	}
+	return match
 }
 
 func newToken(t *sdk.Token, secrets []string) (*tokenScheme, error) {
@@ -37,7 +52,7 @@ func newToken(t *sdk.Token, secrets []string) (*tokenScheme, error) {
 		case sdk.PartHeader:
 			s.names = append(s.names, c.names...)
 		case sdk.PartQuery:
-			s.params = append(s.params, c.name)
+			s.query = append(s.query, c.name)
 		case sdk.PartPathToken:
 			s.inPath = true
 		default:
@@ -47,6 +62,10 @@ func newToken(t *sdk.Token, secrets []string) (*tokenScheme, error) {
 	}
 	if s.prefix != "" && len(s.names) == 0 {
 		return nil, errors.New("token: prefix is for headers, and no header is named")
+	}
+	word, rest, ok := strings.Cut(s.prefix, " ")
+	if ok && rest == "" && httpguts.ValidHeaderFieldName(word) && slices.Contains(s.names, authorization) {
+		s.word = word
 	}
 	for i, secret := range secrets {
 		if err := s.checkSecret(secret); err != nil {
@@ -76,8 +95,22 @@ func (s *tokenScheme) checkSecret(secret string) error {
 const pathSafe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 func (s *tokenScheme) headers() []string { return s.names }
+func (s *tokenScheme) params() []string  { return s.query }
 func (s *tokenScheme) pathToken() bool   { return s.inPath }
-func (s *tokenScheme) inURL() bool       { return s.inPath || len(s.params) > 0 }
+
+func (s *tokenScheme) challenge() string {
+	if s.word == "" {
+		return ""
+	}
+	return s.word + ` realm="webhooks"`
+}
+
+func (s *tokenScheme) cutPrefix(value string) (token string, ok bool) {
+	if s.word != "" {
+		return cutScheme(value, s.prefix)
+	}
+	return strings.CutPrefix(value, s.prefix)
+}
 
 func (s *tokenScheme) verify(in *Input, _ time.Time) (Result, error) {
 	in.Timestamp = ""
@@ -112,21 +145,17 @@ func (s *tokenScheme) verify(in *Input, _ time.Time) (Result, error) {
 	}
 	if place.kind == sdk.PartHeader {
 		var ok bool
-		if token, ok = strings.CutPrefix(token, s.prefix); !ok {
+		if token, ok = s.cutPrefix(token); !ok {
 			return Result{}, &Error{CauseBadToken, fmt.Sprintf("the header does not start with %q", s.prefix)}
 		}
 	}
-	got := sha256.Sum256([]byte(token))
-	match := -1
-	for i := len(s.digests) - 1; i >= 0; i-- {
-		match = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(got[:], s.digests[i][:]), i, match)
-	}
+	match := s.digests.find([]byte(token))
 	if match < 0 {
 		return Result{}, &Error{CauseBadToken, "the token is none of " + strconv.Itoa(len(s.digests)) + " secrets"}
 	}
 	query := in.RawQuery
-	if query != "" && len(s.params) > 0 {
-		query = cutQuery(query, s.params)
+	if query != "" && len(s.query) > 0 {
+		query = CutQuery(query, s.query)
 	}
 	return Result{SecretIndex: match, Query: query}, nil
 }
@@ -139,7 +168,7 @@ func (s *tokenScheme) sign(in *Input, secret string, _ time.Time) error {
 	for _, n := range s.names {
 		delete(in.Header, n)
 	}
-	in.RawQuery = cutQuery(in.RawQuery, s.params)
+	in.RawQuery = CutQuery(in.RawQuery, s.query)
 	in.PathToken, in.Timestamp = "", ""
 	switch p := s.places[0]; p.kind {
 	case sdk.PartHeader:

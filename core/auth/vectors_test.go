@@ -33,13 +33,20 @@ var presetOf = map[string]string{
 	"github-256":        "github",
 	"standard-webhooks": "standard_webhooks",
 	"stripe":            "stripe",
+
+	"standard-webhooks-public": "standard_webhooks_public",
+	"discord":                  "discord",
+	"basic":                    "basic",
+	"bearer":                   "bearer",
 }
 
 // load returns the scheme, a fresh request and the clock of a vector.
 func (v vector) load(t testing.TB) (sdk.Scheme, *Input, time.Time) {
 	t.Helper()
 	scheme, ok := Preset(presetOf[v.Scheme])
-	if !ok {
+	if v.Scheme == "ed25519-body" {
+		scheme = sdk.Scheme{Name: "x", Ed25519: &sdk.Ed25519{Headers: []string{"X-Signature"}, Encoding: sdk.Hex}}
+	} else if !ok {
 		t.Fatalf("no preset for %q", v.Scheme)
 	}
 	in := &Input{Header: http.Header{}, Body: []byte(v.Body)}
@@ -73,8 +80,8 @@ func vectors(t testing.TB) []vector {
 	if err := json.Unmarshal(b, &vs); err != nil {
 		t.Fatal(err)
 	}
-	if len(vs) != 9 {
-		t.Fatalf("%d vectors, want 9", len(vs))
+	if len(vs) != 15 {
+		t.Fatalf("%d vectors, want 15", len(vs))
 	}
 	return vs
 }
@@ -98,7 +105,11 @@ func TestVectors(t *testing.T) {
 			}
 
 			verifier = mustNew(t, scheme, wrongSecret(scheme))
-			wantCause(t, verifier, in, now, CauseBadSignature)
+			want := CauseBadSignature
+			if scheme.Token != nil || scheme.Basic != nil {
+				want = CauseBadToken
+			}
+			wantCause(t, verifier, in, now, want)
 		})
 	}
 }
@@ -106,6 +117,12 @@ func TestVectors(t *testing.T) {
 func wrongSecret(s sdk.Scheme) string {
 	if s.HMAC != nil && s.HMAC.KeyFormat == sdk.KeyWhsec {
 		return "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	}
+	if s.Ed25519 != nil {
+		return "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a" // RFC 8032, TEST 1
+	}
+	if s.Basic != nil {
+		return "wrong:wrong"
 	}
 	return "wrong"
 }

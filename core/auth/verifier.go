@@ -30,9 +30,10 @@ type Result struct {
 type compiled interface {
 	verify(in *Input, now time.Time) (Result, error)
 	sign(in *Input, secret string, now time.Time) error
-	headers() []string
+	headers() []string // canonical names of those that hold credentials
+	params() []string  // query parameters that do
 	pathToken() bool
-	inURL() bool
+	challenge() string
 }
 
 type allowList struct {
@@ -116,9 +117,9 @@ func compile(s sdk.Scheme, secrets []string) (compiled, error) {
 	case s.Token != nil:
 		return newToken(s.Token, secrets)
 	case s.Basic != nil:
-		return nil, errors.New("basic authentication is not supported by this version of grapnel")
+		return newBasic(secrets)
 	default:
-		return nil, errors.New("ed25519 signatures are not supported by this version of grapnel")
+		return newEd25519(s.Ed25519, secrets)
 	}
 }
 
@@ -164,14 +165,27 @@ func Sign(s sdk.Scheme, in *Input, secret string, now time.Time) error {
 	return c.sign(in, secret, now)
 }
 
-// CredentialHeaders are the headers, in canonical form, that must not be stored or shown to a decoder.
+// Credentials are the headers, in canonical form, and the query parameters that may hold a scheme's credentials: they
+// must not be stored or shown to a decoder.
+func Credentials(s sdk.Scheme) (headers, params []string, err error) {
+	c, err := compile(s, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("auth scheme %q: %w", s.Name, err)
+	}
+	return c.headers(), c.params(), nil
+}
+
+// CredentialHeaders are the headers of Credentials.
 func (v *Verifier) CredentialHeaders() []string { return v.scheme.headers() }
+
+// Challenge is the WWW-Authenticate header of a 401, empty where HTTP has no name for the scheme.
+func (v *Verifier) Challenge() string { return v.scheme.challenge() }
 
 // TakesPathToken reports whether a path segment below the source's path may be a credential.
 func (v *Verifier) TakesPathToken() bool { return v.scheme.pathToken() }
 
 // TokenInURL reports whether the credential is a part of the URL, so that a request without a signature carries it too.
-func (v *Verifier) TokenInURL() bool { return v.scheme.inURL() }
+func (v *Verifier) TokenInURL() bool { return v.scheme.pathToken() || len(v.scheme.params()) > 0 }
 
 // Secrets is the number of secrets.
 func (v *Verifier) Secrets() int { return v.secrets }

@@ -18,18 +18,27 @@ import (
 
 // Every vector is refused after each of these changes, with this cause.
 func TestMutations(t *testing.T) {
-	sigHeader := func(in *Input) string {
-		for name := range in.Header {
-			if strings.Contains(name, "Signature") {
-				return name
-			}
-		}
-		return ""
-	}
 	for _, v := range vectors(t) {
+		scheme, _, _ := v.load(t)
+		encoding := sdk.Encoding("")
+		switch {
+		case scheme.HMAC != nil:
+			encoding = scheme.HMAC.Encoding
+		case scheme.Ed25519 != nil:
+			encoding = scheme.Ed25519.Encoding
+		default:
+			continue // TestTokens, TestBasic
+		}
 		t.Run(v.name(), func(t *testing.T) {
-			scheme, _, _ := v.load(t)
 			verifier := mustNew(t, scheme, v.Secret)
+			sigHeader := func(in *Input) string {
+				for _, name := range verifier.CredentialHeaders() {
+					if len(in.Header[name]) > 0 {
+						return name
+					}
+				}
+				return ""
+			}
 			for _, c := range []struct {
 				name   string
 				change func(in *Input)
@@ -72,9 +81,12 @@ func TestMutations(t *testing.T) {
 				in.Header.Set(h, value)
 				wantCause(t, verifier, in, now, "")
 			}
+			if at := strings.Index(value, " v1a,"); at >= 0 {
+				value = value[at+1:] // what stands before it is of another scheme
+			}
 			for i := range len(value) {
 				for _, r := range []byte{'A', 'a', '0', '5', '=', '/', '-', ' ', '\n', 0, 0xff} {
-					if lower(value[i]) == lower(r) && scheme.HMAC.Encoding == sdk.Hex || value[i] == r {
+					if lower(value[i]) == lower(r) && encoding == sdk.Hex || value[i] == r {
 						continue
 					}
 					in.Header.Set(h, value[:i]+string([]byte{r})+value[i+1:])
@@ -309,7 +321,10 @@ func TestTokens(t *testing.T) {
 	}{
 		{header: []string{"Bearer first-token"}, index: 0},
 		{header: []string{"Bearer second-token"}, query: "a=1", index: 1, wantQuery: "a=1"},
-		{header: []string{"bearer first-token"}, want: CauseBadToken},
+		{header: []string{"bEARER first-token"}, index: 0}, // HTTP's own words are of any case, tokens are not
+		{header: []string{"Bearer First-token"}, want: CauseBadToken},
+		{header: []string{"Bearer  first-token"}, want: CauseBadToken},
+		{header: []string{"Basic first-token"}, want: CauseBadToken},
 		{header: []string{"first-token"}, want: CauseBadToken},
 		{header: []string{"Bearer Bearer first-token"}, want: CauseBadToken},
 		{header: []string{"Bearer "}, want: CauseBadToken},
@@ -342,6 +357,129 @@ func TestTokens(t *testing.T) {
 		if c.want != "" || got.SecretIndex != c.index || got.Query != c.wantQuery {
 			t.Errorf("%+v: got %+v", c, got)
 		}
+	}
+}
+
+func TestBasic(t *testing.T) {
+	scheme, _ := Preset("basic")
+	v := mustNew(t, scheme, "me:first password", "me:second:password")
+	if v.TakesPathToken() || v.TokenInURL() || !slices.Equal(v.CredentialHeaders(), []string{"Authorization"}) {
+		t.Error("the credentials are looked for elsewhere")
+	}
+	encoded := func(pair string) string { return base64.StdEncoding.EncodeToString([]byte(pair)) }
+	for _, c := range []struct {
+		header []string
+		want   string
+		index  int
+	}{
+		{header: []string{"Basic " + encoded("me:first password")}, index: 0},
+		{header: []string{"bASIC " + encoded("me:second:password")}, index: 1},
+		{want: CauseMissingToken},
+		{header: []string{""}, want: CauseBadToken},
+		{header: []string{"Basic"}, want: CauseBadToken},
+		{header: []string{"Basic "}, want: CauseBadToken},
+		{header: []string{"Basic  " + encoded("me:first password")}, want: CauseBadToken},
+		{header: []string{"Basic " + encoded("me:first password") + " "}, want: CauseBadToken},
+		{header: []string{"Basic " + strings.TrimRight(encoded("me:first password"), "=")}, want: CauseBadToken},
+		{header: []string{"Basic " + encoded("me:first passwor")}, want: CauseBadToken},
+		{header: []string{"Basic " + encoded("Me:first password")}, want: CauseBadToken},
+		{header: []string{"Basic " + encoded("me:second")}, want: CauseBadToken},
+		{header: []string{"Basic " + encoded("me:first password\n")}, want: CauseBadToken},
+		{header: []string{"Basic me:first password"}, want: CauseBadToken},
+		{header: []string{"Bearer " + encoded("me:first password")}, want: CauseBadToken},
+		{header: []string{encoded("me:first password")}, want: CauseBadToken},
+		{header: []string{"Basic " + strings.Repeat("QUFB", 2000)}, want: CauseBadToken},
+		{header: []string{"Basic " + encoded("me:first password"), "Basic x"}, want: CauseDoubledToken},
+	} {
+		in := &Input{Header: http.Header{}, RawQuery: "a=%zz"}
+		if c.header != nil {
+			in.Header["Authorization"] = c.header
+		}
+		got, err := v.Verify(in, time.Time{})
+		if err != nil {
+			if causeOf(err) != c.want {
+				t.Errorf("%q: %v, want %q", c.header, err, c.want)
+			}
+			if text := err.Error(); strings.Contains(text, "password") && !strings.Contains(text, "user and password") {
+				t.Errorf("%q: %v tells what was sent", c.header, err)
+			}
+			continue
+		}
+		if c.want != "" || got.SecretIndex != c.index || got.Query != "a=%zz" {
+			t.Errorf("%q: got %+v", c.header, got)
+		}
+	}
+}
+
+func TestEd25519(t *testing.T) {
+	var v vector
+	for _, x := range vectors(t) {
+		if x.Scheme == "standard-webhooks-public" {
+			v = x
+		}
+	}
+	scheme, good, now := v.load(t)
+	_, signature, _ := strings.Cut(good.Header.Get("Webhook-Signature"), " ")
+	bad := "v1a," + base64.StdEncoding.EncodeToString(make([]byte, 64))
+	for text, want := range map[string]string{
+		signature:             "",
+		bad + " " + signature: "",
+		bad + " " + bad + " " + bad + " " + signature: "",
+		strings.Repeat(bad+" ", 4) + signature:        CauseMalformedSignature, // each costs a pass over the body
+		bad:                                           CauseBadSignature,
+		"v1," + signature[len("v1a,"):]:               CauseMalformedSignature,
+		signature[:len(signature)-1]:                  CauseMalformedSignature,
+	} {
+		in := &Input{Header: good.Header.Clone(), Body: good.Body}
+		in.Header.Set("Webhook-Signature", text)
+		wantCause(t, mustNew(t, scheme, wrongSecret(scheme), v.Secret), in, now, want)
+	}
+	// The forms of a key are one key.
+	for _, key := range []string{
+		v.Secret, strings.TrimPrefix(v.Secret, "whpk_"), strings.TrimRight(v.Secret, "="),
+		"3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+		"3D4017C3E843895A92B70AA74D1B7EBC9C982CCF2EC4968CC0CD55F12AF4660C",
+	} {
+		wantCause(t, mustNew(t, scheme, key), good, now, "")
+	}
+	wantCause(t, mustNew(t, scheme, v.Secret), good, now.Add(301*time.Second), CauseTooOld)
+	wantCause(t, mustNew(t, scheme, v.Secret), good, now.Add(-301*time.Second), CauseTooNew)
+	if err := Sign(scheme, good, v.Secret, now); err == nil || !strings.Contains(err.Error(), "only the provider can sign") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestChallenges(t *testing.T) {
+	token := func(prefix string, parts ...sdk.Part) sdk.Scheme {
+		return sdk.Scheme{Name: "x", Token: &sdk.Token{Part: parts[0], Alternatives: parts[1:], Prefix: prefix}}
+	}
+	header := func(name string) sdk.Part { return sdk.Part{Kind: sdk.PartHeader, Name: name} }
+	query := sdk.Part{Kind: sdk.PartQuery, Name: "token"}
+	basic, _ := Preset("basic")
+	vwd, _ := Preset("vwd")
+	for _, c := range []struct {
+		scheme sdk.Scheme
+		want   string
+	}{
+		{basic, `Basic realm="webhooks", charset="UTF-8"`},
+		{token("Bearer ", header("authorization")), `Bearer realm="webhooks"`},
+		{token("Bearer ", query, header("Authorization")), `Bearer realm="webhooks"`},
+		{token("", header("Authorization")), ""},
+		{token("key=", header("Authorization")), ""},
+		{token("Bearer ", header("X-Token")), ""},
+		{token("", query), ""},
+		{vwd, ""},
+	} {
+		if got := mustNew(t, c.scheme, "me:x").Challenge(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.scheme.Token, got, c.want)
+		}
+	}
+	headers, params, err := Credentials(token("Bearer ", query, header("Authorization")))
+	if err != nil || !slices.Equal(headers, []string{"Authorization"}) || !slices.Equal(params, []string{"token"}) {
+		t.Errorf("%q %q %v", headers, params, err)
+	}
+	if got := CutQuery("a=1&token=x&%74oken=y&tok=z&=&b", params); got != "a=1&tok=z&=&b" {
+		t.Errorf("cut to %q", got)
 	}
 }
 
@@ -411,12 +549,19 @@ func TestSignRoundTrip(t *testing.T) {
 	} {
 		schemes = append(schemes, sdk.Scheme{Name: string(part.Kind), Token: &sdk.Token{Part: part}})
 	}
+	for _, name := range []string{"basic", "bearer"} {
+		s, _ := Preset(name)
+		schemes = append(schemes, s)
+	}
 	now := time.UnixMilli(1_750_000_000_123)
 	for _, s := range schemes {
 		if s.HMAC != nil && s.HMAC.ItemKey != "" && s.HMAC.Encoding != sdk.Base64 && s.HMAC.Prefix == "p=" {
 			s.HMAC.Prefix = "p:" // an = more would not be key=value
 		}
-		secret := "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+		secret, other := "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+		if s.Basic != nil {
+			secret, other = "me:"+secret, "me:"+other
+		}
 		in := &Input{Header: http.Header{"Webhook-Id": {"msg_1"}}, RawQuery: "q=1", Body: []byte(`{"id":"é"}`)}
 		if err := Check(s); err != nil {
 			t.Fatal(err)
@@ -424,7 +569,7 @@ func TestSignRoundTrip(t *testing.T) {
 		if err := Sign(s, in, secret, now); err != nil {
 			t.Fatalf("%s: %v", s.Name, err)
 		}
-		v := mustNew(t, s, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", secret)
+		v := mustNew(t, s, other, secret)
 		for range 2 { // and once more over its own traces
 			if got, err := v.Verify(in, now); err != nil || got.SecretIndex != 1 || got.Query != "q=1" {
 				t.Errorf("%s: %+v, %v; headers %v", s.Name, got, err, in.Header)
@@ -461,6 +606,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 	vwd, _ := Preset("vwd")
 	whsec, _ := Preset("standard_webhooks")
+	basic, _ := Preset("basic")
+	discord, _ := Preset("discord")
 	allowing := vwd
 	allowing.Allow = []sdk.AllowList{{Attribute: "ids", Part: body}}
 	const secret = "S3CRET\xff"
@@ -476,8 +623,17 @@ func TestNewRefuses(t *testing.T) {
 		{"line break", vwd, []string{secret + "\n"}, nil, "line break"},
 		{"no kind", sdk.Scheme{Name: "s"}, []string{secret}, nil, "exactly one"},
 		{"two kinds", sdk.Scheme{Name: "s", Basic: &sdk.Basic{}, HMAC: vwd.HMAC}, []string{secret}, nil, "exactly one"},
-		{"basic", sdk.Scheme{Name: "s", Basic: &sdk.Basic{}}, []string{secret}, nil, "not supported"},
-		{"ed25519", sdk.Scheme{Name: "s", Ed25519: &sdk.Ed25519{}}, []string{secret}, nil, "not supported"},
+		{"basic", basic, []string{"a:b", secret}, nil, `secret 2 is not "user:password"`},
+		{"basic empty", basic, []string{":"}, nil, "neither a user nor a password"},
+		{"basic line break", basic, []string{"a:" + secret + "\n"}, nil, "control character"},
+		{"basic long", basic, []string{"a:" + strings.Repeat("x", 4000)}, nil, "longer than a header may be"},
+		{"public key", discord, []string{secret}, nil, "public key 1 is not 32 bytes"},
+		{"public key length", discord, []string{strings.Repeat("ab", 31)}, nil, "public key 1 is not 32 bytes"},
+		{"public key, hex", discord, []string{strings.Repeat("zz", 32)}, nil, "public key 1 is not 32 bytes"},
+		{"private key", discord, []string{"whsk_" + secret}, nil, "is a private key"},
+		{"ed25519 header", sdk.Scheme{Name: "s", Ed25519: &sdk.Ed25519{}}, []string{secret}, nil, "ed25519: headers is empty"},
+		{"ed25519 encoding", sdk.Scheme{Name: "s", Ed25519: &sdk.Ed25519{Headers: []string{"x"}}}, []string{secret}, nil,
+			"ed25519: encoding is missing"},
 		{"whsec key", whsec, []string{"whsec_" + secret}, nil, "base64"},
 		{"whsec empty", whsec, []string{"whsec_"}, nil, "empty"},
 		{"no header", hmacScheme(func(h *sdk.HMAC) { h.Headers = nil }), []string{secret}, nil, "headers is empty"},
@@ -591,14 +747,17 @@ func TestConcurrent(t *testing.T) {
 		for i := range 4 {
 			wg.Go(func() {
 				good := *in
-				bad := good
+				bad, want := good, CauseBadSignature
 				bad.Header = maps.Clone(in.Header)
-				bad.Body = flip(in.Body, i)
+				bad.Body = flip(in.Body, i%len(in.Body))
+				if scheme.Token != nil || scheme.Basic != nil {
+					bad.Header["Authorization"], want = []string{bad.Header.Get("Authorization")[1:]}, CauseBadToken
+				}
 				for range 200 {
 					if got := cause(verifier, &good, now); got != "" {
 						t.Error(got)
 					}
-					if got := cause(verifier, &bad, now); got != CauseBadSignature {
+					if got := cause(verifier, &bad, now); got != want {
 						t.Error(got)
 					}
 				}

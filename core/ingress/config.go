@@ -96,6 +96,7 @@ type Endpoint struct {
 	Path         string         // default "/hooks/" and the source's name
 	Verifier     *auth.Verifier // nil only if Unsigned
 	Unsigned     bool           // `auth = "none"`: anybody may post
+	Schemes      []sdk.Scheme   // all of the manifest: the credentials of each are cut, whichever is in use
 	Methods      []string       // default POST
 	ContentTypes []string       // media types; default application/json; "*" is any
 	AllowIPs     []netip.Prefix // empty: all

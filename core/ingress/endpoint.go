@@ -22,6 +22,8 @@ type endpoint struct {
 	source, tenant, path string
 	verifier             *auth.Verifier
 	token                bool // one path segment below path may be a credential
+	challenge            string
+	params               []string // of the query: credentials
 	methods              []string
 	allow                string // of a 405
 	mediaTypes           []string
@@ -164,9 +166,17 @@ func (s *Server) compile(e Endpoint) (*endpoint, error) {
 	var credentials []string
 	if e.Verifier != nil {
 		credentials = e.Verifier.CredentialHeaders()
+		ep.challenge = e.Verifier.Challenge()
 		ep.token = e.Verifier.TakesPathToken()
 		ep.needsJSON = e.Verifier.NeedsJSON()
 		ep.secrets = make([]atomic.Uint64, e.Verifier.Secrets())
+	}
+	for _, scheme := range e.Schemes {
+		headers, params, err := auth.Credentials(scheme)
+		if err != nil {
+			return nil, err
+		}
+		credentials, ep.params = append(credentials, headers...), append(ep.params, params...)
 	}
 	var err error
 	if ep.headers, err = newHeaderFilter(e.KeepHeaders, credentials); err != nil {

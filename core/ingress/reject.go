@@ -33,6 +33,10 @@ const (
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, rf *refusal) {
 	h := w.Header()
 	switch rf.status {
+	case http.StatusUnauthorized:
+		if x.ep.challenge != "" {
+			h["Www-Authenticate"] = []string{x.ep.challenge}
+		}
 	case http.StatusMethodNotAllowed:
 		h["Allow"] = []string{x.ep.allow}
 	case http.StatusTooManyRequests:

@@ -393,6 +393,9 @@ func (s *Server) checkBody(x *exchange, isJSON bool) *refusal {
 // accept stores the request and replies.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, query string) *refusal {
 	ep := x.ep
+	if query != "" && len(ep.params) > 0 {
+		query = auth.CutQuery(query, ep.params)
+	}
 	req := &core.Request{
 		Dedupe:     ep.dedupeKey(&x.in),
 		Source:     ep.source,

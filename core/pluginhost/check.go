@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/auth"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -178,34 +179,9 @@ func (p *problems) schemes(info *core.PluginInfo) {
 		}
 		for _, a := range s.Allow {
 			p.schemeAttribute(path, info, a.Attribute)
-			p.part(path, a.Part)
 		}
-		kinds := 0
-		if h := s.HMAC; h != nil {
-			kinds++
-			if len(h.Headers) == 0 {
-				p.addf("%s: no header holds the signature", path)
-			}
-			for _, part := range h.SignedContent {
-				p.part(path, part)
-			}
-		}
-		if t := s.Token; t != nil {
-			kinds++
-			for _, part := range append([]sdk.Part{t.Part}, t.Alternatives...) {
-				p.part(path, part)
-			}
-		}
-		if s.Basic != nil {
-			kinds++
-			p.addf("%s: basic authentication is not implemented in this version of grapnel", path)
-		}
-		if s.Ed25519 != nil {
-			kinds++
-			p.addf("%s: ed25519 is not implemented in this version of grapnel", path)
-		}
-		if kinds != 1 {
-			p.addf("%s: it has %d kinds, it must have one", path, kinds)
+		if err := auth.Check(*s); err != nil {
+			p.addf("%s", clip(clean(err.Error()), maxReason))
 		}
 	}
 }
@@ -223,18 +199,8 @@ func (p *problems) schemeAttribute(path string, info *core.PluginInfo, name stri
 }
 
 func (p *problems) part(path string, part sdk.Part) {
-	switch part.Kind {
-	case sdk.PartBody, sdk.PartTimestamp, sdk.PartPathToken:
-	case sdk.PartHeader, sdk.PartQuery, sdk.PartLiteral:
-		if part.Name == "" {
-			p.addf("%s: a %s without a name", path, part.Kind)
-		}
-	case sdk.PartJSONPointer:
-		if part.Name != "" && part.Name[0] != '/' {
-			p.addf("%s: %q is no JSON pointer", path, clip(clean(part.Name), 80))
-		}
-	default:
-		p.addf("%s: unknown kind of part %q", path, part.Kind)
+	if _, err := auth.NewPart(part); err != nil {
+		p.addf("%s: %s", path, clip(clean(err.Error()), maxReason))
 	}
 }
 

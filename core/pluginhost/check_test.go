@@ -72,18 +72,21 @@ func TestCheckInfo(t *testing.T) {
 		{"handshake", validDecoder(), func(i *core.PluginInfo) { i.Provider.Handshake = &sdk.Handshake{} }, "does not implement"},
 		{"basic", validDecoder(), func(i *core.PluginInfo) {
 			i.Provider.Schemes[0].HMAC, i.Provider.Schemes[0].Basic = nil, &sdk.Basic{}
-		}, "basic authentication is not implemented"},
+		}, ""},
 		{"ed25519", validDecoder(), func(i *core.PluginInfo) {
-			i.Provider.Schemes[0].HMAC, i.Provider.Schemes[0].Ed25519 = nil, &sdk.Ed25519{}
-		}, "ed25519 is not implemented"},
-		{"no scheme kind", validDecoder(), func(i *core.PluginInfo) { i.Provider.Schemes[0].HMAC = nil }, "it has 0 kinds"},
+			i.Provider.Schemes[0].HMAC, i.Provider.Schemes[0].Ed25519 = nil, &sdk.Ed25519{Headers: []string{"x"}}
+		}, "ed25519: encoding is missing"},
+		{"no scheme kind", validDecoder(), func(i *core.PluginInfo) { i.Provider.Schemes[0].HMAC = nil }, "must be set, got 0"},
+		{"token in body", validDecoder(), func(i *core.PluginInfo) {
+			i.Provider.Schemes[0].HMAC, i.Provider.Schemes[0].Token = nil, &sdk.Token{Part: sdk.Part{Kind: sdk.PartBody}}
+		}, "cannot hold a token"},
 		{"scheme none", validDecoder(), func(i *core.PluginInfo) { i.Provider.Schemes[0].Name = "none" }, "belongs to the host"},
 		{"scheme attribute", validDecoder(), func(i *core.PluginInfo) { i.Provider.Schemes[0].Attribute = "path" }, `"path" belongs`},
 		{"scheme secrets", validDecoder(), func(i *core.PluginInfo) { i.Provider.Schemes[0].Attribute = "secrets" }, ""},
 		{"allow list", validDecoder(), func(i *core.PluginInfo) { i.Provider.Schemes[0].Allow[0].Attribute = "tenant" }, `"tenant" belongs`},
-		{"signature header", validDecoder(), func(i *core.PluginInfo) { i.Provider.Schemes[0].HMAC.Headers = nil }, "no header"},
+		{"signature header", validDecoder(), func(i *core.PluginInfo) { i.Provider.Schemes[0].HMAC.Headers = nil }, "headers is empty"},
 		{"part", validDecoder(), func(i *core.PluginInfo) { i.Provider.Dedupe[0][0].Kind = "cookie" }, `unknown kind of part "cookie"`},
-		{"pointer", validDecoder(), func(i *core.PluginInfo) { i.Provider.Dedupe[0][0].Name = "id" }, "no JSON pointer"},
+		{"pointer", validDecoder(), func(i *core.PluginInfo) { i.Provider.Dedupe[0][0].Name = "id" }, `JSON pointer "id" does not start with /`},
 		{"method", validDecoder(), func(i *core.PluginInfo) { i.Provider.Methods = []string{"post"} }, "no HTTP method"},
 		{"content type", validDecoder(), func(i *core.PluginInfo) { i.Provider.ContentTypes = []string{"a/b; c=d"} }, "no media type"},
 		{"address", validDecoder(), func(i *core.PluginInfo) { i.Provider.Addresses = []string{"10.0.0"} }, "neither an IP"},

@@ -273,7 +273,7 @@ func TestDescribeRefuses(t *testing.T) {
 		{"ODD_DESCRIBE=name", core.PluginSink, `it calls itself sink "other", its file says sink "odd"`},
 		{"ODD_DESCRIBE=enum", core.PluginSink, "does not understand"},
 		{"ODD_DESCRIBE=handshake", core.PluginDecoder, "handshake, which this version of grapnel does not implement"},
-		{"ODD_DESCRIBE=basic", core.PluginDecoder, "basic authentication is not implemented"},
+		{"ODD_DESCRIBE=scheme", core.PluginDecoder, `auth scheme "basic": token: part "body" cannot hold a token`},
 		{"ODD_DESCRIBE=prefix", core.PluginDecoder, `"even.thing.made" does not begin with the provider's name`},
 		{"ODD_DESCRIBE=hang", core.PluginSink, "gave no answer"},
 		{"ODD_START=stdout", core.PluginSink, `it wrote "Hello from a plugin that prints" to standard output before it was ready`},

@@ -205,7 +205,7 @@ func endpoint(s config.Source, rate float64) (ingress.Endpoint, error) {
 	e := ingress.Endpoint{
 		Source: s.Name, Tenant: s.Tenant, Path: s.Path, Methods: p.Methods, ContentTypes: p.ContentTypes, AllowIPs: s.AllowIPs,
 		KeepHeaders: p.Headers, Dedupe: p.Dedupe, Reply: p.Reply, Handshake: p.Handshake, MaxBody: s.MaxBody,
-		Rate: rate,
+		Rate: rate, Schemes: p.Schemes,
 	}
 	if s.Scheme == nil {
 		e.Unsigned = true

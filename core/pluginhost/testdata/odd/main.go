@@ -130,8 +130,10 @@ func (s *odd) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.De
 	case "handshake":
 		r.Provider.Handshake = &pluginv1.Handshake{Method: "GET",
 			Echo: &pluginv1.Part{Kind: pluginv1.Part_KIND_QUERY, Name: "challenge"}}
-	case "basic":
-		r.Provider.Schemes = []*pluginv1.AuthScheme{{Name: "basic", Kind: &pluginv1.AuthScheme_Basic{Basic: &pluginv1.Basic{}}}}
+	case "scheme":
+		r.Provider.Schemes = []*pluginv1.AuthScheme{{Name: "basic", Kind: &pluginv1.AuthScheme_Token{
+			Token: &pluginv1.Token{Part: &pluginv1.Part{Kind: pluginv1.Part_KIND_BODY}},
+		}}}
 	case "prefix":
 		r.Provider.Events[0].Type = "even.thing.made"
 	case "hang":
