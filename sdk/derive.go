@@ -20,7 +20,8 @@ import (
 //	default:"text"         its value when left out: "10s", "true", "5", for lists, maps and objects JSON
 //	enum:"a|b"             the values that a text, or every text in a list or map, may have
 //	format:"path"          what a text in a configuration is: a file or folder, which the host makes absolute
-//	escape:"slack_mrkdwn"  how the host escapes the ${…} parts of a template in it: html, url or slack_mrkdwn
+//	escape:"slack_mrkdwn"  how the host escapes the ${…} parts of a template in it: html, url or slack_mrkdwn. In any
+//	                       value, it is every text from the event, however deep inside
 //
 // A pointer is optional and may be null. Embedded structs are flattened. Secret, and lists and maps of it, are
 // sensitive. time.Duration is a duration, json.RawMessage and any are any JSON value (null included), types that
@@ -315,14 +316,14 @@ func validName(s string) bool {
 // tagged applies a field's enum, escape and default tags. Enum and escape go to the strings inside of lists and maps.
 func (n *node) tagged(tag reflect.StructTag) error {
 	if enum, ok := tag.Lookup("enum"); ok {
-		if err := n.eachString(func(s *Schema) { s.Enum = strings.Split(enum, "|") }); err != nil {
+		if err := n.eachInnermost(func(s *Schema) { s.Enum = strings.Split(enum, "|") }, KindString); err != nil {
 			return fmt.Errorf("enum: %w", err)
 		}
 	}
 	if escape, ok := tag.Lookup("escape"); ok {
 		switch e := Escape(escape); e {
 		case EscapeHTML, EscapeURL, EscapeSlackMrkdwn:
-			if err := n.eachString(func(s *Schema) { s.Escape = e }); err != nil {
+			if err := n.eachInnermost(func(s *Schema) { s.Escape = e }, KindString, KindAny); err != nil {
 				return fmt.Errorf("escape: %w", err)
 			}
 		default:
@@ -333,7 +334,7 @@ func (n *node) tagged(tag reflect.StructTag) error {
 		if Format(format) != FormatPath {
 			return fmt.Errorf("unknown format %q", format)
 		}
-		if err := n.eachString(func(s *Schema) { s.Format = FormatPath }); err != nil {
+		if err := n.eachInnermost(func(s *Schema) { s.Format = FormatPath }, KindString); err != nil {
 			return fmt.Errorf("format: %w", err)
 		}
 	}
@@ -345,13 +346,12 @@ func (n *node) tagged(tag reflect.StructTag) error {
 	return nil
 }
 
-// eachString changes the schema of the string that n is, or that its elements are.
-func (n *node) eachString(change func(*Schema)) error {
+// eachInnermost changes the schema that n is, or that its elements are, which must be of one of the kinds.
+func (n *node) eachInnermost(change func(*Schema), kinds ...Kind) error {
 	for m := n; m != nil; m = m.elem {
-		if m.schema.Kind == KindString {
+		if slices.Contains(kinds, m.schema.Kind) {
 			change(&m.schema)
-		}
-		if m.elem == nil && m.schema.Kind != KindString {
+		} else if m.elem == nil {
 			return errors.New("it is not text")
 		}
 	}

@@ -18,8 +18,8 @@ const (
 	KindList     Kind = "list"     // every element of one schema
 )
 
-// Escape says how the host escapes each ${…} part of a template in an attribute. The author's own text is left as it
-// is.
+// Escape says how the host escapes each ${…} part of a template in an attribute, and in one of KindAny every text that
+// comes from the event, but no member's name. The author's own text is left as it is.
 type Escape string
 
 // The escapes. EscapeNone is the zero value.
@@ -52,7 +52,7 @@ type Schema struct {
 	Enum      []string        `json:"enum,omitempty"`      // KindString: the allowed values
 	Default   json.RawMessage `json:"default,omitempty"`   // as an optional attribute: its value when left out
 	Sensitive bool            `json:"sensitive,omitempty"` // never shown, logged or stored in clear
-	Escape    Escape          `json:"escape,omitempty"`    // KindString
+	Escape    Escape          `json:"escape,omitempty"`    // KindString, KindAny
 	Format    Format          `json:"format,omitempty"`    // KindString
 }
 

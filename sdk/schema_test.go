@@ -121,6 +121,9 @@ func TestTypesWithoutSchema(t *testing.T) {
 		"enum: it is not text": second(SchemaOf[struct {
 			N int `enum:"1|2"`
 		}]()),
+		"escape: it is not text": second(SchemaOf[struct {
+			N int `escape:"html"`
+		}]()),
 		`unknown escape "shell"`: second(SchemaOf[struct {
 			S string `escape:"shell"`
 		}]()),

@@ -511,7 +511,7 @@ func (s *Set) escape(e *escapeNode) compiled {
 		if ok && v.kind == kindString && escapeNeeded(v.s, how) {
 			v.s = r.scratch(appendEscaped(r.arena, v.s, how))
 		}
-		return v, ok
+		return v, ok && v.kind != kindJSON
 	}}
 }
 

@@ -106,7 +106,7 @@ func plain(e hclsyntax.Expression, ev *core.Event, req *core.Request) (string, e
 	if !v.IsWhollyKnown() {
 		return "", errors.New("unknown")
 	}
-	out, bad := appendAny(nil, v, &sdk.Schema{Kind: sdk.KindAny})
+	out, bad := appendAny(nil, v, &sdk.Schema{Kind: sdk.KindAny}, false)
 	if bad != nil {
 		return "", bad.at(e.Range(), nil)
 	}

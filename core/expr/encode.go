@@ -82,7 +82,7 @@ func appendScalar(dst []byte, v *value, s *sdk.Schema) (out []byte, ok bool) {
 func appendToken(dst, tok []byte, s *sdk.Schema) ([]byte, *problem) {
 	switch s.Kind {
 	case sdk.KindAny:
-		return append(dst, tok...), nil
+		return appendAnyToken(dst, tok, s.Escape), nil
 	case sdk.KindString:
 		if tok[0] == '"' {
 			return appendStringToken(dst, tok, s)
@@ -140,18 +140,44 @@ func appendStringToken(dst, tok []byte, s *sdk.Schema) ([]byte, *problem) {
 	if len(s.Enum) > 0 && !slices.ContainsFunc(s.Enum, func(name string) bool { return jsonscan.KeyIs(tok, name) }) {
 		return dst, misfit(s, "another text")
 	}
-	if s.Escape == sdk.EscapeNone {
-		return append(dst, tok...), nil
+	return appendEscapedToken(dst, tok, s.Escape), nil
+}
+
+// appendEscapedToken appends a string token, untouched if there is nothing to escape in its text.
+func appendEscapedToken(dst, tok []byte, how sdk.Escape) []byte {
+	if how == sdk.EscapeNone {
+		return append(dst, tok...)
 	}
 	text, plain := jsonscan.Plain(tok)
 	if !plain {
-		all, _ := jsonscan.AppendUnquote(nil, tok)
-		text = all
+		text, _ = jsonscan.AppendUnquote(nil, tok)
 	}
-	if !escapeNeeded(text, s.Escape) {
-		return append(dst, tok...), nil
+	if !escapeNeeded(text, how) {
+		return append(dst, tok...)
 	}
-	return appendQuoted(dst, appendEscaped(nil, text, s.Escape)), nil
+	return appendQuoted(dst, appendEscaped(nil, text, how))
+}
+
+// appendAnyToken appends a token of any kind; the texts in it are escaped, the names of members are not.
+func appendAnyToken(dst, tok []byte, how sdk.Escape) []byte {
+	if how == sdk.EscapeNone {
+		return append(dst, tok...)
+	}
+	for i := 0; i < len(tok); {
+		if tok[i] != '"' {
+			dst = append(dst, tok[i])
+			i++
+			continue
+		}
+		end := jsonscan.StringEnd(tok, i)
+		if next := jsonscan.Space(tok, end); next < len(tok) && tok[next] == ':' {
+			dst = append(dst, tok[i:end]...)
+		} else {
+			dst = appendEscapedToken(dst, tok[i:end], how)
+		}
+		i = end
+	}
+	return dst
 }
 
 func appendObjectToken(dst, tok []byte, s *sdk.Schema) ([]byte, *problem) {
@@ -199,7 +225,7 @@ func appendMissing(dst []byte, start int, gone bool, s *sdk.Schema) ([]byte, *pr
 func appendMembersToken(dst, tok []byte, s *sdk.Schema) ([]byte, *problem) {
 	el := s.Element
 	if el.Kind == sdk.KindAny {
-		return append(dst, tok...), nil
+		return appendAnyToken(dst, tok, el.Escape), nil
 	}
 	dst = append(dst, tok[0])
 	open := len(dst)
@@ -233,7 +259,7 @@ func appendCty(dst []byte, v cty.Value, s *sdk.Schema, escape bool) ([]byte, *pr
 	ty := v.Type()
 	switch s.Kind {
 	case sdk.KindAny:
-		return appendAny(dst, v, s)
+		return appendAny(dst, v, s, escape)
 	case sdk.KindString:
 		text, err := convert.Convert(v, cty.String)
 		if err != nil {
@@ -343,14 +369,18 @@ func appendObject(dst []byte, v cty.Value, s *sdk.Schema, escape bool) ([]byte, 
 	return append(dst, '}'), nil
 }
 
-// appendAny appends a cty value as JSON.
-func appendAny(dst []byte, v cty.Value, s *sdk.Schema) ([]byte, *problem) {
+// appendAny appends a cty value as JSON; see appendCty for escape.
+func appendAny(dst []byte, v cty.Value, s *sdk.Schema, escape bool) ([]byte, *problem) {
 	ty := v.Type()
 	switch {
 	case v.IsNull():
 		return append(dst, "null"...), nil
 	case ty == cty.String:
-		return appendQuoted(dst, []byte(v.AsString())), nil
+		text := []byte(v.AsString())
+		if escape && escapeNeeded(text, s.Escape) {
+			text = appendEscaped(nil, text, s.Escape)
+		}
+		return appendQuoted(dst, text), nil
 	case ty == cty.Bool:
 		return strconv.AppendBool(dst, v.True()), nil
 	case ty == cty.Number:
@@ -361,7 +391,7 @@ func appendAny(dst []byte, v cty.Value, s *sdk.Schema) ([]byte, *problem) {
 		for it := v.ElementIterator(); it.Next(); {
 			_, el := it.Element()
 			var bad *problem
-			if dst, bad = appendAny(appendComma(dst, open), el, s); bad != nil {
+			if dst, bad = appendAny(appendComma(dst, open), el, s, escape); bad != nil {
 				return dst, bad
 			}
 		}
@@ -372,7 +402,7 @@ func appendAny(dst []byte, v cty.Value, s *sdk.Schema) ([]byte, *problem) {
 		for it := v.ElementIterator(); it.Next(); {
 			key, el := it.Element()
 			var bad *problem
-			if dst, bad = appendAny(appendKey(appendComma(dst, open), key.AsString()), el, s); bad != nil {
+			if dst, bad = appendAny(appendKey(appendComma(dst, open), key.AsString()), el, s, escape); bad != nil {
 				return dst, bad
 			}
 		}

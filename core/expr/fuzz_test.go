@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/grapnelhq/grapnel/core/jsonscan"
+	"github.com/grapnelhq/grapnel/sdk"
 )
 
 // generator makes expressions out of fuzz bytes, so that every input means something.
@@ -276,4 +278,93 @@ func compareScalars(t *testing.T, text string, e hclsyntax.Expression, data stri
 	if results[0] != results[1] {
 		t.Fatalf("%s\nclosures: %s\nhcl:      %s", text, results[0], results[1])
 	}
+}
+
+// evilData is fuzzData[0] with texts that must not get through an escape.
+var evilData = strings.NewReplacer(`"Zoë"`, `"<evil>"`, `"abc"`, `"a<evil>"`, `"P & <C>"`, `"<EVIL"`, `"n":"a"`, `"n":"<evil|>"`).
+	Replace(fuzzData[0])
+
+// FuzzEscape renders generated expressions into an attribute that takes any value and is escaped: the closures and hcl
+// agree, and no text of the event gets through as it is.
+func FuzzEscape(f *testing.F) {
+	for i := range 64 {
+		f.Add([]byte{byte(i * 5), byte(i * 3), byte(i * 11), byte(i), byte(255 - i), byte(i * 3), byte(i * 5), 1, 2, 3, 4, 5})
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { checkEscape(t, b) })
+}
+
+// TestEscape does the same with random bytes.
+func TestEscape(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for range *generated / 4 {
+		b := make([]byte, 60)
+		for i := range b {
+			b[i] = byte(random.Uint32())
+		}
+		checkEscape(t, b)
+	}
+}
+
+func checkEscape(t *testing.T, b []byte) {
+	g := &generator{b: b}
+	text := g.expr()
+	if strings.Contains(text, "raw(") {
+		return
+	}
+	if _, diags := hclsyntax.ParseExpression([]byte(text), "test.hcl", hcl.InitialPos); diags.HasErrors() {
+		return
+	}
+	for _, schema := range []sdk.Schema{anyMrkdwn, {Kind: sdk.KindList, Element: &anyMrkdwn}, mrkdwn} {
+		var results [2]string
+		for i, hclOnly := range []bool{false, true} {
+			s := newTestSet(hclOnly)
+			m, diags := compileMessage(t, s, "v = "+text, object(attr("v", schema)))
+			if diags.HasErrors() {
+				continue
+			}
+			rec := s.NewRecord()
+			rec.Reset(testEvent(evilData, fuzzChanges))
+			out, err := m.Append(nil, rec)
+			results[i] = fmt.Sprint(string(out), err)
+			if err != nil {
+				continue
+			}
+			if err := jsonscan.Check(out, jsonscan.DefaultLimits()); err != nil {
+				t.Fatalf("%s\nis no JSON: %s: %v", text, out, err)
+			}
+			if strings.Contains(valuesOf(t, out), "<evil") {
+				t.Fatalf("%s\ngets through: %s", text, out)
+			}
+		}
+		if results[0] != results[1] {
+			t.Fatalf("%s\nclosures: %s\nhcl:      %s", text, results[0], results[1])
+		}
+	}
+}
+
+// valuesOf is the texts in a JSON value, without the names of members, in lower case.
+func valuesOf(t *testing.T, js []byte) string {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(js, &v); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case string:
+			b.WriteString(strings.ToLower(v) + "\n")
+		case []any:
+			for _, el := range v {
+				walk(el)
+			}
+		case map[string]any:
+			for _, el := range v {
+				walk(el)
+			}
+		}
+	}
+	walk(v)
+	return b.String()
 }

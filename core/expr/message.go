@@ -685,9 +685,9 @@ func appendChange(dst, tok []byte) []byte {
 // computed compiles an expression that makes a value.
 func (b *builder) computed(e hclsyntax.Expression, schema *sdk.Schema, path []string) emitter {
 	rng := e.Range()
-	nested := schema.Kind != sdk.KindString // texts deeper inside are escaped when they are written
-	if !nested {
-		e = escaped(e, schema.Escape)
+	how, same := uniform(schema)
+	if same {
+		e = escaped(e, how)
 	}
 	fast := b.set.compile(e).fn
 	var quoted partFunc
@@ -718,7 +718,7 @@ func (b *builder) computed(e hclsyntax.Expression, schema *sdk.Schema, path []st
 		if v.IsNull() {
 			return dst, isNull, nil
 		}
-		out, bad := appendCty(dst, v, schema, nested)
+		out, bad := appendCty(dst, v, schema, !same) // where it differs, texts are escaped as they are written
 		if bad != nil {
 			return dst, wrote, bad.at(rng, path)
 		}

@@ -46,13 +46,18 @@ var (
 	filled   = sdk.Schema{Kind: sdk.KindString, Optional: true, Default: json.RawMessage(`"d"`)}
 	color    = sdk.Schema{Kind: sdk.KindString, Enum: []string{"red", "green"}}
 	mrkdwn   = sdk.Schema{Kind: sdk.KindString, Escape: sdk.EscapeSlackMrkdwn}
-	person   = sdk.Schema{Kind: sdk.KindObject, Attributes: []sdk.Attribute{attr("name", text), attr("nick", clearing),
+	// anyMrkdwn takes any value; holder has an attribute of that kind and one without escape.
+	anyMrkdwn = sdk.Schema{Kind: sdk.KindAny, Escape: sdk.EscapeSlackMrkdwn}
+	holder    = sdk.Schema{Kind: sdk.KindObject, Attributes: []sdk.Attribute{attr("plain", text), attr("any", anyMrkdwn)}}
+	person    = sdk.Schema{Kind: sdk.KindObject, Attributes: []sdk.Attribute{attr("name", text), attr("nick", clearing),
 		attr("lang", filled)}}
 )
 
 const messageData = `{"s":"Zoë","n":null,"i":7,"f":40.0,"big":1e30,"b":true,"num":"12","d":"1h","red":"red",` +
 	`"x":"<!channel> & \"co\"","p":{"name":"A","nick":null},"q":{"name":"A","more":1},"r":{"nick":"x"},"l":["a","<b>"],` +
-	`"m":{"a":1,"b":2.50},"u":"a/b ü","lx":[1,null],"e":"\u0026 \u003c"}`
+	`"m":{"a":1,"b":2.50},"u":"a/b ü","lx":[1,null],"e":"\u0026 \u003c",` +
+	`"deep":{"<k>" : ["<a>",{"b":"\u0026"}],"n":1.50,"z":null,"e":"\u00e9"},"ps":[{"name":"<A>"},{"nick":"B"}],` +
+	`"o":{"q":"<q>"},"j":"{\"k\":\"<v>\"}","p2":{"plain":"<p>","any":["<a>"]}}`
 
 func TestMessage(t *testing.T) {
 	one := func(s sdk.Schema) *sdk.Schema { return object(attr("v", s)) }
@@ -172,6 +177,53 @@ func TestMessage(t *testing.T) {
 		{"constants are the author's", `v = "${local.greeting}<"`, one(mrkdwn), `{"v":"Hello<"}`},
 		{"escape in a list token", `v = event.data.l`, list(mrkdwn), `{"v":["a","&lt;b&gt;"]}`},
 		{"escape in a computed list", `v = [for x in event.data.l : x]`, list(mrkdwn), `{"v":["a","&lt;b&gt;"]}`},
+		{"escape in any", `v = event.data.x`, one(anyMrkdwn), `{"v":"&lt;!channel&gt; &amp; \"co\""}`},
+		{"escape in any's token", `v = event.data.deep`, one(anyMrkdwn),
+			`{"v":{"<k>" : ["&lt;a&gt;",{"b":"&amp;"}],"n":1.50,"z":null,"e":"\u00e9"}}`},
+		{"escape in any's template", `v = "<b> ${event.data.x}"`, one(anyMrkdwn),
+			`{"v":"<b> &lt;!channel&gt; &amp; \"co\""}`},
+		{"escape in any's constructor", `v = [{ type = "<t>", "<k>" = event.data.x, gone = event.data.nope }, null]`, one(anyMrkdwn),
+			`{"v":[{"type":"<t>","<k>":"&lt;!channel&gt; &amp; \"co\""},null]}`},
+		{"escape in any's branches", `v = event.data.b ? { a = "<i>", b = "<${event.data.x}>" } : null`, one(anyMrkdwn),
+			`{"v":{"a":"<i>","b":"<&lt;!channel&gt; &amp; \"co\">"}}`},
+		{"escape in any's for", `v = [for x in event.data.l : { t = "<i>", v = "*${x}*", y = x }]`, one(anyMrkdwn),
+			`{"v":[{"t":"<i>","v":"*a*","y":"a"},{"t":"<i>","v":"*&lt;b&gt;*","y":"&lt;b&gt;"}]}`},
+		{"absent in any's for", `v = [for x in event.data.ps : { n = x.name, k = x.nick }]`, one(anyMrkdwn),
+			`{"v":[{"n":"&lt;A&gt;"},{"k":"B"}]}`},
+		{"escape a list in any's for", `v = { for k, x in event.data.deep : k => x if k != "z" }`, one(anyMrkdwn),
+			`{"v":{"<k>":["&lt;a&gt;",{"b":"&amp;"}],"e":"é","n":1.5}}`},
+		{"escape in any's functions", `v = concat(["<i>"], event.data.l, flatten([["<j>"], [event.data.l]]))`, one(anyMrkdwn),
+			`{"v":["<i>","a","&lt;b&gt;","<j>","a","&lt;b&gt;"]}`},
+		{"escape in any's merge", `v = merge(event.data.p, { nick = "<i>" }, event.data.o)`, one(anyMrkdwn),
+			`{"v":{"name":"A","nick":"<i>","q":"&lt;q&gt;"}}`},
+		{"escape spread arguments", `v = concat([["<i>"], event.data.l]...)`, one(anyMrkdwn), `{"v":["<i>","a","&lt;b&gt;"]}`},
+		{"escape any's other functions", `v = reverse(event.data.l)`, one(anyMrkdwn), `{"v":["&lt;b&gt;","a"]}`},
+		{"escape any's set", `v = setunion(event.data.l, ["<i>"])`, one(anyMrkdwn), `{"v":["&lt;b&gt;","&lt;i&gt;","a"]}`},
+		{"escape any's decoded text", `v = jsondecode(event.data.j)`, one(anyMrkdwn), `{"v":{"k":"&lt;v&gt;"}}`},
+		{"escape any's fallback", `v = try(event.data.s.x, coalesce(event.data.n, event.data.l))`, one(anyMrkdwn),
+			`{"v":["a","&lt;b&gt;"]}`},
+		{"raw any", `v = { a = raw(event.data.l), b = event.data.l }`, one(anyMrkdwn),
+			`{"v":{"a":["a","<b>"],"b":["a","&lt;b&gt;"]}}`},
+		{"raw in any's for", `v = [for x in event.data.l : raw(x)]`, one(anyMrkdwn), `{"v":["a","<b>"]}`},
+		{"any's numbers", `v = [event.data.f, event.data.i + 1, event.data.b]`, one(anyMrkdwn), `{"v":[40.0,8,true]}`},
+		{"author's any", `v = { a = "<i>", b = [local.greeting, "<!here>"] }`, one(anyMrkdwn),
+			`{"v":{"a":"<i>","b":["Hello","<!here>"]}}`},
+		{"escape in a list of any", `v = [{ a = event.data.x }, event.data.o]`, list(anyMrkdwn),
+			`{"v":[{"a":"&lt;!channel&gt; &amp; \"co\""},{"q":"&lt;q&gt;"}]}`},
+		{"escape in a token of a list of any", `v = event.data.l`, list(anyMrkdwn), `{"v":["a","&lt;b&gt;"]}`},
+		{"escape in a computed list of any", `v = concat([{ a = "<i>" }], [for x in event.data.l : { a = x }])`, list(anyMrkdwn),
+			`{"v":[{"a":"<i>"},{"a":"a"},{"a":"&lt;b&gt;"}]}`},
+		{"raw list of any", `v = raw(event.data.l)`, list(anyMrkdwn), `{"v":["a","<b>"]}`},
+		{"escape any in a computed object", `v = merge(event.data.p2, {})`, one(holder),
+			`{"v":{"plain":"<p>","any":["&lt;a&gt;"]}}`},
+		{"escape any in an object's token", `v = event.data.p2`, one(holder), `{"v":{"plain":"<p>","any":["&lt;a&gt;"]}}`},
+		{"author's text in a computed list", `v = [for x in event.data.l : "<i>${x}"]`, list(mrkdwn),
+			`{"v":["<i>a","<i>&lt;b&gt;"]}`},
+		{"escape joined texts", `v = join("<br>", [for x in event.data.l : "<${x}>"])`, one(mrkdwn),
+			`{"v":"<a><br><&lt;b&gt;>"}`},
+		{"escape formatted texts", `v = format("<%s|%d>", event.data.x, event.data.i)`, one(mrkdwn),
+			`{"v":"<&lt;!channel&gt; &amp; \"co\"|7>"}`},
+		{"escape a format", `v = format(event.data.x)`, one(mrkdwn), `{"v":"&lt;!channel&gt; &amp; \"co\""}`},
 		{"html", `v = "<a title='${event.data.x}'>"`, one(html), `{"v":"<a title='&lt;!channel&gt; &amp; &#34;co&#34;'>"}`},
 		{"url", `v = "https://x.example/${event.data.u}?q=${event.data.i}"`, one(url),
 			`{"v":"https://x.example/a%2Fb%20%C3%BC?q=7"}`},

@@ -547,6 +547,8 @@ func leftOut(e hclsyntax.Expression, ctx *hcl.EvalContext) bool {
 		}
 		_, found, diags := e.find(ctx)
 		return !found && !diags.HasErrors()
+	case *escapeNode:
+		return leftOut(e.Expression, ctx)
 	case *hclsyntax.ParenthesesExpr:
 		return leftOut(e.Expression, ctx)
 	}
@@ -605,7 +607,7 @@ func (r *Record) present(ref *reference) bool {
 	return true
 }
 
-// escapeNode escapes the text that its expression makes.
+// escapeNode escapes the text that its expression makes, or every text in the list or object; names of members stay.
 type escapeNode struct {
 	hclsyntax.Expression
 	how sdk.Escape
@@ -613,14 +615,35 @@ type escapeNode struct {
 
 func (n *escapeNode) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	v, diags := n.Expression.Value(ctx)
-	if diags.HasErrors() || v.IsNull() || !v.IsKnown() || v.Type() != cty.String {
+	if diags.HasErrors() || v.IsNull() || !v.IsWhollyKnown() || v.Type().IsPrimitiveType() && v.Type() != cty.String {
 		return v, diags
 	}
+	if v.Type() == cty.String {
+		return n.text(v), diags
+	}
+	if r := recordOf(ctx); r != nil {
+		r.handleAll(v)
+	}
+	out, err := cty.Transform(v, func(_ cty.Path, v cty.Value) (cty.Value, error) {
+		if v.Type() != cty.String || v.IsNull() {
+			return v, nil
+		}
+		return n.text(v), nil
+	})
+	if err != nil { // it has none of its own, and neither has the function above
+		return cty.DynamicVal, append(diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError, Summary: "Escaping failed", Detail: err.Error(), Subject: n.Range().Ptr(),
+		})
+	}
+	return out, diags
+}
+
+func (n *escapeNode) text(v cty.Value) cty.Value {
 	text := []byte(v.AsString())
 	if !escapeNeeded(text, n.how) {
-		return v, diags
+		return v
 	}
-	return cty.StringVal(string(appendEscaped(nil, text, n.how))), diags
+	return cty.StringVal(string(appendEscaped(nil, text, n.how)))
 }
 
 // hclValue evaluates a rewritten expression by hcl. Its errors, panics and unknown results become an *Error.

@@ -492,21 +492,34 @@ func (rw *rewriter) key(e hclsyntax.Expression) hclsyntax.Expression {
 	return &hclsyntax.ObjectConsKeyExpr{Wrapped: rw.expr(k.Wrapped), ForceNonLiteral: true}
 }
 
+// uniform is the escape of every text that a value of a schema holds; ok is false if that differs from place to place.
+func uniform(s *sdk.Schema) (how sdk.Escape, ok bool) {
+	for s.Element != nil {
+		s = s.Element
+	}
+	return s.Escape, s.Kind != sdk.KindObject
+}
+
 // escaped adds escaping to a rewritten expression: to every part that comes from the event, not to the author's own
-// text. raw() opts out.
+// text. It goes into what only puts values together, so that author's and event's texts in one list or object stay
+// apart; whatever else is computed is escaped as a whole. raw() opts out.
 func escaped(e hclsyntax.Expression, how sdk.Escape) hclsyntax.Expression {
 	if how == sdk.EscapeNone {
 		return e
+	}
+	all := func(es []hclsyntax.Expression) []hclsyntax.Expression {
+		out := make([]hclsyntax.Expression, len(es))
+		for i, e := range es {
+			out[i] = escaped(e, how)
+		}
+		return out
 	}
 	switch e := e.(type) {
 	case *hclsyntax.LiteralValueExpr:
 		return e
 	case *hclsyntax.TemplateExpr:
 		c := *e
-		c.Parts = make([]hclsyntax.Expression, len(e.Parts))
-		for i, p := range e.Parts {
-			c.Parts[i] = escaped(p, how)
-		}
+		c.Parts = all(e.Parts)
 		return &c
 	case *hclsyntax.TemplateWrapExpr:
 		c := *e
@@ -528,8 +541,23 @@ func escaped(e hclsyntax.Expression, how sdk.Escape) hclsyntax.Expression {
 		c := *f
 		c.ValExpr = escaped(f.ValExpr, how)
 		return &hclsyntax.TemplateJoinExpr{Tuple: &c}
+	case *hclsyntax.ForExpr:
+		c := *e
+		c.ValExpr = escaped(e.ValExpr, how)
+		return &c
+	case *hclsyntax.TupleConsExpr:
+		c := *e
+		c.Exprs = all(e.Exprs)
+		return &c
+	case *objectNode:
+		c := *e.ObjectConsExpr
+		c.Items = make([]hclsyntax.ObjectConsItem, len(e.Items))
+		for i, item := range e.Items {
+			c.Items[i] = hclsyntax.ObjectConsItem{KeyExpr: item.KeyExpr, ValueExpr: escaped(item.ValueExpr, how)}
+		}
+		return &objectNode{&c}
 	case *hclsyntax.FunctionCallExpr:
-		if e.ExpandFinal {
+		if e.ExpandFinal && e.Name != "concat" && e.Name != "merge" {
 			break
 		}
 		switch e.Name {
@@ -537,12 +565,9 @@ func escaped(e hclsyntax.Expression, how sdk.Escape) hclsyntax.Expression {
 			if len(e.Args) == 1 {
 				return e.Args[0]
 			}
-		case "try", "coalesce":
+		case "try", "coalesce", "coalescelist", "concat", "flatten", "merge", "compact", "join", "format":
 			c := *e
-			c.Args = make([]hclsyntax.Expression, len(e.Args))
-			for i, a := range e.Args {
-				c.Args[i] = escaped(a, how)
-			}
+			c.Args = all(e.Args)
 			return &c
 		}
 	}

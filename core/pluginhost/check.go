@@ -78,8 +78,11 @@ func (p *problems) schema(path string, s *sdk.Schema, named bool) {
 	if s.Kind != sdk.KindObject && len(s.Attributes) > 0 {
 		p.addf("%s: attributes on a %s", path, s.Kind)
 	}
-	if s.Kind != sdk.KindString && (len(s.Enum) > 0 || s.Escape != sdk.EscapeNone || s.Format != sdk.FormatNone) {
-		p.addf("%s: enum, escape and format are for strings, not for a %s", path, s.Kind)
+	if s.Kind != sdk.KindString && (len(s.Enum) > 0 || s.Format != sdk.FormatNone) {
+		p.addf("%s: enum and format are for strings, not for a %s", path, s.Kind)
+	}
+	if s.Escape != sdk.EscapeNone && s.Kind != sdk.KindString && s.Kind != sdk.KindAny {
+		p.addf("%s: an escape is for strings and any value, not for a %s", path, s.Kind)
 	}
 	switch s.Escape {
 	case sdk.EscapeNone, sdk.EscapeHTML, sdk.EscapeURL, sdk.EscapeSlackMrkdwn:

@@ -65,6 +65,8 @@ func TestCheckInfo(t *testing.T) {
 		{"required default", validSink(), attribute("x", sdk.Schema{Kind: sdk.KindString, Default: []byte(`""`)}), "required"},
 		{"enum", validSink(), attribute("x", sdk.Schema{Kind: sdk.KindBool, Enum: []string{"a"}}), "for strings"},
 		{"escape", validSink(), attribute("x", sdk.Schema{Kind: sdk.KindString, Escape: "latex"}), "unknown escape"},
+		{"escape of a number", validSink(), attribute("x", sdk.Schema{Kind: sdk.KindInteger, Escape: sdk.EscapeHTML}),
+			"an escape is for strings and any value, not for a integer"},
 		{"message", validSink(), func(i *core.PluginInfo) { i.Message = text }, "message: the schema is of kind"},
 		{"batch", validSink(), func(i *core.PluginInfo) { i.MaxBatch = -1 }, "max_batch is -1"},
 		{"provider", validDecoder(), func(i *core.PluginInfo) { i.Provider.Name = "store" }, "must be the same"},

@@ -811,7 +811,7 @@ type Schema struct {
 	Enum          []string               `protobuf:"bytes,7,rep,name=enum,proto3" json:"enum,omitempty"`                                            // KIND_STRING: the allowed values
 	Default       []byte                 `protobuf:"bytes,8,opt,name=default,proto3" json:"default,omitempty"`                                      // as an optional attribute: its JSON value when left out
 	Sensitive     bool                   `protobuf:"varint,9,opt,name=sensitive,proto3" json:"sensitive,omitempty"`                                 // never shown, logged or stored in clear
-	Escape        Schema_Escape          `protobuf:"varint,10,opt,name=escape,proto3,enum=grapnel.plugin.v1.Schema_Escape" json:"escape,omitempty"` // KIND_STRING
+	Escape        Schema_Escape          `protobuf:"varint,10,opt,name=escape,proto3,enum=grapnel.plugin.v1.Schema_Escape" json:"escape,omitempty"` // KIND_STRING; KIND_ANY: every text in it that comes from the event
 	Format        Schema_Format          `protobuf:"varint,11,opt,name=format,proto3,enum=grapnel.plugin.v1.Schema_Format" json:"format,omitempty"` // KIND_STRING
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
