@@ -49,6 +49,8 @@ type Delivery struct {
 	RouteRange    string   // dead by a route's error or a rejected attribute: file:line,column of the route
 	SettledAt     time.Time
 	FirstAttempt  time.Time // zero before the first
+	// FirstActive is the sink's active time at the first attempt: what a delivery's age is counted from.
+	FirstActive time.Duration
 
 	// For dispatch only, not stored here:
 	Renewed   bool // message and digests are newer than the stored ones: the settlement stores them

@@ -130,7 +130,7 @@ func serve(t *testing.T, dataDir string) served {
 					d.Deliveries = append(d.Deliveries, dl)
 				}
 			}
-			d.Lease = make([]bool, len(d.Deliveries))
+			d.Lease = make([]store.Lease, len(d.Deliveries))
 		case 1:
 			d.Dead = "never"
 		case 2:

@@ -1,17 +1,16 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/time/rate"
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/store"
-	"github.com/grapnelhq/grapnel/sdk"
 )
 
 const (
@@ -27,52 +26,66 @@ const (
 	besideShare = 4
 	besideAfter = 5 * time.Millisecond
 
-	firstSuspension = 5 * time.Second // pause of a suspended sink before a probe; doubles up to
-	lastSuspension  = 5 * time.Minute
+	// Beside a backlog, what is new gets one call in freshShare, and as much of the window.
+	freshShare = 4
+
+	saveActiveEvery = 10 * time.Second // while deliveries wait in the store
 )
 
 // dispatcher calls one sink. It holds a bounded window of leased deliveries:
 //
-//	ready    in accept order, next to be called
-//	keys     the order keys of which a delivery is ready or in a call, with those that wait behind it
+//	ready    next to be called, the oldest first
+//	fresh    likewise, made while there was a backlog
+//	keys     the order keys of which a delivery is ready, fresh or in a call, with those that wait behind it
 //
 // A delivery that has to wait (a retry) goes back to the store, and with it what waits behind its key, so that memory holds
-// nothing that is not about to be called. From then on the dispatcher is behind: new deliveries are left to the store, and
-// claims bring them in, which is how order holds across retries. It is no longer behind when a claim left nothing.
+// nothing that is not about to be called. From then on the dispatcher is behind: claims bring in what is in the store,
+// the oldest first, which is how order holds across retries. A new delivery comes in beside them only if the store has
+// nothing of its key. The dispatcher is no longer behind when a claim left nothing.
+//
+// No calls go out while the host holds them, an operator has paused the sink, its plugin is down, or its breaker is open.
+// Deliveries wait then, and their ages stand still.
 type dispatcher struct {
 	Sink
 	store Store
 	log   hclog.Logger
 
+	limiter *rate.Limiter // of calls; nil: none
+
 	mu       sync.Mutex
 	changed  *sync.Cond
 	stopping bool
-	onHold   bool // by the host: no calls
+	onHold   bool   // by the host: no calls
+	paused   bool   // by an operator: no calls
+	why      string // paused: the operator's words
+	down     int    // goroutines that wait for the plugin
+	breaker  breaker
+	active   activeTime
 	ready    []*core.Delivery
+	fresh    []*core.Delivery
+	turn     int                         // calls so far, to share them between ready and fresh
+	entering int                         // deliveries that were given room while there was a backlog and are being committed
 	keys     map[string][]*core.Delivery // waiting deliveries by order key; the key is there while one is ready or in a call
 	inMemory int                         // deliveries: reserved, ready, waiting, in calls
 	bytes    int
 	inFlight int       // deliveries in calls
 	calls    int       // under way
 	lastCall time.Time // when the last one went out
-	waking   bool      // a timer will look whether another call may go out
+	wake     time.Time // a timer will look whether another call may go out; zero: none
 
 	behind    bool
 	left      int // deliveries left to the store so far, counted when a claim can find them
-	returning int // deliveries on their way there: a commit or the end of a lease is under way
+	returning int // deliveries on their way back there: a commit or the end of a lease is under way
 	claiming  chan struct{}
-
-	suspended string // why
-	pause     time.Duration
-	until     time.Time // suspended: no call before
-	probing   bool      // suspended: one call is out to see
 }
 
 // handed is what a pipeline's commit means for a sink.
 type handed struct {
 	leased    []*core.Delivery // committed, leased to this dispatcher
-	withdrawn []*core.Delivery // had room reserved, were not committed
-	left      int              // left to the store, committed or not
+	free      []*core.Delivery // likewise, and the store had nothing else of their order keys
+	withdrawn []*core.Delivery // had room reserved, were not leased
+	left      int              // left to the store
+	entered   int              // committed or not, of those that had room beside a backlog
 }
 
 // settled pairs outcomes with what the window has to do once they are committed.
@@ -82,7 +95,7 @@ type settled struct {
 }
 
 func newDispatcher(s Sink, st Store, log hclog.Logger) *dispatcher {
-	s.Retry = s.Retry.withDefaults()
+	s.Retry, s.Breaker = s.Retry.withDefaults(), s.Breaker.withDefaults()
 	s.Batch, s.Concurrency = max(s.Batch, 1), max(s.Concurrency, 1)
 	if s.Timeout == 0 {
 		s.Timeout = 30 * time.Second
@@ -90,6 +103,12 @@ func newDispatcher(s Sink, st Store, log hclog.Logger) *dispatcher {
 	d := &dispatcher{
 		Sink: s, store: st, log: log,
 		keys: map[string][]*core.Delivery{}, behind: true, claiming: make(chan struct{}, 1),
+		breaker: breaker{policy: s.Breaker},
+		active:  activeTime{total: s.State.Active},
+		paused:  !s.State.PausedAt.IsZero(), why: s.State.PauseReason,
+	}
+	if s.Rate > 0 {
+		d.limiter = rate.NewLimiter(rate.Limit(s.Rate), max(int(s.Rate), 1)) // what a second allows may go out at once
 	}
 	d.changed = sync.NewCond(&d.mu)
 	return d
@@ -103,28 +122,48 @@ func size(d *core.Delivery) int {
 	return n
 }
 
-// reserve asks for room for a delivery that is about to be committed. true: commit it leased and hand it over; false: it
-// is left to the store.
-func (d *dispatcher) reserve(dl *core.Delivery) bool {
+// reserve asks for room for a delivery that is about to be committed, and says how to commit it. Without a lease it is left
+// to the store.
+func (d *dispatcher) reserve(dl *core.Delivery) store.Lease {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := size(dl)
-	if d.behind || d.inMemory >= windowDeliveries || d.bytes+n > windowBytes {
+	n, most, mostBytes, lease := size(dl), windowDeliveries, windowBytes, store.LeaseAlways
+	if d.HoldDead {
+		lease = store.LeaseIfFree
+	}
+	if d.behind {
+		if !d.mayWork() || d.entering+len(d.fresh) >= windowDeliveries/freshShare {
+			return store.NoLease
+		}
+		// The backlog may have filled its window.
+		most, mostBytes, lease = most+most/freshShare, mostBytes+mostBytes/freshShare, store.LeaseIfFree
+	}
+	if d.inMemory >= most || d.bytes+n > mostBytes {
 		d.behind = true
-		d.returning++
-		return false
+		return store.NoLease
+	}
+	if lease == store.LeaseIfFree {
+		d.entering++
 	}
 	d.inMemory++
 	d.bytes += n
-	return true
+	return lease
 }
 
-// handed takes over after the commit that follows reserve.
+// handed takes over after the commit that follows reserve, or after it failed.
 func (d *dispatcher) handed(h *handed) {
 	var parked []core.DeliveryKey
 	d.mu.Lock()
+	if h.left > 0 {
+		d.behind = true
+		d.left += h.left
+	}
 	for _, dl := range h.withdrawn {
 		d.drop(dl)
+	}
+	d.entering -= h.entered
+	for _, dl := range h.free {
+		d.enqueue(dl, d.behind)
 	}
 	for _, dl := range h.leased {
 		if d.behind && dl.OrderKey != "" {
@@ -134,12 +173,15 @@ func (d *dispatcher) handed(h *handed) {
 			parked = append(parked, dl.Key)
 			continue
 		}
-		d.enqueue(dl)
+		d.enqueue(dl, false)
 	}
 	d.mu.Unlock()
 	d.changed.Broadcast()
+	if h.left > 0 {
+		d.claimSoon()
+	}
 	d.giveBack(parked)
-	d.returned(h.left + len(parked))
+	d.returned(len(parked))
 }
 
 // returned counts n deliveries, returning until now, as left to the store.
@@ -181,14 +223,18 @@ func (d *dispatcher) claimSoon() {
 	}
 }
 
-// enqueue makes a held delivery ready, or lets it wait behind its key. d.mu is held.
-func (d *dispatcher) enqueue(dl *core.Delivery) {
+// enqueue makes a held delivery ready or fresh, or lets it wait behind its key. d.mu is held.
+func (d *dispatcher) enqueue(dl *core.Delivery, fresh bool) {
 	if dl.OrderKey != "" {
 		if waiting, busy := d.keys[dl.OrderKey]; busy {
 			d.keys[dl.OrderKey] = append(waiting, dl)
 			return
 		}
 		d.keys[dl.OrderKey] = nil
+	}
+	if fresh {
+		d.fresh = append(d.fresh, dl)
+		return
 	}
 	d.ready = append(d.ready, dl)
 }
@@ -227,7 +273,20 @@ func (d *dispatcher) park(key string) []core.DeliveryKey {
 func (d *dispatcher) status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Status{Sink: d.Name, InMemory: d.inMemory, InFlight: d.inFlight, Behind: d.behind, Suspended: d.suspended}
+	st := Status{Sink: d.Name, State: Working, InMemory: d.inMemory, InFlight: d.inFlight, Behind: d.behind}
+	switch {
+	case d.paused:
+		st.State, st.Reason = Paused, d.why
+	case d.breaker.state != closed && d.breaker.asked:
+		st.State, st.Reason, st.Until = Suspended, d.breaker.reason, d.breaker.until
+	case d.breaker.state != closed:
+		st.State, st.Reason, st.Until = Failing, d.breaker.reason, d.breaker.until
+	case d.down > 0:
+		st.State = Down
+	case d.onHold:
+		st.State = OnHold
+	}
+	return st
 }
 
 // run works until ctx ends; calls under way end with calls at the latest.
@@ -236,9 +295,11 @@ func (d *dispatcher) run(ctx, calls context.Context) {
 	var settling, working sync.WaitGroup
 	settling.Go(func() { d.settleAll(calls, outcomes) })
 	working.Go(func() { d.claimAll(ctx) })
+	working.Go(func() { d.saveActive(ctx) })
 	for range d.Concurrency {
 		working.Go(func() { d.work(ctx, calls, outcomes) })
 	}
+	d.change(func() {}) // its time begins
 	defer context.AfterFunc(ctx, func() {
 		d.mu.Lock()
 		d.stopping = true
@@ -280,7 +341,7 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 			for _, dl := range live {
 				d.inMemory++
 				d.bytes += size(dl)
-				d.enqueue(dl)
+				d.enqueue(dl, false)
 			}
 			if !backlog.Left && d.left == left && d.returning == 0 {
 				d.behind = false
@@ -374,14 +435,21 @@ func (d *dispatcher) work(ctx, calls context.Context, outcomes chan<- settled) {
 			return
 		}
 		d.log.Warn("the sink's plugin is not available, its deliveries wait", "error", err)
-		if d.Plugin.WaitReady(ctx) != nil || !sleep(ctx, backoff(1)) {
+		if !d.waitReady(ctx) {
 			return
 		}
 	}
 }
 
-// take waits for ready deliveries and takes as many as go into one call; nil: ctx ended. The call may be the probe of a
-// suspended sink.
+// waitReady waits until the plugin may be back; false: ctx ended.
+func (d *dispatcher) waitReady(ctx context.Context) bool {
+	d.change(func() { d.down++ })
+	defer d.change(func() { d.down-- })
+	return d.Plugin.WaitReady(ctx) == nil && sleep(ctx, backoff(1))
+}
+
+// take waits for deliveries that may be called and takes as many as go into one call; nil: ctx ended. The call may be a
+// probe.
 func (d *dispatcher) take(ctx context.Context) (ds []*core.Delivery, probe bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -389,60 +457,109 @@ func (d *dispatcher) take(ctx context.Context) (ds []*core.Delivery, probe bool)
 		if d.stopping || ctx.Err() != nil {
 			return nil, false
 		}
-		if len(d.ready) > 0 && d.mayCall() {
+		if len(d.ready)+len(d.fresh) > 0 && d.mayCall(time.Now()) {
 			break
 		}
 		d.changed.Wait()
 	}
 	most := d.Batch
-	if d.suspended != "" {
-		d.probing, probe, most = true, true, 1
+	if probe = d.breaker.state == probing; probe {
+		most = 1
 	}
-	n, bytes := 0, 0
-	for n < len(d.ready) && n < most && (n == 0 || bytes+size(d.ready[n]) <= callBytes) {
-		bytes += size(d.ready[n])
-		n++
+	first, second := &d.ready, &d.fresh
+	if d.turn++; d.turn%freshShare == 0 {
+		first, second = second, first
 	}
-	ds = make([]*core.Delivery, n)
-	copy(ds, d.ready)
-	d.ready = append(d.ready[:0], d.ready[n:]...)
-	d.inFlight += n
+	bytes := 0
+	for _, from := range []*[]*core.Delivery{first, second} {
+		n := 0
+		for _, dl := range *from {
+			if len(ds) == most || len(ds) > 0 && bytes+size(dl) > callBytes {
+				break
+			}
+			ds = append(ds, dl)
+			bytes += size(dl)
+			n++
+		}
+		*from = append((*from)[:0], (*from)[n:]...)
+	}
+	d.inFlight += len(ds)
 	d.calls++
 	d.lastCall = time.Now()
 	return ds, probe
 }
 
-// hold stops calls, or lets them go on.
-func (d *dispatcher) hold(on bool) {
+// change changes what decides whether the sink is called.
+func (d *dispatcher) change(how func()) {
 	d.mu.Lock()
-	d.onHold = on
+	how()
+	d.active.run(d.mayWork(), time.Now())
 	d.mu.Unlock()
 	d.changed.Broadcast()
 }
 
-// mayCall reports whether the sink may be called now; a suspended one is probed now and then. d.mu is held.
-func (d *dispatcher) mayCall() bool {
-	switch {
-	case d.onHold:
-		return false
-	case d.suspended != "":
-		return !d.probing && !time.Now().Before(d.until)
-	case d.calls == 0 || len(d.ready) >= d.Batch/besideShare:
-		return true
-	}
-	if wait := besideAfter - time.Since(d.lastCall); wait > 0 {
-		if !d.waking {
-			d.waking = true
-			time.AfterFunc(wait, func() {
-				d.mu.Lock()
-				d.waking = false
-				d.mu.Unlock()
-				d.changed.Broadcast()
-			})
+// mayWork reports whether nothing but its breaker's probes keeps the sink from work. d.mu is held.
+func (d *dispatcher) mayWork() bool {
+	return !d.onHold && !d.paused && d.down == 0 && d.breaker.state == closed
+}
+
+// hold stops calls, or lets them go on.
+func (d *dispatcher) hold(on bool) { d.change(func() { d.onHold = on }) }
+
+// setPaused stops calls until an operator lets them go on.
+func (d *dispatcher) setPaused(on bool, why string) {
+	d.change(func() {
+		if d.paused && !on {
+			d.breaker.close() // the operator knows better, and few calls go out at first
 		}
+		d.paused, d.why = on, why
+	})
+}
+
+// mayCall decides whether a call goes out now, and charges the rate for it. When only time is missing, it sets a timer.
+// d.mu is held, and something is ready or fresh.
+func (d *dispatcher) mayCall(now time.Time) bool {
+	if d.onHold || d.paused {
+		return false
+	}
+	if d.breaker.state != closed {
+		if d.breaker.state == open && now.Before(d.breaker.until) {
+			d.wakeAt(d.breaker.until)
+			return false
+		}
+		return d.breaker.probe(now)
+	}
+	if d.breaker.ramp > 0 && d.calls >= d.breaker.ramp {
+		return false
+	}
+	if d.calls > 0 && len(d.ready)+len(d.fresh) < d.Batch/besideShare {
+		if due := d.lastCall.Add(besideAfter); now.Before(due) {
+			d.wakeAt(due)
+			return false
+		}
+	}
+	if d.limiter != nil && !d.limiter.AllowN(now, 1) {
+		r := d.limiter.ReserveN(now, 1)
+		wait := r.DelayFrom(now)
+		r.CancelAt(now)
+		d.wakeAt(now.Add(max(wait, time.Millisecond)))
 		return false
 	}
 	return true
+}
+
+// wakeAt makes those that wait look again at a time. d.mu is held.
+func (d *dispatcher) wakeAt(at time.Time) {
+	if !d.wake.IsZero() && !at.Before(d.wake) {
+		return
+	}
+	d.wake = at
+	time.AfterFunc(time.Until(at), func() {
+		d.mu.Lock()
+		d.wake = time.Time{}
+		d.mu.Unlock()
+		d.changed.Broadcast()
+	})
 }
 
 // putBack returns deliveries to the head of ready: they were not called, or nothing is known of their call.
@@ -451,9 +568,27 @@ func (d *dispatcher) putBack(ds []*core.Delivery, probe bool) {
 	d.ready = append(append(make([]*core.Delivery, 0, len(ds)+len(d.ready)), ds...), d.ready...)
 	d.inFlight -= len(ds)
 	d.calls--
-	d.probing = d.probing && !probe
+	if probe {
+		d.breaker.withdraw()
+	}
 	d.mu.Unlock()
 	d.changed.Broadcast()
+}
+
+// saveActive stores the sink's active time now and then, while there is a delivery whose age is counted in it.
+func (d *dispatcher) saveActive(ctx context.Context) {
+	for last := false; !last; {
+		last = !sleep(ctx, saveActiveEvery)
+		d.mu.Lock()
+		behind, active := d.behind, d.active.read(time.Now())
+		d.mu.Unlock()
+		if !behind {
+			continue
+		}
+		if err := d.store.SaveActive(context.WithoutCancel(ctx), d.Name, active); err != nil {
+			d.log.Warn("cannot store how long the sink was active", "error", err)
+		}
+	}
 }
 
 // readStates fills the keyed state of deliveries that did not come through a claim.
@@ -481,15 +616,21 @@ func (d *dispatcher) readStates(ctx context.Context, ds []*core.Delivery) bool {
 // apply turns a call's outcomes into settlements and moves the window on. A delivery that is final frees its key at once,
 // so that the next one does not wait for the commit; only a sink with keyed state has to.
 func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bool, started time.Time, took time.Duration) settled {
+	now := started.Add(took)
 	out := settled{settlements: make([]store.Settlement, len(ds))}
 	var parked []core.DeliveryKey // leases to give back
 	var release []string          // keys to free
-	retried := 0
+	waits := 0                    // that go back to the store, or hold what is there
+	d.mu.Lock()
+	a := attempt{started: started, took: took, active: d.active.read(started), probe: probe}
+	d.mu.Unlock()
 	for i, dl := range ds {
-		s := settlement(dl, results[i], d.Retry, started, took, random())
+		a.random = random()
+		s := settlement(dl, results[i], d.Retry, a)
 		if len(s.AttributePath) > 0 && d.Locate != nil {
 			s.RouteRange = d.Locate(dl.Route, s.AttributePath)
 		}
+		s.Hold = d.HoldDead && s.State == core.DeliveryDead && dl.OrderKey != ""
 		out.settlements[i] = s
 	}
 
@@ -499,10 +640,10 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 	for i, dl := range ds {
 		d.drop(dl)
 		switch s := &out.settlements[i]; {
-		case !s.State.Settled():
-			// It waits in the store from here on, and what comes after it under its key waits there too.
+		case !s.State.Settled() || s.Hold:
+			// What comes after it under its key waits in the store from here on, with it or because of it.
 			d.behind = true
-			retried++
+			waits++
 			parked = append(parked, d.park(dl.OrderKey)...)
 		case d.WantsState:
 			release = append(release, dl.OrderKey)
@@ -510,8 +651,8 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 			d.release(dl.OrderKey)
 		}
 	}
-	d.returning += retried + len(parked)
-	d.judge(results, probe)
+	d.returning += waits + len(parked)
+	d.judge(judge(results), probe, now)
 	d.mu.Unlock()
 	d.changed.Broadcast()
 
@@ -526,38 +667,30 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 				"outcome", s.Attempt.Outcome, "state", s.State, "reason", s.Reason)
 		}
 	}
-	if retried > 0 || len(release) > 0 {
+	if waits > 0 || len(release) > 0 {
 		out.after = func() {
 			d.giveBack(parked)
-			d.returned(retried + len(parked))
+			d.returned(waits + len(parked))
 			d.releaseAll(release)
 		}
 	}
 	return out
 }
 
-// judge suspends or resumes the sink by the outcomes of a call. Only a probe makes the pause longer: calls that were out
-// together say the same thing once. d.mu is held.
-func (d *dispatcher) judge(results []core.Outcome, probe bool) {
-	reason := ""
-	for _, o := range results {
-		if o.Kind == sdk.Suspended {
-			reason = cmp.Or(o.Reason, "the sink asked for it")
-		}
-	}
-	switch {
-	case reason != "" && (probe || d.suspended == ""):
-		d.pause = min(max(2*d.pause, firstSuspension), lastSuspension)
-		if d.suspended != reason {
-			d.log.Error("the sink is suspended, its deliveries wait", "reason", reason, "probe_in", d.pause)
-		}
-		d.suspended, d.until = reason, time.Now().Add(d.pause)
-		time.AfterFunc(d.pause, d.changed.Broadcast)
-	case reason == "" && probe:
+// judge lets the breaker take a call's result, and tells of its changes. d.mu is held.
+func (d *dispatcher) judge(r result, probe bool, now time.Time) {
+	before, reason := d.breaker.state, d.breaker.reason
+	d.breaker.record(r, probe, d.Concurrency, now, random())
+	d.active.run(d.mayWork(), now)
+	switch after := d.breaker.state; {
+	case after == open && (before == closed || reason != d.breaker.reason) && d.breaker.asked:
+		d.log.Error("the sink is suspended, its deliveries wait", "reason", d.breaker.reason, "probe_in", d.breaker.until.Sub(now))
+	case after == open && before == closed:
+		d.log.Error("the sink fails again and again, its deliveries wait", "reason", d.breaker.reason,
+			"probe_in", d.breaker.until.Sub(now))
+	case after == closed && before != closed:
 		d.log.Info("the sink works again")
-		d.suspended, d.pause = "", 0
 	}
-	d.probing = d.probing && !probe
 }
 
 func (d *dispatcher) releaseAll(keys []string) {

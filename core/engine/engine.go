@@ -32,6 +32,7 @@ type Store interface {
 	ClaimRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error)
 	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int) ([]*core.Delivery, store.Backlog, error)
 	KeyState(ctx context.Context, sink, orderKey string) ([]byte, error)
+	SaveActive(ctx context.Context, sink string, active time.Duration) error
 }
 
 // Decoder is a source's decoder. Decode answers with one result per request, in order. Its error means that nothing is
@@ -67,8 +68,12 @@ type Sink struct {
 	Concurrency int           // calls in flight, at least 1
 	Batch       int           // deliveries per call, at least 1
 	Timeout     time.Duration // per call
+	Rate        float64       // calls per second; 0: no bound
 	Retry       RetryPolicy
+	Breaker     BreakerPolicy
+	HoldDead    bool // after a dead letter its order key waits
 	WantsState  bool
+	State       store.SinkState // as the store has it
 	// Locate gives file:line,column of an attribute of a route's message, for dead letters; may be nil.
 	Locate func(route string, path []string) string
 	// Renew brings a delivery that was claimed from the store up to the running configuration: it may replace the message,
@@ -120,6 +125,20 @@ func (e *Engine) Wake(sink string) {
 	}
 }
 
+// Pause stops the calls to a sink until Resume; those under way end as they do. why is shown.
+func (e *Engine) Pause(sink, why string) {
+	if d := e.sinks[sink]; d != nil {
+		d.setPaused(true, why)
+	}
+}
+
+// Resume lets the calls to a sink go on, few at first.
+func (e *Engine) Resume(sink string) {
+	if d := e.sinks[sink]; d != nil {
+		d.setPaused(false, "")
+	}
+}
+
 // Hold stops all calls to sinks, or lets them go on. What is under way is not touched.
 func (e *Engine) Hold(hold bool) {
 	for _, d := range e.sinks {
@@ -151,12 +170,27 @@ func (e *Engine) Run(ctx context.Context, grace time.Duration) error {
 
 // Status tells where a sink's dispatcher stands.
 type Status struct {
-	Sink      string
-	InMemory  int    // deliveries held in memory
-	InFlight  int    // deliveries in calls
-	Behind    bool   // deliveries wait in the store
-	Suspended string // why the sink is suspended; empty: it is not
+	Sink     string
+	State    SinkState
+	Reason   string    // paused, suspended, failing: why
+	Until    time.Time // suspended, failing: no probe before
+	InMemory int       // deliveries held in memory
+	InFlight int       // deliveries in calls
+	Behind   bool      // deliveries wait in the store
 }
+
+// SinkState says whether a sink is called.
+type SinkState string
+
+// The states of a sink.
+const (
+	Working   SinkState = "working"
+	Paused    SinkState = "paused"    // by an operator
+	Suspended SinkState = "suspended" // by its own wish: its token is revoked, its endpoint gone; probed now and then
+	Failing   SinkState = "failing"   // its calls failed one after another; probed now and then
+	Down      SinkState = "down"      // its plugin is not there
+	OnHold    SinkState = "on hold"   // by the host: the disk is nearly full
+)
 
 // Status returns the status of every sink.
 func (e *Engine) Status() []Status {

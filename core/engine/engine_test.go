@@ -331,7 +331,7 @@ func TestSuspendedSinkWaitsAndResumes(t *testing.T) {
 			h.accept("", strconv.Itoa(n))
 		}
 		time.Sleep(30 * time.Minute)
-		if st := h.engine.Status()[0]; st.Suspended != "token revoked" {
+		if st := h.engine.Status()[0]; st.State != engine.Suspended || st.Reason != "token revoked" {
 			t.Errorf("status is %+v", st)
 		}
 		if calls > 60 {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -12,6 +13,15 @@ import (
 // maxCrashes is how many processes, alone with it in quarantine, a request or delivery may kill before it is dead.
 const maxCrashes = 3
 
+// attempt is what settlement knows of a call beside its outcome.
+type attempt struct {
+	started time.Time
+	took    time.Duration
+	active  time.Duration // the sink's active time when it started
+	probe   bool          // it went out to see whether the sink works
+	random  float64       // in [0, 1), for jitter
+}
+
 // settlement is a pure function: it says what an attempt's outcome means for the delivery.
 //
 //	delivered, skipped ──► that state
@@ -19,17 +29,19 @@ const maxCrashes = 3
 //	retry    ──► pending, due after the policy's pause; dead when the policy gives up
 //	crashed  ──► as retry; dead at the third
 //	suspend  ──► pending at once, not charged
-func settlement(d *core.Delivery, o core.Outcome, p RetryPolicy, started time.Time, took time.Duration, random float64) store.Settlement {
-	now := started.Add(took)
+//
+// A probe that ends in a retry tells of the sink, not of the delivery, which is not charged for it.
+func settlement(d *core.Delivery, o core.Outcome, p RetryPolicy, a attempt) store.Settlement {
+	now := a.started.Add(a.took)
 	s := store.Settlement{
 		Key:     d.Key,
 		Charge:  true,
 		Crashes: d.Crashes,
 		Reason:  o.Reason,
 		Attempt: &core.Attempt{
-			Number: d.Attempts + 1, At: started, Took: took, Outcome: o.Kind, Reason: o.Reason, Notes: o.Notes,
+			Number: d.Attempts + 1, At: a.started, Took: a.took, Outcome: o.Kind, Reason: o.Reason, Notes: o.Notes,
 		},
-		Sink: d.Sink, OrderKey: d.OrderKey,
+		Active: a.active, Sink: d.Sink, OrderKey: d.OrderKey,
 	}
 	if d.Renewed {
 		s.Renewed, s.Message, s.ConfigDigest, s.SchemaDigest = true, d.Message, d.ConfigDigest, d.SchemaDigest
@@ -55,17 +67,39 @@ func settlement(d *core.Delivery, o core.Outcome, p RetryPolicy, started time.Ti
 		}
 		fallthrough
 	default: // retry, and whatever a plugin of a later version may say
-		first := d.FirstAttempt
-		if first.IsZero() {
-			first = started
+		if a.probe && o.Kind != core.Crashed {
+			s.State, s.Charge, s.Due = core.DeliveryPending, false, now.Add(p.pause(d.Attempts+1, o.After, a.random))
+			break
 		}
-		pause, ok := p.next(d.Attempts+1, first, now, o.After, random)
-		if !ok {
+		age := a.took
+		if !d.FirstAttempt.IsZero() {
+			age += a.active - d.FirstActive
+		}
+		if d.Attempts+1 >= p.MaxAttempts || age >= p.MaxAge {
 			s.State = core.DeliveryDead
 			s.Reason = fmt.Sprintf("given up after %d attempts: %s", d.Attempts+1, o.Reason)
 			break
 		}
-		s.State, s.Due = core.DeliveryPending, now.Add(pause)
+		s.State, s.Due = core.DeliveryPending, now.Add(p.pause(d.Attempts+1, o.After, a.random))
 	}
 	return s
+}
+
+// judge is a pure function: it says what a call's outcomes mean for the sink.
+func judge(outcomes []core.Outcome) result {
+	r := result{failed: true}
+	for _, o := range outcomes {
+		switch o.Kind {
+		case sdk.Suspended:
+			r.suspend, r.reason = true, cmp.Or(o.Reason, "the sink asked for it")
+		case sdk.Delivered, sdk.Skipped, sdk.Rejected:
+			r.failed = false
+		default:
+			r.after = max(r.after, o.After)
+			if !r.suspend {
+				r.reason = cmp.Or(o.Reason, r.reason)
+			}
+		}
+	}
+	return r
 }

@@ -15,6 +15,7 @@ func TestSettlement(t *testing.T) {
 		name     string
 		delivery core.Delivery
 		outcome  core.Outcome
+		probe    bool
 		state    core.DeliveryState
 		pause    time.Duration
 		charge   bool
@@ -29,8 +30,9 @@ func TestSettlement(t *testing.T) {
 			state: core.DeliveryPending, pause: 500 * time.Millisecond, charge: true,
 		},
 		{
-			name: "second retry", delivery: core.Delivery{Attempts: 1, FirstAttempt: started.Add(-time.Minute)},
-			outcome: core.Outcome{Kind: sdk.Retried}, state: core.DeliveryPending, pause: time.Second, charge: true,
+			name:     "second retry",
+			delivery: core.Delivery{Attempts: 1, FirstAttempt: started.Add(-time.Minute), FirstActive: 119 * time.Minute},
+			outcome:  core.Outcome{Kind: sdk.Retried}, state: core.DeliveryPending, pause: time.Second, charge: true,
 		},
 		{
 			name: "retry after", outcome: core.Outcome{Kind: sdk.Retried, After: 10 * time.Minute},
@@ -45,9 +47,19 @@ func TestSettlement(t *testing.T) {
 			outcome: core.Outcome{Kind: sdk.Retried}, state: core.DeliveryDead, charge: true,
 		},
 		{
-			name: "too old", delivery: core.Delivery{Attempts: 1, FirstAttempt: started.Add(-time.Hour)},
+			name: "too old", delivery: core.Delivery{Attempts: 1, FirstAttempt: started.Add(-time.Hour), FirstActive: time.Hour},
 			outcome: core.Outcome{Kind: sdk.Retried}, state: core.DeliveryDead, charge: true,
 		},
+		{
+			name:     "old, and its sink was left alone",
+			delivery: core.Delivery{Attempts: 1, FirstAttempt: started.Add(-48 * time.Hour), FirstActive: 90 * time.Minute},
+			outcome:  core.Outcome{Kind: sdk.Retried}, state: core.DeliveryPending, pause: time.Second, charge: true,
+		},
+		{
+			name: "probe", delivery: core.Delivery{Attempts: 2, FirstAttempt: started.Add(-time.Hour)}, probe: true,
+			outcome: core.Outcome{Kind: sdk.Retried}, state: core.DeliveryPending, pause: 2 * time.Second,
+		},
+		{name: "probe that worked", probe: true, outcome: core.Outcome{Kind: sdk.Delivered}, state: core.DeliveryDelivered, charge: true},
 		{
 			name: "crashed", outcome: core.Outcome{Kind: core.Crashed},
 			state: core.DeliveryPending, pause: 500 * time.Millisecond, charge: true, crashes: 1,
@@ -63,7 +75,8 @@ func TestSettlement(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := settlement(&tt.delivery, tt.outcome, policy, started, 0, 0.5)
+			s := settlement(&tt.delivery, tt.outcome, policy,
+				attempt{started: started, active: 2 * time.Hour, probe: tt.probe, random: 0.5})
 			if s.State != tt.state || s.Charge != tt.charge || s.Crashes != tt.crashes {
 				t.Errorf("got %s, charge %v, crashes %d", s.State, s.Charge, s.Crashes)
 			}
@@ -76,13 +89,9 @@ func TestSettlement(t *testing.T) {
 
 func TestRetryPauseGrowsAndIsBounded(t *testing.T) {
 	p := RetryPolicy{}.withDefaults()
-	now := time.Now()
 	var last time.Duration
 	for attempts := 1; attempts < p.MaxAttempts; attempts++ {
-		pause, ok := p.next(attempts, now, now, 0, 0.999999)
-		if !ok {
-			t.Fatalf("gave up at attempt %d of %d", attempts, p.MaxAttempts)
-		}
+		pause := p.pause(attempts, 0, 0.999999)
 		if pause < last || pause > p.Max {
 			t.Errorf("attempt %d: pause %s after %s", attempts, pause, last)
 		}

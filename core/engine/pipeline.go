@@ -297,7 +297,7 @@ func (p *pipeline) decide(r *core.Request, d *core.Decoded) *store.Decision {
 // reserve asks each sink for room in memory and leases the deliveries that get it.
 func (p *pipeline) reserve(ds []*store.Decision) {
 	for _, dec := range ds {
-		dec.Lease = make([]bool, len(dec.Deliveries))
+		dec.Lease = make([]store.Lease, len(dec.Deliveries))
 		for i, d := range dec.Deliveries {
 			if sink := p.sinks[d.Sink]; sink != nil && d.State == core.DeliveryPending {
 				dec.Lease[i] = sink.reserve(d)
@@ -323,12 +323,20 @@ func (p *pipeline) handOver(ds []*store.Decision, committed bool) {
 				h = &handed{}
 				ready[sink] = h
 			}
-			switch stored := committed && !dec.Stale; {
-			case dec.Lease[i] && stored:
+			stored, wish := committed && !dec.Stale, dec.Lease[i]
+			leased := stored && dec.Leased[i]
+			if wish == store.LeaseIfFree {
+				h.entered++
+			}
+			switch {
+			case leased && wish == store.LeaseIfFree:
+				h.free = append(h.free, d)
+			case leased:
 				h.leased = append(h.leased, d)
-			case dec.Lease[i]:
+			case wish != store.NoLease:
 				h.withdrawn = append(h.withdrawn, d)
-			default:
+			}
+			if stored && !leased {
 				h.left++
 			}
 		}

@@ -11,7 +11,7 @@ const maxAfter = 24 * time.Hour
 // RetryPolicy says when a delivery that was not delivered is tried again. Zero fields take DefaultRetry's values.
 type RetryPolicy struct {
 	MaxAttempts int           // charged attempts before it is dead
-	MaxAge      time.Duration // from the first attempt
+	MaxAge      time.Duration // from the first attempt, in the sink's active time
 	Min, Max    time.Duration // bounds of the exponential pause
 }
 
@@ -34,19 +34,15 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 	return p
 }
 
-// next is a pure function of the attempts charged so far (at least 1), the clock and a random number in [0, 1): the pause
-// before the next try, or false if there is none. The pause is exponential with full jitter, and no shorter than after, the
-// sink's own wish, of which at most maxAfter counts.
-func (p RetryPolicy) next(attempts int, first, now time.Time, after time.Duration, random float64) (time.Duration, bool) {
-	if attempts >= p.MaxAttempts || now.Sub(first) >= p.MaxAge {
-		return 0, false
-	}
+// pause is a pure function of the attempts charged so far (at least 1) and a random number in [0, 1): the pause before the
+// next try. It is exponential with full jitter, and no shorter than after, the sink's own wish, of which at most maxAfter
+// counts.
+func (p RetryPolicy) pause(attempts int, after time.Duration, random float64) time.Duration {
 	ceiling := p.Max
 	if shift := attempts - 1; shift < 32 {
 		ceiling = min(p.Min<<shift, p.Max)
 	}
-	pause := time.Duration(random * float64(ceiling))
-	return max(pause, min(after, maxAfter)), true
+	return max(time.Duration(random*float64(ceiling)), min(after, maxAfter))
 }
 
 // random is the jitter's source.

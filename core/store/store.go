@@ -25,8 +25,8 @@ type Store interface {
 	Accept(ctx context.Context, r *core.Request) (Acceptance, error)
 
 	// Route commits what became of a batch of received requests, in the order given: events and deliveries, or death.
-	// A request that is no longer received is left alone (its Decision.Stale is set). Deliveries with Lease set are leased
-	// to the caller. An error means that nothing was written for any and nothing is leased.
+	// A request that is no longer received is left alone (its Decision.Stale is set). Deliveries are leased to the caller as
+	// Decision.Lease says. An error means that nothing was written for any and nothing is leased.
 	Route(ctx context.Context, ds []*Decision) error
 
 	// Settle commits the outcomes of leased deliveries and ends their leases. A settlement of a delivery that is no longer
@@ -48,6 +48,19 @@ type Store interface {
 
 	// KeyState reads the keyed state of a sink's order key; nil: none.
 	KeyState(ctx context.Context, sink, orderKey string) ([]byte, error)
+
+	// Sinks returns what is kept about sinks, by name; those nothing is kept about are not in it.
+	Sinks(ctx context.Context) (map[string]SinkState, error)
+	// PauseSink and ResumeSink note an operator's wish durably; the host acts on it.
+	PauseSink(ctx context.Context, sink, reason string, at time.Time) error
+	ResumeSink(ctx context.Context, sink string) error
+	// SaveActive notes a sink's active time.
+	SaveActive(ctx context.Context, sink string, active time.Duration) error
+	// ReleaseHeld lets the order keys of a sink go on that dead deliveries hold.
+	ReleaseHeld(ctx context.Context, sink string) error
+	// SkipDeliveries makes dead deliveries skipped, by an operator's decision, and returns those it changed. Keys they held
+	// go on. Ids that are unknown or not dead are passed over.
+	SkipDeliveries(ctx context.Context, ids []string, reason string) ([]*core.Delivery, error)
 
 	// RecordRejection adds to the bounded list of rejections. It does not wait for the disk.
 	RecordRejection(r core.Rejection)
@@ -113,10 +126,23 @@ type Decision struct {
 	Notes      []string
 	Events     []core.Event
 	Deliveries []*core.Delivery // keys set; State pending or dead
-	Lease      []bool           // per delivery: leased to the caller at once
+	Lease      []Lease          // per delivery; nil: none is leased
 
-	Stale bool // set by Route: the request was not received any more, nothing was written for it
+	// Set by Route:
+	Stale  bool   // the request was not received any more, nothing was written for it
+	Leased []bool // per delivery: it is leased to the caller
 }
+
+// Lease says whether a delivery is leased to the caller with the commit that makes it.
+type Lease uint8
+
+// The wishes for a lease.
+const (
+	NoLease Lease = iota
+	LeaseAlways
+	// LeaseIfFree: unless an earlier delivery of its sink and order key is unsettled, or its key is held.
+	LeaseIfFree
+)
 
 // Settlement is the outcome of one attempt of a leased delivery, or of none (Attempt nil: given back with another Due).
 type Settlement struct {
@@ -131,6 +157,11 @@ type Settlement struct {
 	AttributePath []string
 	Reference     string
 	RouteRange    string
+	Active        time.Duration // the sink's active time at the attempt
+
+	// Hold, of a dead one with an order key: later deliveries of the key wait until this one is retried and settles
+	// otherwise, is skipped, or is purged, or until ReleaseHeld.
+	Hold bool
 
 	// What was sent, when Renewed: it takes the place of the stored message.
 	Renewed                    bool
@@ -141,6 +172,13 @@ type Settlement struct {
 	Sink, OrderKey string
 	KeyState       []byte
 	StateSet       bool
+}
+
+// SinkState is what is kept about a sink beside its deliveries.
+type SinkState struct {
+	Active      time.Duration // how long it could be called, ever: not while it was paused, suspended or its breaker open
+	PausedAt    time.Time     // zero: it is not paused
+	PauseReason string
 }
 
 // RequestFilter narrows a list; zero fields match all.

@@ -185,7 +185,7 @@ func oneDelivery(r *core.Request, sink, order string) *store.Decision {
 		Message:      []byte(`{"object":"contacts","fields":{"lastname":"` + strings.Repeat("L", 260) + `"}}`),
 		ConfigDigest: strings.Repeat("c", 64), SchemaDigest: strings.Repeat("s", 64), Event: &e,
 	}
-	return &store.Decision{Request: r, Events: []core.Event{e}, Deliveries: []*core.Delivery{d}, Lease: []bool{true}}
+	return &store.Decision{Request: r, Events: []core.Event{e}, Deliveries: []*core.Delivery{d}, Lease: []store.Lease{store.LeaseAlways}}
 }
 
 // usage returns the process's CPU time and the bytes it has written.

@@ -72,14 +72,16 @@ func child(dir string) {
 			var ds []*store.Decision
 			for _, r := range rs {
 				d := oneDelivery(r, "crm", fmt.Sprint(r.Seq%50))
-				d.Lease[0] = r.Seq%3 != 0
+				if r.Seq%3 == 0 {
+					d.Lease[0] = store.NoLease
+				}
 				ds = append(ds, d)
 			}
 			if err := s.Route(context.Background(), ds); err != nil {
 				panic(err)
 			}
 			for _, d := range ds {
-				if d.Lease[0] {
+				if d.Leased[0] {
 					keys <- d.Deliveries[0].Key
 				}
 			}

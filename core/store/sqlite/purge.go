@@ -136,6 +136,9 @@ func (w *writer) purge(seq int64, now time.Time) (ok bool, forgotten []int64, er
 			return false, nil, err
 		}
 	}
+	if err := w.unholdBetween(seq<<24, (seq+1)<<24, now.UnixMicro()); err != nil {
+		return false, nil, err
+	}
 	for _, sql := range []string{
 		"DELETE FROM attempts WHERE delivery >= ?1 << 24 AND delivery < (?1 + 1) << 24",
 		"DELETE FROM deliveries WHERE key >= ?1 << 24 AND key < (?1 + 1) << 24",

@@ -115,8 +115,8 @@ const (
 	eventWidth      = 15
 	deliveryColumns = eventColumns + `, d.key, d.sink, d.order_key, d.state, d.due, d.route, d.replay, d.attempts,
 		d.crashes, d.claims, d.first_attempt, d.settled_at, d.reason, d.reference, d.attribute_path, d.route_range,
-		d.config_digest, d.schema_digest, d.message`
-	deliveryWidth = eventWidth + 19
+		d.config_digest, d.schema_digest, d.message, d.first_active`
+	deliveryWidth = eventWidth + 20
 	deliveryJoins = ` JOIN events AS e ON e.key = d.key >> 12 JOIN requests AS r ON r.seq = d.key >> 24`
 )
 
@@ -160,7 +160,8 @@ func (s *stmt) delivery() (*core.Delivery, span) {
 		Replay: s.ColumnInt(c + 6), Attempts: s.ColumnInt(c + 7), Crashes: s.ColumnInt(c + 8), Claims: s.ColumnInt(c + 9),
 		FirstAttempt: s.readTime(c + 10), SettledAt: s.readTime(c + 11), Reason: s.ColumnText(c + 12),
 		Reference: s.ColumnText(c + 13), AttributePath: s.readList(c + 14), RouteRange: s.ColumnText(c + 15),
-		ConfigDigest: s.ColumnText(c + 16), SchemaDigest: s.ColumnText(c + 17), Message: s.readBytes(c + 18), Event: e,
+		ConfigDigest: s.ColumnText(c + 16), SchemaDigest: s.ColumnText(c + 17), Message: s.readBytes(c + 18),
+		FirstActive: time.Duration(s.ColumnInt64(c+19)) * time.Microsecond, Event: e,
 	}
 	d.ID = core.DeliveryID(e.ID, d.Route, d.Sink, d.Replay)
 	return d, at

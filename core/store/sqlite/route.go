@@ -19,7 +19,7 @@ func (s *Store) Route(ctx context.Context, ds []*store.Decision) error {
 	o := &op{apply: func(w *writer) error {
 		now := time.Now().UnixMicro()
 		for _, d := range ds {
-			d.Stale = false
+			d.Stale, d.Leased = false, nil
 			if err := w.route(d, now); err != nil {
 				return fmt.Errorf("request %s: %w", d.Request.ID(), err)
 			}
@@ -88,8 +88,18 @@ func (w *writer) route(d *store.Decision, now int64) error {
 			w.addCount(counter{countUnrouted, e.Type}, 1)
 		}
 	}
+	d.Leased = make([]bool, len(d.Deliveries))
 	for i, dl := range d.Deliveries {
-		if err := w.delivery(dl, now, i < len(d.Lease) && d.Lease[i]); err != nil {
+		if i < len(d.Lease) && dl.State == core.DeliveryPending {
+			d.Leased[i] = d.Lease[i] == store.LeaseAlways
+			if d.Lease[i] == store.LeaseIfFree {
+				var err error
+				if d.Leased[i], err = w.free(dl.Sink, dl.OrderKey); err != nil {
+					return err
+				}
+			}
+		}
+		if err := w.delivery(dl, now, d.Leased[i]); err != nil {
 			return err
 		}
 	}
@@ -148,7 +158,6 @@ func (w *writer) event(r *core.Request, e *core.Event) error {
 
 func (w *writer) delivery(d *core.Delivery, now int64, leaseIt bool) error {
 	pending := d.State == core.DeliveryPending
-	leaseIt = leaseIt && pending
 	state := d.State
 	if leaseIt {
 		state = core.DeliveryLeased
@@ -217,6 +226,9 @@ func (w *writer) place(sink, order string, key int64) (bool, error) {
 	if order == "" {
 		return true, nil
 	}
+	if holder, err := w.holder(sink, order); err != nil || holder != 0 && holder < key {
+		return false, err
+	}
 	first, _, err := w.headOf(sink, order)
 	if err != nil || first != 0 && first < key {
 		return false, err
@@ -246,6 +258,9 @@ func (w *writer) promote(sink, order string, now int64) error {
 	}
 	key, due, err := w.headOf(sink, order)
 	if err != nil || key == 0 || due {
+		return err
+	}
+	if holder, err := w.holder(sink, order); err != nil || holder != 0 && holder < key {
 		return err
 	}
 	w.setDue.int(1, now)

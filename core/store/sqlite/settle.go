@@ -67,19 +67,21 @@ func (w *writer) settleOne(x *store.Settlement, now int64) error {
 	st.int(4, int64(x.Crashes))
 	st.BindNull(5)
 	st.BindNull(6)
-	if a := x.Attempt; a != nil {
-		st.int(5, a.At.UnixMicro())
-		st.int(6, a.Took.Microseconds())
-	}
 	st.BindNull(7)
-	if final {
-		st.int(7, now)
+	if a := x.Attempt; a != nil {
+		st.int(5, x.Active.Microseconds())
+		st.int(6, a.At.UnixMicro())
+		st.int(7, a.Took.Microseconds())
 	}
-	st.text(8, x.Reason)
-	st.text(9, x.Reference)
-	st.list(10, x.AttributePath)
-	st.text(11, x.RouteRange)
-	st.int(12, int64(x.Key))
+	st.BindNull(8)
+	if final {
+		st.int(8, now)
+	}
+	st.text(9, x.Reason)
+	st.text(10, x.Reference)
+	st.list(11, x.AttributePath)
+	st.text(12, x.RouteRange)
+	st.int(13, int64(x.Key))
 	if err := st.run(); err != nil {
 		return err
 	}
@@ -89,10 +91,14 @@ func (w *writer) settleOne(x *store.Settlement, now int64) error {
 	if final {
 		w.addCount(deliveryCounter(sink, core.DeliveryPending), -1)
 		w.addCount(deliveryCounter(sink, x.State), 1)
-		if !fresh {
-			if err := w.promote(sink, order, now); err != nil {
-				return err
-			}
+		switch {
+		case x.Hold && x.State == core.DeliveryDead:
+			err = w.hold(sink, order, int64(x.Key))
+		case !fresh:
+			err = w.promote(sink, order, now)
+		}
+		if err != nil {
+			return err
 		}
 	} else if isDue {
 		w.becomesDue(sink, int64(x.Key), due)
@@ -210,12 +216,16 @@ func (w *writer) retry(id string, now int64) (*core.Delivery, error) {
 	if err != nil || d.State != core.DeliveryDead || len(d.Message) == 0 {
 		return nil, err // without a message, as its route failed, there is nothing to deliver
 	}
+	// What waits for it goes on waiting: it is the head of its order key again.
+	if err := w.unhold(d.Sink, int64(d.Key)); err != nil {
+		return nil, err
+	}
 	isDue, err := w.place(d.Sink, d.OrderKey, int64(d.Key))
 	if err != nil {
 		return nil, err
 	}
 	st, err := w.c.stmt(`UPDATE deliveries SET state = 'pending', due = ?, attempts = 0, crashes = 0, claims = 0,
-		first_attempt = NULL, took = NULL, settled_at = NULL, reason = NULL, attribute_path = NULL, route_range = NULL
+		first_attempt = NULL, first_active = NULL, took = NULL, settled_at = NULL, reason = NULL, attribute_path = NULL, route_range = NULL
 		WHERE key = ? AND state = 'dead'`)
 	if err != nil {
 		return nil, err

@@ -474,7 +474,7 @@ func TestFailingRowInGroup(t *testing.T) {
 	}
 	bad := oneDelivery(first, "crm", "k")
 	bad.Deliveries = append(bad.Deliveries, bad.Deliveries[0])
-	bad.Lease = []bool{true, true}
+	bad.Lease = []store.Lease{store.LeaseAlways, store.LeaseAlways}
 	r1, r2, again := sampleRequest(2), sampleRequest(3), sampleRequest(2)
 	if err := s.do(t.Context(), &op{alone: true, apply: func(w *writer) error {
 		return w.c.exec("PRAGMA foreign_keys = ON") // for failAtCommit

@@ -60,6 +60,7 @@ type counter struct{ kind, label string }
 const (
 	countUnrouted   = "unrouted"
 	countRejections = "rejections"
+	countHeld       = "held" // by sink
 )
 
 func requestCounter(st core.RequestState) counter {
@@ -153,6 +154,7 @@ func (w *writer) prepare() error {
 		{&w.head, headQuery},
 		{&w.setDue, "UPDATE deliveries SET due = ? WHERE key = ? AND state = 'pending'"},
 		{&w.settle, `UPDATE deliveries SET state = ?, due = ?, attempts = attempts + ?, crashes = ?, claims = 0,
+			first_active = CASE WHEN first_attempt IS NULL THEN ? ELSE first_active END,
 			first_attempt = coalesce(first_attempt, ?), took = ?, settled_at = ?, reason = ?, reference = ?,
 			attribute_path = ?, route_range = coalesce(?, route_range) WHERE key = ? AND state IN ('pending', 'leased')`},
 		{&w.insertAttempt, `INSERT OR REPLACE INTO attempts (delivery, at, number, outcome, took, reason, notes)

@@ -549,7 +549,7 @@ func testRouteStale(k *kit) {
 	r, other := k.mustAccept(), k.mustAccept()
 	k.route(k.decide(r, "a"))
 	stale, fresh := k.decide(r, "a"), k.decide(other, "a")
-	stale.Lease = []bool{true}
+	stale.Lease = []store.Lease{store.LeaseAlways}
 	k.route(stale, fresh)
 	if !stale.Stale || fresh.Stale {
 		k.Errorf("stale: %t and %t", stale.Stale, fresh.Stale)
@@ -577,9 +577,9 @@ func testRouteFails(k *kit) {
 	good, bad := k.mustAccept(), k.mustAccept()
 	d := k.decide(bad, "a", "a")
 	d.Deliveries[1].Key = d.Deliveries[0].Key
-	d.Lease = []bool{true, true}
+	d.Lease = []store.Lease{store.LeaseAlways, store.LeaseAlways}
 	g := k.decide(good, "a")
-	g.Lease = []bool{true}
+	g.Lease = []store.Lease{store.LeaseAlways}
 	if err := k.s.Route(k.Context(), []*store.Decision{g, d}); err == nil {
 		k.Fatal("two deliveries with one key were stored")
 	}
@@ -594,7 +594,7 @@ func testRouteFails(k *kit) {
 func testLease(k *kit) {
 	r := k.mustAccept()
 	d := k.decide(r, "a", "a")
-	d.Lease = []bool{true, false}
+	d.Lease = []store.Lease{store.LeaseAlways, store.NoLease}
 	k.route(d)
 	k.claims("a", d.Deliveries[1])
 	k.claims("a")
@@ -609,7 +609,7 @@ func testLease(k *kit) {
 func testRelease(k *kit) {
 	r := k.mustAccept()
 	fresh := k.decide(r, "a/x")
-	fresh.Lease = []bool{true}
+	fresh.Lease = []store.Lease{store.LeaseAlways}
 	k.route(fresh)
 	old := k.add("a/y")
 	k.claims("a", old...)
@@ -687,7 +687,7 @@ func testOrderAcross(k *kit) {
 	// A delivery leased at routing holds those behind it as well.
 	r := k.mustAccept()
 	leased := k.decide(r, "s/a")
-	leased.Lease = []bool{true}
+	leased.Lease = []store.Lease{store.LeaseAlways}
 	k.route(leased)
 	behind := k.add("s/a")[0]
 	k.equal(len(k.claim("s", now, 10)), 0)
@@ -696,7 +696,7 @@ func testOrderAcross(k *kit) {
 	k.settle(delivered(behind))
 
 	leased = k.decide(k.mustAccept(), "s/a")
-	leased.Lease = []bool{true}
+	leased.Lease = []store.Lease{store.LeaseAlways}
 	k.route(leased)
 	behind = k.add("s/a")[0]
 	k.settle(retried(leased.Deliveries[0], at))
@@ -1240,7 +1240,7 @@ func testStats(k *kit) {
 	k.route(&store.Decision{Request: k.mustAccept(), Dead: "x"})
 	k.mustAccept()
 	leased := k.decide(k.mustAccept(), "c")
-	leased.Lease = []bool{true}
+	leased.Lease = []store.Lease{store.LeaseAlways}
 	k.route(leased)
 	claimed := k.claim("a", later, 3)
 	k.settle(delivered(claimed[0]), dead(claimed[1]))
@@ -1309,7 +1309,7 @@ func testPurge(k *kit) {
 	k.route(&store.Decision{Request: k.mustAccept(), Dead: "x"})
 	received := k.mustAccept()
 	leased := k.decide(k.mustAccept(), "c")
-	leased.Lease = []bool{true}
+	leased.Lease = []store.Lease{store.LeaseAlways}
 	k.route(leased)
 	young := k.add()
 	_ = young
@@ -1392,7 +1392,7 @@ func testRestart(k *kit) {
 	backlog := k.add("a/x")[0]
 	behind := k.add("a/x")[0]
 	leased := k.decide(k.mustAccept(), "a/x", "a")
-	leased.Lease = []bool{true, true}
+	leased.Lease = []store.Lease{store.LeaseAlways, store.LeaseAlways}
 	k.route(leased)
 	waits := k.add("b")[0]
 	k.claims("a", leased.Deliveries[2:]...) // the key is leased
@@ -1428,7 +1428,7 @@ func testUncleanRestart(k *kit) {
 	poison := k.add("a/x")[0]
 	behind := k.add("a/x")[0]
 	leased := k.decide(k.mustAccept(), "b")
-	leased.Lease = []bool{true}
+	leased.Lease = []store.Lease{store.LeaseAlways}
 	k.route(leased)
 	k.crash()
 	for i := range 3 {

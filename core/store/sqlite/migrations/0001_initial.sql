@@ -94,6 +94,7 @@ CREATE TABLE deliveries (
     crashes        INTEGER NOT NULL,           -- how often it killed a sink process
     claims         INTEGER NOT NULL,           -- how often a host started on it after an unclean stop
     first_attempt  INTEGER,
+    first_active   INTEGER,                    -- the sink's active time at the first attempt
     took           INTEGER,                    -- duration of the last attempt
     settled_at     INTEGER,
     reason         TEXT,                       -- of the last outcome
@@ -109,6 +110,23 @@ CREATE INDEX deliveries_due    ON deliveries (sink, due) WHERE state = 'pending'
 CREATE INDEX deliveries_queue  ON deliveries (sink, order_key) WHERE state = 'pending' AND order_key IS NOT NULL;
 CREATE INDEX deliveries_leased ON deliveries (key) WHERE state = 'leased';
 CREATE INDEX deliveries_dead   ON deliveries (key) WHERE state = 'dead';
+
+-- Sinks about which something is to be remembered.
+CREATE TABLE sinks (
+    sink         TEXT PRIMARY KEY,
+    active       INTEGER NOT NULL DEFAULT 0,   -- how long it could be called, ever; ages of deliveries are counted in it
+    paused_at    INTEGER,
+    pause_reason TEXT
+) STRICT, WITHOUT ROWID;
+
+-- Order keys whose deliveries wait because of a dead one (on_dead = "hold").
+CREATE TABLE held (
+    sink      TEXT    NOT NULL,
+    order_key TEXT    NOT NULL,
+    delivery  INTEGER NOT NULL,                -- deliveries.key of the dead one
+    PRIMARY KEY (sink, order_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX held_delivery ON held (delivery);
 
 -- Attempts at deliveries, but for a first one that delivered without remarks: the delivery's own row tells it.
 CREATE TABLE attempts (
@@ -144,8 +162,8 @@ CREATE TABLE rejections (
     path        TEXT
 ) STRICT;
 
--- How many there are: requests.<state>; deliveries.<state> by sink, the leased among the pending; unrouted events by
--- type; rejections by cause.
+-- How many there are: requests.<state>; deliveries.<state> by sink, the leased among the pending; held order keys by
+-- sink; unrouted events by type; rejections by cause.
 CREATE TABLE counters (
     kind  TEXT    NOT NULL,
     label TEXT    NOT NULL,
