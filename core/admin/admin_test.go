@@ -76,7 +76,7 @@ type served struct {
 	client *Client
 	direct *Direct
 	http   *http.Client
-	woken  *[]string
+	told   *[]string // what the engine was
 }
 
 // serve stores three requests, one of each state, with deliveries of each state, and three rejections.
@@ -151,9 +151,9 @@ func serve(t *testing.T, dataDir string) served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var woken []string
+	var told []string
 	direct := &Direct{
-		Store: st, Wake: func(sink string) { woken = append(woken, sink) },
+		Store: st, Engine: recorder{&told},
 		Describe: func(s *Status) { s.Running = true; s.Sinks = []SinkStatus{{Sink: "good"}} },
 	}
 	srv := &http.Server{Handler: Handler(direct), ReadHeaderTimeout: time.Minute}
@@ -170,7 +170,7 @@ func serve(t *testing.T, dataDir string) served {
 			t.Error(err)
 		}
 	})
-	return served{client, direct, client.http, &woken}
+	return served{client, direct, client.http, &told}
 }
 
 // same checks that the socket gives what the store gives.
@@ -314,8 +314,8 @@ func TestClientRetries(t *testing.T) {
 	if err != nil || len(got.Items) != 1 || got.Items[0].Sink != "bad" || got.Items[0].State != "pending" {
 		t.Errorf("retried %+v, %v", got, err)
 	}
-	if diff := cmp.Diff([]string{"bad"}, *s.woken); diff != "" {
-		t.Errorf("woken sinks: %s", diff)
+	if diff := cmp.Diff([]string{"wake bad"}, *s.told); diff != "" {
+		t.Errorf("the engine was told: %s", diff)
 	}
 	if got, err := s.client.RetryDeliveries(ctx, nil); err != nil || len(got.Items) != 0 {
 		t.Errorf("a retry of nothing: %+v, %v", got, err)
@@ -481,4 +481,51 @@ func shortTemp(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// recorder is an Engine that notes what it is told.
+type recorder struct{ told *[]string }
+
+func (r recorder) note(text string)       { *r.told = append(*r.told, text) }
+func (r recorder) Wake(sink string)       { r.note("wake " + sink) }
+func (r recorder) Pause(sink, why string) { r.note("pause " + sink + ": " + why) }
+func (r recorder) Resume(sink string)     { r.note("resume " + sink) }
+
+func TestSinks(t *testing.T) {
+	s := serve(t, t.TempDir())
+	for name, c := range map[string]Control{"client": s.client, "direct": s.direct} {
+		*s.told = nil
+		ctx := t.Context()
+		if err := c.PauseSink(ctx, "good", "new token"); err != nil {
+			t.Error(name, err)
+		}
+		if kept, err := s.direct.Store.Sinks(ctx); err != nil || kept["good"].PauseReason != "new token" || kept["good"].PausedAt.IsZero() {
+			t.Errorf("%s: %+v, %v", name, kept, err)
+		}
+		if err := c.ResumeSink(ctx, "good"); err != nil {
+			t.Error(name, err)
+		}
+		if kept, err := s.direct.Store.Sinks(ctx); err != nil || !kept["good"].PausedAt.IsZero() {
+			t.Errorf("%s: %+v, %v", name, kept, err)
+		}
+		err := c.PauseSink(ctx, "god", "")
+		if !errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), `there is no sink "god", only bad, good`) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff([]string{"pause good: new token", "resume good"}, *s.told); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	dead, err := s.client.Deliveries(t.Context(), store.DeliveryFilter{State: core.DeliveryDead, Limit: 1})
+	if err != nil || len(dead.Items) != 1 {
+		t.Fatal(dead, err)
+	}
+	*s.told = nil
+	skipped, err := s.client.SkipDeliveries(t.Context(), []string{dead.Items[0].ID, "dlv_none"}, "given up")
+	if err != nil || len(skipped.Items) != 1 || skipped.Items[0].State != "skipped" || skipped.Items[0].Reason != "given up" {
+		t.Errorf("%+v, %v", skipped, err)
+	}
+	if diff := cmp.Diff([]string{"wake " + dead.Items[0].Sink}, *s.told); diff != "" {
+		t.Error(diff)
+	}
 }

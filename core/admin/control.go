@@ -2,7 +2,10 @@ package admin
 
 import (
 	"context"
+	"maps"
+	"slices"
 
+	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/store"
 )
 
@@ -15,17 +18,26 @@ type Control interface {
 	RetryRequests(ctx context.Context, ids []string) (Page[Request], error) // those that changed
 	Deliveries(ctx context.Context, f store.DeliveryFilter) (Page[Delivery], error)
 	Delivery(ctx context.Context, id string) (Delivery, error)
-	RetryDeliveries(ctx context.Context, ids []string) (Page[Delivery], error) // those that changed
+	RetryDeliveries(ctx context.Context, ids []string) (Page[Delivery], error)               // those that changed
+	SkipDeliveries(ctx context.Context, ids []string, reason string) (Page[Delivery], error) // those that changed
+	PauseSink(ctx context.Context, sink, reason string) error
+	ResumeSink(ctx context.Context, sink string) error
 	Rejections(ctx context.Context, f store.RejectionFilter) (Page[Rejection], error)
 	Rejection(ctx context.Context, id int64) (Rejection, error)
 }
 
-// Direct is the Control of a store. Wake and Describe are set where a host runs: Wake is told of sinks that have new work,
-// Describe completes the status.
+// Direct is the Control of a store. Engine and Describe are set where a host runs: Describe completes the status.
 type Direct struct {
 	Store    store.Store
-	Wake     func(sink string)
+	Engine   Engine
 	Describe func(*Status)
+}
+
+// Engine is what a running host's deliveries go through.
+type Engine interface {
+	Wake(sink string) // it has new work in the store
+	Pause(sink, why string)
+	Resume(sink string)
 }
 
 var _ Control = (*Direct)(nil)
@@ -39,8 +51,15 @@ func (c *Direct) Status(ctx context.Context) (Status, error) {
 	s := Status{Stats: stats}
 	if c.Describe != nil {
 		c.Describe(&s)
+		return s, nil
 	}
-	return s, nil
+	kept, err := c.Store.Sinks(ctx)
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		if k := kept[name]; !k.PausedAt.IsZero() {
+			s.Sinks = append(s.Sinks, SinkStatus{Sink: name, State: "paused", Reason: k.PauseReason})
+		}
+	}
+	return s, err
 }
 
 // Requests implements Control.
@@ -95,16 +114,22 @@ func (c *Direct) Delivery(ctx context.Context, id string) (Delivery, error) {
 // RetryDeliveries implements Control.
 func (c *Direct) RetryDeliveries(ctx context.Context, ids []string) (Page[Delivery], error) {
 	ds, err := c.Store.RetryDeliveries(ctx, ids)
-	if c.Wake != nil {
-		woken := map[string]bool{}
-		for _, d := range ds {
-			if !woken[d.Sink] {
-				woken[d.Sink] = true
-				c.Wake(d.Sink)
-			}
+	c.wake(ds)
+	return viewAll(ds, "", viewDelivery), err
+}
+
+// wake tells the engine which sinks have new work.
+func (c *Direct) wake(ds []*core.Delivery) {
+	if c.Engine == nil {
+		return
+	}
+	woken := map[string]bool{}
+	for _, d := range ds {
+		if !woken[d.Sink] {
+			woken[d.Sink] = true
+			c.Engine.Wake(d.Sink)
 		}
 	}
-	return viewAll(ds, "", viewDelivery), err
 }
 
 // Rejections implements Control.

@@ -76,6 +76,23 @@ func Handler(c Control) http.Handler {
 		}
 		return c.RetryDeliveries(r.Context(), ids)
 	})
+	handle("POST /v1/deliveries/skip", func(r *http.Request) (any, error) {
+		var body skipping
+		if err := readBody(r, &body, `{"ids": […], "reason": "…"}`); err != nil {
+			return nil, err
+		}
+		return c.SkipDeliveries(r.Context(), body.IDs, body.Reason)
+	})
+	handle("POST /v1/sinks/{sink}/pause", func(r *http.Request) (any, error) {
+		var body pausing
+		if err := readBody(r, &body, `{"reason": "…"}`); err != nil {
+			return nil, err
+		}
+		return struct{}{}, c.PauseSink(r.Context(), r.PathValue("sink"), body.Reason)
+	})
+	handle("POST /v1/sinks/{sink}/resume", func(r *http.Request) (any, error) {
+		return struct{}{}, c.ResumeSink(r.Context(), r.PathValue("sink"))
+	})
 	handle("GET /v1/rejections", func(r *http.Request) (any, error) {
 		var f store.RejectionFilter
 		if err := parse(r.URL.Query(), rejectionFields(&f)); err != nil {
@@ -107,10 +124,16 @@ func statusOf(err error) int {
 
 func readIDs(r *http.Request) ([]string, error) {
 	var body ids
+	err := readBody(r, &body, `{"ids": […]}`)
+	return body.IDs, err
+}
+
+// readBody decodes the body of a command.
+func readBody(r *http.Request, v any, want string) error {
 	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxCommand))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&body); err != nil {
-		return nil, badRequest{fmt.Errorf("the body is not {\"ids\": […]}: %w", err)}
+	if err := dec.Decode(v); err != nil {
+		return badRequest{fmt.Errorf("the body is not %s: %w", want, err)}
 	}
-	return body.IDs, nil
+	return nil
 }

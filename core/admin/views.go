@@ -118,11 +118,13 @@ type SourceStatus struct {
 
 // SinkStatus is where a sink stands.
 type SinkStatus struct {
-	Sink      string `json:"sink"`
-	InMemory  int    `json:"in_memory"`
-	InFlight  int    `json:"in_flight"`
-	Behind    bool   `json:"behind"`
-	Suspended string `json:"suspended,omitempty"`
+	Sink     string    `json:"sink"`
+	State    string    `json:"state"` // working, paused, suspended, failing, down, on hold
+	Reason   string    `json:"reason,omitempty"`
+	Until    time.Time `json:"until,omitzero"` // suspended, failing: no probe before
+	InMemory int       `json:"in_memory"`
+	InFlight int       `json:"in_flight"`
+	Behind   bool      `json:"behind"`
 }
 
 // Plugin is how a plugin process is.

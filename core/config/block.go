@@ -24,7 +24,6 @@ type block struct {
 	at     hcl.Range // of the header
 	attrs  []string  // known attributes
 	blocks []string  // known blocks
-	hidden []string  // of those, what this version refuses
 	plugin bool      // values may be secrets that nobody declared yet: show none
 }
 
@@ -58,22 +57,6 @@ func (b *block) block(name string) *block {
 		return nil
 	}
 	return b.l.block(first, name+" of "+b.what)
-}
-
-// later refuses attributes and blocks that the design knows and this version does not do.
-func (b *block) later(names ...string) {
-	b.hidden = append(b.hidden, names...)
-	for _, name := range names {
-		if a := b.attr(name); a != nil {
-			b.l.error(a.NameRange, fmt.Sprintf("%q is not supported by this version yet", name), "Leave it out.")
-		}
-		b.blocks = append(b.blocks, name)
-		for _, n := range b.body.Blocks {
-			if n.Type == name {
-				b.l.error(blockHeader(n), fmt.Sprintf("%q is not supported by this version yet", name), "Leave it out.")
-			}
-		}
-	}
 }
 
 // finish reports the attributes and blocks that nobody asked for.
@@ -110,7 +93,7 @@ func (b *block) finish() {
 func (b *block) meant(name string) string {
 	names := append(slices.Clone(b.attrs), b.blocks...)
 	slices.Sort(names)
-	names = slices.DeleteFunc(slices.Compact(names), func(n string) bool { return slices.Contains(b.hidden, n) })
+	names = slices.Compact(names)
 	if s := suggest(name, names); s != "" {
 		return s
 	}

@@ -166,15 +166,24 @@ type Delivery struct {
 	Concurrency int // calls in flight
 	Batch       int // deliveries per call
 	Timeout     time.Duration
+	Rate        float64    // calls per second; 0: no bound
 	OrderBy     *expr.Text // nil: unordered
+	HoldDead    bool       // an order key waits after a dead letter
 	Retry       Retry
+	Breaker     Breaker
 }
 
 // Retry is when a failed delivery is tried again, and when not any more.
 type Retry struct {
 	MaxAttempts int
-	MaxAge      time.Duration // since the first attempt
+	MaxAge      time.Duration // since the first attempt, while the sink could be called
 	Min, Max    time.Duration // pause after the first failure; longest pause
+}
+
+// Breaker is when a sink that fails is left alone.
+type Breaker struct {
+	Failures int           // calls in a row; 0: never
+	Min, Max time.Duration // pause after them; longest pause
 }
 
 // Route is an enabled route block.

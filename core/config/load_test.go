@@ -223,7 +223,8 @@ func TestLoad(t *testing.T) {
 	}
 	wantDelivery := Delivery{
 		Concurrency: 2, Batch: 10, Timeout: 5 * time.Second,
-		Retry: Retry{MaxAttempts: 3, MaxAge: 3 * day, Min: time.Second, Max: time.Hour},
+		Retry:   Retry{MaxAttempts: 3, MaxAge: 3 * day, Min: time.Second, Max: time.Hour},
+		Breaker: Breaker{Failures: 10, Min: 5 * time.Second, Max: 5 * time.Minute},
 	}
 	if audit.Delivery != wantDelivery {
 		t.Errorf("delivery %+v, want %+v", audit.Delivery, wantDelivery)

@@ -39,6 +39,7 @@ func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
 		Delivery: Delivery{
 			Timeout: 30 * time.Second,
 			Retry:   Retry{MaxAttempts: 100, MaxAge: 3 * day, Min: time.Second, Max: time.Hour},
+			Breaker: Breaker{Failures: 10, Min: 5 * time.Second, Max: 5 * time.Minute},
 		},
 		Range: rangeOf(blockHeader(hb)),
 	}
@@ -102,30 +103,21 @@ func (b *block) delivery(s *Sink, maxBatch int) hclsyntax.Expression {
 		b.attr("batch")
 	}
 	b.duration("timeout", &d.Timeout, time.Millisecond, day)
-	b.later("rate", "breaker")
-	if a := b.attr("on_dead"); a != nil {
+	b.rate("rate", &d.Rate)
+	if b.attr("on_dead") != nil {
 		word := "continue"
 		b.choice("on_dead", &word, "continue", "hold")
-		if word == "hold" {
-			b.l.error(a.Expr.Range(), `on_dead = "hold" is not supported by this version yet`,
-				"A key goes on after a dead letter. Leave it out.")
-		}
+		d.HoldDead = word == "hold"
+	}
+	if r := b.block("breaker"); r != nil {
+		r.integer("failures", &d.Breaker.Failures, 0, 1<<20)
+		r.pause(&d.Breaker.Min, &d.Breaker.Max)
+		r.finish()
 	}
 	if r := b.block("retry"); r != nil {
 		r.integer("max_attempts", &d.Retry.MaxAttempts, 1, 1<<20)
 		r.duration("max_age", &d.Retry.MaxAge, 0, maxDuration)
-		r.duration("min", &d.Retry.Min, time.Millisecond, maxDuration)
-		r.duration("max", &d.Retry.Max, time.Millisecond, maxDuration)
-		if d.Retry.Min > d.Retry.Max {
-			at := r.at
-			if a := r.body.Attributes["min"]; a != nil {
-				at = a.SrcRange
-			} else if a := r.body.Attributes["max"]; a != nil {
-				at = a.SrcRange
-			}
-			b.l.error(at, fmt.Sprintf("\"min\" of %s is longer than \"max\"", r.what), fmt.Sprintf(
-				"The pause goes from %s up to %s.", formatDuration(d.Retry.Min), formatDuration(d.Retry.Max)))
-		}
+		r.pause(&d.Retry.Min, &d.Retry.Max)
 		r.finish()
 	}
 	a := b.attr("order_by")
@@ -134,4 +126,21 @@ func (b *block) delivery(s *Sink, maxBatch int) hclsyntax.Expression {
 		return nil
 	}
 	return a.Expr
+}
+
+// pause takes the bounds of a pause that grows.
+func (b *block) pause(min, max *time.Duration) {
+	b.duration("min", min, time.Millisecond, maxDuration)
+	b.duration("max", max, time.Millisecond, maxDuration)
+	if *min <= *max {
+		return
+	}
+	at := b.at
+	if a := b.body.Attributes["min"]; a != nil {
+		at = a.SrcRange
+	} else if a := b.body.Attributes["max"]; a != nil {
+		at = a.SrcRange
+	}
+	b.l.error(at, fmt.Sprintf("\"min\" of %s is longer than \"max\"", b.what), fmt.Sprintf(
+		"The pause goes from %s up to %s.", formatDuration(*min), formatDuration(*max)))
 }

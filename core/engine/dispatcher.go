@@ -391,7 +391,7 @@ func (d *dispatcher) renew(ctx context.Context, ds []*core.Delivery) ([]*core.De
 		}
 		ended = append(ended, store.Settlement{
 			Key: dl.Key, State: dl.State, Crashes: dl.Crashes, Reason: dl.Reason, RouteRange: dl.RouteRange,
-			Sink: d.Name, OrderKey: dl.OrderKey,
+			Sink: d.Name, OrderKey: dl.OrderKey, Hold: d.HoldDead && dl.State == core.DeliveryDead,
 		})
 		d.log.Warn("a delivery cannot be rendered by the configuration as it is now", "delivery_id", dl.ID,
 			"route", dl.Route, "state", dl.State, "reason", dl.Reason)
@@ -509,7 +509,7 @@ func (d *dispatcher) hold(on bool) { d.change(func() { d.onHold = on }) }
 // setPaused stops calls until an operator lets them go on.
 func (d *dispatcher) setPaused(on bool, why string) {
 	d.change(func() {
-		if d.paused && !on {
+		if !on && (d.paused || d.breaker.state != closed) {
 			d.breaker.close() // the operator knows better, and few calls go out at first
 		}
 		d.paused, d.why = on, why

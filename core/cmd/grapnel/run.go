@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 	"github.com/grapnelhq/grapnel/core/ingress"
 	"github.com/grapnelhq/grapnel/core/pluginhost"
 	"github.com/grapnelhq/grapnel/core/route"
+	"github.com/grapnelhq/grapnel/core/store"
 	"github.com/grapnelhq/grapnel/core/store/sqlite"
 )
 
@@ -121,6 +123,10 @@ func (h *host) wire(ctx context.Context) error {
 	}
 	endpoints := make([]ingress.Endpoint, len(h.cfg.Sources))
 
+	states, err := h.sinkStates(ctx)
+	if err != nil {
+		return err
+	}
 	errs := make([]error, len(h.cfg.Sinks)+len(h.cfg.Sources))
 	var opening sync.WaitGroup
 	for i, s := range h.cfg.Sinks {
@@ -138,8 +144,12 @@ func (h *host) wire(ctx context.Context) error {
 					MaxAttempts: s.Delivery.Retry.MaxAttempts, MaxAge: s.Delivery.Retry.MaxAge,
 					Min: s.Delivery.Retry.Min, Max: s.Delivery.Retry.Max,
 				},
-				WantsState: s.Info.WantState,
-				Locate:     func(route string, path []string) string { return table.Locate(route, s.Name, path) },
+				Rate: s.Delivery.Rate, HoldDead: s.Delivery.HoldDead,
+				Breaker: engine.BreakerPolicy{
+					Failures: cmp.Or(s.Delivery.Breaker.Failures, -1), Min: s.Delivery.Breaker.Min, Max: s.Delivery.Breaker.Max,
+				},
+				WantsState: s.Info.WantState, State: states[s.Name],
+				Locate: func(route string, path []string) string { return table.Locate(route, s.Name, path) },
 			}
 		})
 	}
@@ -175,9 +185,20 @@ func (h *host) wire(ctx context.Context) error {
 	if srv.TLS != nil {
 		icfg.CertFile, icfg.KeyFile = srv.TLS.Cert, srv.TLS.Key
 	}
-	var err error
 	h.ingress, err = ingress.New(icfg)
 	return err
+}
+
+// sinkStates reads what is kept about the sinks. A sink that is not to hold order keys any more lets them go.
+func (h *host) sinkStates(ctx context.Context) (map[string]store.SinkState, error) {
+	for _, s := range h.cfg.Sinks {
+		if !s.Delivery.HoldDead {
+			if err := h.store.ReleaseHeld(ctx, s.Name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return h.store.Sinks(ctx)
 }
 
 // routes hands a configuration's routes to the table, each message with the order of its sink.
@@ -235,7 +256,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 		return errors.Join(err, h.ingress.Shutdown(ctx))
 	}
 	control := &http.Server{
-		Handler:           admin.Handler(&admin.Direct{Store: h.store, Wake: h.engine.Wake, Describe: h.describe}),
+		Handler:           admin.Handler(&admin.Direct{Store: h.store, Engine: h.engine, Describe: h.describe}),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 
@@ -286,7 +307,10 @@ func (h *host) describe(s *admin.Status) {
 		})
 	}
 	for _, d := range h.engine.Status() {
-		s.Sinks = append(s.Sinks, admin.SinkStatus(d))
+		s.Sinks = append(s.Sinks, admin.SinkStatus{
+			Sink: d.Sink, State: string(d.State), Reason: d.Reason, Until: d.Until, InMemory: d.InMemory, InFlight: d.InFlight,
+			Behind: d.Behind,
+		})
 	}
 	for _, p := range h.plugins.Status() {
 		v := admin.Plugin{

@@ -195,7 +195,7 @@ func newRequests() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return retried(p, "a dead request", args, res.Items, func(r admin.Request) string { return r.ID })
+		return changed(p, "retried", "a dead request", args, res.Items, func(r admin.Request) string { return r.ID })
 	})
 	return group("requests", "Show and retry accepted webhooks", list, show, retry)
 }
@@ -245,9 +245,9 @@ func newDeliveries() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return retried(p, "a dead delivery whose route made a message", args, res.Items, func(d admin.Delivery) string { return d.ID })
+		return changed(p, "retried", "a dead delivery whose route made a message", args, res.Items, func(d admin.Delivery) string { return d.ID })
 	})
-	return group("deliveries", "Show and retry deliveries to sinks", list, show, retry)
+	return group("deliveries", "Show, retry and skip deliveries to sinks", list, show, retry, newSkip())
 }
 
 func newRejections() *cobra.Command {
@@ -284,19 +284,19 @@ func newRejections() *cobra.Command {
 	return group("rejections", "Show webhooks that were refused and not stored", list, show)
 }
 
-// retried lists what was retried of what was asked for; not all of it is a failure that scripts can see.
-func retried[T any](p printer, what string, asked []string, items []T, id func(T) string) error {
+// changed lists what was changed of what was asked for; not all of it is a failure that scripts can see.
+func changed[T any](p printer, done, what string, asked []string, items []T, id func(T) string) error {
 	left := slices.Clone(asked)
 	for _, it := range items {
 		left = slices.DeleteFunc(left, func(s string) bool { return s == id(it) })
 		if !p.json {
-			fmt.Fprintln(p.out, "retried", id(it))
+			fmt.Fprintln(p.out, done, id(it))
 		} else if err := p.value(it); err != nil {
 			return err
 		}
 	}
 	if len(left) > 0 {
-		return fmt.Errorf("not retried, because only %s can be: %s", what, strings.Join(left, ", "))
+		return fmt.Errorf("not %s, because only %s can be: %s", done, what, strings.Join(left, ", "))
 	}
 	return nil
 }

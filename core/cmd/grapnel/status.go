@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -60,14 +61,17 @@ func (p printer) status(s admin.Status) error {
 		} {
 			row = append(row, strconv.FormatInt(n[state], 10))
 		}
-		note := short(v.Suspended)
-		if note == "" && s.Running && v.Sink == "" {
+		state, note := v.State, short(v.Reason)
+		if s.Running && v.Sink == "" {
 			note = "not in the configuration"
 		}
-		rows = append(rows, append(row, strconv.Itoa(v.InFlight), note))
+		if !v.Until.IsZero() {
+			note = "probe at " + v.Until.Local().Format(time.TimeOnly) + ": " + note
+		}
+		rows = append(rows, append(row, strconv.Itoa(v.InFlight), state, note))
 	}
 	fmt.Fprintln(p.out)
-	if err := p.table("SINK PENDING DELIVERED SKIPPED DEAD IN-FLIGHT NOTE", rows); err != nil || !s.Running {
+	if err := p.table("SINK PENDING DELIVERED SKIPPED DEAD IN-FLIGHT STATE NOTE", rows); err != nil || !s.Running {
 		return err
 	}
 
