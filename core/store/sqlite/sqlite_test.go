@@ -93,14 +93,20 @@ func verify(t *testing.T, path string) {
 				UNION ALL SELECT 'deliveries.' || iif(state = 'leased', 'pending', state), sink, count(*)
 					FROM deliveries GROUP BY 1, 2
 				UNION ALL SELECT 'unrouted', type, count(*) FROM events AS e
-					WHERE NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.key >> 12 = e.key) GROUP BY type)
+					WHERE NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.key >> 12 = e.key) GROUP BY type
+				UNION ALL SELECT 'held', sink, count(*) FROM held GROUP BY sink)
 			SELECT kind || ' ' || label || ' ' || coalesce(counted.value, 0) || ' counted ' || coalesce(counters.value, 0)
 			FROM counted FULL JOIN (SELECT * FROM counters WHERE kind <> 'rejections') AS counters USING (kind, label)
 			WHERE coalesce(counted.value, 0) <> coalesce(counters.value, 0)`,
 		"the first of an order key is not the one with a due time": `
 			SELECT sink || ' ' || order_key || ' ' || key FROM deliveries AS d WHERE state = 'pending' AND
 				(due IS NOT NULL) <> (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM deliveries AS f
-					WHERE f.sink = d.sink AND f.order_key = d.order_key AND f.state = 'pending' AND f.key < d.key))`,
+					WHERE f.sink = d.sink AND f.order_key = d.order_key AND f.state = 'pending' AND f.key < d.key
+					UNION ALL SELECT 1 FROM held AS h
+					WHERE h.sink = d.sink AND h.order_key = d.order_key AND h.delivery < d.key))`,
+		"what holds an order key is not dead": `
+			SELECT h.delivery FROM held AS h LEFT JOIN deliveries AS d ON d.key = h.delivery
+			WHERE d.state IS NOT 'dead' OR d.sink <> h.sink OR d.order_key <> h.order_key`,
 		"a settled delivery has a due time": "SELECT key FROM deliveries WHERE state <> 'pending' AND due IS NOT NULL",
 		"orphans": `
 			SELECT 'body ' || seq FROM bodies WHERE seq NOT IN (SELECT seq FROM requests WHERE purged_at IS NULL)

@@ -1,0 +1,148 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/store"
+)
+
+func testSinks(k *kit) {
+	sinks := func() map[string]store.SinkState {
+		k.Helper()
+		all, err := k.s.Sinks(k.Context())
+		k.check(err)
+		return all
+	}
+	k.equal(sinks(), map[string]store.SinkState{})
+	k.check(k.s.SaveActive(k.Context(), "a", 90*time.Second))
+	k.check(k.s.PauseSink(k.Context(), "a", "new token", at))
+	k.check(k.s.PauseSink(k.Context(), "b", "", at))
+	k.check(k.s.PauseSink(k.Context(), "b", "again", later))
+	k.check(k.s.SaveActive(k.Context(), "a", 2*time.Minute))
+	want := map[string]store.SinkState{
+		"a": {Active: 2 * time.Minute, PausedAt: at, PauseReason: "new token"},
+		"b": {PausedAt: later, PauseReason: "again"},
+	}
+	k.equal(sinks(), want)
+	k.crash()
+	k.start()
+	k.equal(sinks(), want)
+	k.check(k.s.ResumeSink(k.Context(), "a"))
+	k.check(k.s.ResumeSink(k.Context(), "nobody"))
+	want["a"] = store.SinkState{Active: 2 * time.Minute}
+	k.equal(sinks(), want)
+}
+
+// testFirstActive follows what a delivery's age is counted from.
+func testFirstActive(k *kit) {
+	d := k.add("a")[0]
+	active := func() time.Duration { k.Helper(); return k.delivery(d.ID).Delivery.FirstActive }
+	for _, after := range []time.Duration{time.Hour, 2 * time.Hour} {
+		k.claims("a", d)
+		s := retried(d, at)
+		s.Active = after
+		k.settle(s)
+		k.equal(active(), time.Hour)
+	}
+	k.claims("a", d)
+	k.settle(dead(d))
+	_, err := k.s.RetryDeliveries(k.Context(), []string{d.ID})
+	k.check(err)
+	k.equal(active(), time.Duration(0))
+}
+
+// testLeaseIfFree makes deliveries whose order keys are free, pending, leased, and taken by the same commit.
+func testLeaseIfFree(k *kit) {
+	wish := func(sinks ...string) *store.Decision {
+		k.Helper()
+		d := k.decide(k.mustAccept(), sinks...)
+		for range sinks {
+			d.Lease = append(d.Lease, store.LeaseIfFree)
+		}
+		return d
+	}
+	pending := k.add("a/pending")[0]
+	leased := k.add("a/leased")[0]
+	k.settle(retried(pending, at))
+	k.equal(len(k.claim("a", later, 100)), 2)
+	k.check(k.s.Release(k.Context(), keys(pending)))
+	first := wish("a/free", "a/pending", "a/leased", "a", "a/free")
+	second := wish("a/free", "b/free")
+	k.route(first, second)
+	k.equal(first.Leased, []bool{true, false, false, true, false})
+	k.equal(second.Leased, []bool{false, true})
+	k.claims("a", pending) // the others wait for those before them
+	k.settle(delivered(leased), delivered(pending), delivered(first.Deliveries[0]))
+	now := time.Now().Add(time.Hour)
+	k.equal(keys(k.claim("a", now, 100)...), keys(first.Deliveries[4], first.Deliveries[1], first.Deliveries[2]))
+	k.settle(delivered(first.Deliveries[4]))
+	k.equal(keys(k.claim("a", now, 100)...), keys(second.Deliveries[0]))
+}
+
+// testHold lets dead deliveries hold their order keys, and each way on.
+func testHold(k *kit) {
+	now := time.Now().Add(time.Hour)
+	next := func(want ...*core.Delivery) {
+		k.Helper()
+		k.equal(keys(k.claim("a", now, 100)...), keys(want...))
+	}
+	hold := func(d *core.Delivery) {
+		k.Helper()
+		s := dead(d)
+		s.Hold = true
+		k.settle(s)
+	}
+	one, two, other := k.add("a/x")[0], k.add("a/x")[0], k.add("a/y")[0]
+	next(one, other)
+	hold(one)
+	next()
+	three := k.add("a/x")[0]
+	free := k.decide(k.mustAccept(), "a/x", "a/z")
+	free.Lease = []store.Lease{store.LeaseIfFree, store.LeaseIfFree}
+	k.route(free)
+	k.equal(free.Leased, []bool{false, true})
+	k.crash()
+	k.start()
+	next(other, free.Deliveries[1])
+
+	// A retry goes first, and may die again.
+	_, err := k.s.RetryDeliveries(k.Context(), []string{one.ID})
+	k.check(err)
+	next(one)
+	hold(one)
+	next()
+	_, err = k.s.RetryDeliveries(k.Context(), []string{one.ID})
+	k.check(err)
+	next(one)
+	k.settle(delivered(one))
+	next(two)
+
+	// Skipped: the key goes on.
+	hold(two)
+	next()
+	skipped, err := k.s.SkipDeliveries(k.Context(), []string{two.ID, one.ID, "dlv_unknown"}, "given up")
+	k.check(err)
+	k.equal(keys(skipped...), keys(two))
+	k.equal(k.delivery(two.ID).Delivery.State, core.DeliverySkipped)
+	k.equal(k.delivery(two.ID).Delivery.Reason, "given up")
+	next(three)
+
+	// A fresh lease that dies holds what came behind it.
+	k.settle(delivered(three))
+	next(free.Deliveries[0])
+	hold(free.Deliveries[0])
+	behind := k.add("a/x")[0]
+	next()
+	k.check(k.s.ReleaseHeld(k.Context(), "b"))
+	next()
+	k.check(k.s.ReleaseHeld(k.Context(), "a"))
+	next(behind)
+
+	// Purging the dead one lets its key go on.
+	hold(behind)
+	last := k.add("a/x")[0]
+	next()
+	k.purge(at.Add(100 * time.Hour))
+	next(last)
+}
