@@ -36,6 +36,8 @@ type Options struct {
 	// CheckAuth says what is wrong with a source's credentials or allow lists, or nil; default: nothing is. Its error must
 	// not show a credential.
 	CheckAuth func(scheme sdk.Scheme, secrets []string, allow map[string][]string) error
+	// CheckTLS says what is wrong with a certificate's and a key's file, or what deserves a warning; default: nothing.
+	CheckTLS func(cert, key string) (warning string, err error)
 }
 
 // Config is a configuration without mistakes. It is not changed after Load and may be read from any number of

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/auth"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -188,12 +190,22 @@ func catalog() plugins {
 			{Type: "force.employment.created"}, {Type: "force.person.deleted"},
 		}},
 	}
+	header := sdk.Part{Kind: sdk.PartHeader, Name: "Authorization"}
+	many := &core.PluginInfo{
+		Kind: core.PluginDecoder, Name: "many", Version: "1.0.0", Config: object(),
+		Provider: &sdk.Provider{Name: "many", Schemes: []sdk.Scheme{
+			hmac,
+			{Name: "basic", Attribute: "accounts", Basic: &sdk.Basic{}},
+			{Name: "bearer", Token: &sdk.Token{Part: header, Prefix: "Bearer "}},
+			{Name: "public", Attribute: "public_keys", Ed25519: &sdk.Ed25519{Headers: []string{"x"}, Encoding: sdk.Hex}},
+		}},
+	}
 	bare := &core.PluginInfo{
 		Kind: core.PluginDecoder, Name: "bare", Version: "devel", Config: object(), Provider: &sdk.Provider{Name: "bare"},
 	}
 	return plugins{
 		core.PluginSink:    {"file": file, "crm": crm},
-		core.PluginDecoder: {"people": people, "force": force, "bare": bare},
+		core.PluginDecoder: {"people": people, "force": force, "bare": bare, "many": many},
 	}
 }
 
@@ -237,13 +249,27 @@ func options(env map[string]string) Options {
 			return v, ok
 		},
 		Plugins: func(p Plugins) (Catalog, error) { return pinned{catalog(), p}, nil },
-		CheckAuth: func(scheme sdk.Scheme, secrets []string, _ map[string][]string) error {
+		CheckAuth: func(scheme sdk.Scheme, secrets []string, allow map[string][]string) error {
 			for _, s := range secrets {
 				if strings.HasPrefix(s, "bad") {
 					return fmt.Errorf("a key is malformed")
 				}
 			}
-			return nil
+			_, err := auth.New(scheme, secrets, allow)
+			return err
+		},
+		CheckTLS: func(cert, key string) (string, error) {
+			c, err := os.ReadFile(cert)
+			if err != nil {
+				return "", err
+			}
+			if k, err := os.ReadFile(key); err != nil || string(c) != string(k) {
+				return "", errors.Join(err, errors.New("private key does not match public key"))
+			}
+			if string(c) == "old\n" {
+				return "expires at 2026-01-02T03:04:05Z", nil
+			}
+			return "", nil
 		},
 	}
 }

@@ -44,8 +44,10 @@ func (l *loader) server(blocks []*hclsyntax.Block) {
 		t.path("cert", &c.TLS.Cert)
 		t.path("key", &c.TLS.Key)
 		t.required("cert", "key")
-		t.readable("cert", c.TLS.Cert)
-		t.readable("key", c.TLS.Key)
+		good := t.readable("cert", c.TLS.Cert)
+		if t.readable("key", c.TLS.Key) && good {
+			t.pair(c.TLS)
+		}
 		t.finish()
 	}
 	if t := b.block("limits"); t != nil {
@@ -206,17 +208,31 @@ func (b *block) address(name string, to *string) bool {
 }
 
 // readable reports a file that cannot be opened.
-func (b *block) readable(name, path string) {
+func (b *block) readable(name, path string) bool {
 	if path == "" {
-		return // said already
+		return false // said already
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		b.l.error(b.body.Attributes[name].Expr.Range(), fmt.Sprintf("The file of %q of %s cannot be read", name, b.what),
 			sentence(fmt.Sprintf("%s: %s", path, ioMessage(err))))
-		return
+		return false
 	}
 	f.Close()
+	return true
+}
+
+// pair reports a certificate and a key that cannot be used, or not for long.
+func (b *block) pair(t *TLS) {
+	if b.l.opt.CheckTLS == nil {
+		return
+	}
+	warning, err := b.l.opt.CheckTLS(t.Cert, t.Key)
+	if err != nil {
+		b.l.error(b.at, fmt.Sprintf("The certificate and the key of %s cannot be used", b.what), sentence(err.Error()))
+	} else if warning != "" {
+		b.l.warn(b.body.Attributes["cert"].Expr.Range(), fmt.Sprintf("The certificate of %s %s", b.what, warning), "")
+	}
 }
 
 // required reports attributes that are left out or null. Those whose value is wrong are reported already.

@@ -184,6 +184,9 @@ func (b *block) credentials(s *Source) {
 			b.l.taint[m] = true
 		}
 		b.l.secret(text)
+		if _, password, ok := strings.Cut(text, ":"); ok && s.Scheme.Basic != nil {
+			b.l.secret(password) // alone it is one, too
+		}
 		if strings.TrimSpace(text) != text {
 			b.l.warn(at, "The secret starts or ends with white space",
 				`It is used with it. A file's newline goes away with trimspace(file("…")).`)

@@ -25,13 +25,13 @@ import (
 )
 
 // Server receives webhooks. Order of calls: New, Listen, Serve (blocks), Shutdown from another goroutine. SetEndpoints,
-// ReloadCertificate and Stats may be called at any time, from any goroutine.
+// ReloadCertificate, WatchCertificate (blocks) and Stats may be called at any time, from any goroutine.
 type Server struct {
 	cfg     Config
 	proxies proxies
 	http    *http.Server
 	ln      *listener
-	cert    atomic.Pointer[tls.Certificate]
+	certs   *certificates   // nil: no TLS
 	ctx     context.Context // of acceptances; ends when a shutdown runs out of time
 	cancel  context.CancelFunc
 
@@ -68,6 +68,9 @@ func New(cfg Config) (*Server, error) {
 		counters: map[string]*counters{},
 		nowhere:  newCounters(),
 		chunks:   newChunkPool(),
+	}
+	if cfg.CertFile != "" {
+		s.certs = &certificates{certFile: cfg.CertFile, keyFile: cfg.KeyFile, logger: cfg.Logger, now: cfg.Now}
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	l := &s.cfg.Limits
@@ -109,13 +112,13 @@ func (s *Server) SetEndpoints(endpoints []Endpoint) error {
 // Listen opens the port, and loads the certificate where there is one. It returns the address, whose port the system
 // chose if it was 0.
 func (s *Server) Listen() (net.Addr, error) {
-	if s.cfg.CertFile != "" {
+	if s.certs != nil {
 		if err := s.ReloadCertificate(); err != nil {
 			return nil, err
 		}
 		s.http.TLSConfig = &tls.Config{
 			MinVersion:     tls.VersionTLS12,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil },
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certs.current.Load(), nil },
 		}
 	}
 	ln, err := net.Listen("tcp", s.cfg.Listen)
@@ -124,17 +127,6 @@ func (s *Server) Listen() (net.Addr, error) {
 	}
 	s.ln = &listener{Listener: ln, s: s, closed: make(chan struct{})}
 	return ln.Addr(), nil
-}
-
-// ReloadCertificate reads the certificate and the key again; new connections use them. If they are not good, the old
-// ones stay.
-func (s *Server) ReloadCertificate() error {
-	c, err := tls.LoadX509KeyPair(s.cfg.CertFile, s.cfg.KeyFile)
-	if err != nil {
-		return fmt.Errorf("ingress: certificate: %w", err)
-	}
-	s.cert.Store(&c)
-	return nil
 }
 
 // Serve handles requests until Shutdown, and then returns nil at once, before the last requests are done. It follows

@@ -4,20 +4,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -921,12 +914,9 @@ func TestReload(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	cert, key, pool := certificate(t)
-	h := start(t, func(c *Config, _ *memory) {
-		c.Endpoints = []Endpoint{vwdEndpoint(t, "hr")}
-		c.CertFile, c.KeyFile = cert, key
-	})
-	h.url = "https://" + h.addr
+	pair, pool := fresh(t, 1), x509.NewCertPool()
+	pool.AppendCertsFromPEM(pair.cert)
+	h, _, _ := tlsHost(t, pair, nil)
 	for _, http2 := range []bool{false, true} {
 		h.client.CloseIdleConnections()
 		h.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: http2}
@@ -947,51 +937,6 @@ func TestTLS(t *testing.T) {
 		}
 		h.wantRejection(t, 413, CauseTooLarge)
 	}
-	if err := h.server.ReloadCertificate(); err != nil {
-		t.Error(err)
-	}
-	if err := os.WriteFile(key, []byte("rubbish"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.server.ReloadCertificate(); err == nil {
-		t.Error("a broken key was taken")
-	}
-	if a := h.do(t, h.signed(t, "{}", "X-Vwd-Notification-Id", "last")); a.status != 200 {
-		t.Errorf("%+v", a)
-	}
-}
-
-func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kb, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	for name, b := range map[string][]byte{
-		cert: certPEM, key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kb}),
-	} {
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(certPEM)
-	return cert, key, pool
 }
 
 // Many at once, half of them bad and a quarter duplicates: everything is counted once.

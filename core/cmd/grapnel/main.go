@@ -22,12 +22,21 @@ import (
 var version = "devel"
 
 func main() {
-	// SIGHUP, from a terminal that goes away, is no reason to stop uncleanly.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if onTerminal() {
+		signals = append(signals, syscall.SIGHUP) // it goes away, which is no reason to stop uncleanly
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	context.AfterFunc(ctx, stop) // a second signal does what it does to any program: it ends the process at once
 	code := execute(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// onTerminal reports whether a person watches: standard error is a terminal.
+func onTerminal() bool {
+	info, err := os.Stderr.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // usageError marks a wrong command line.

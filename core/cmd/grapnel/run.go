@@ -8,11 +8,13 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/pprof"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -35,7 +37,9 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Run the host",
 		Long: `Run the host until it gets SIGINT or SIGTERM. It then refuses new webhooks, lets what is under way end, and stops;
-what waits is in the store and goes on with the next start.`,
+what waits is in the store and goes on with the next start.
+
+The files of server { tls {} } are read again when they change, and at once on SIGHUP.`,
 		Args: cobra.NoArgs,
 	}
 	path := configFlag(c)
@@ -56,7 +60,10 @@ what waits is in the store and goes on with the next start.`,
 			}
 			defer pprof.StopCPUProfile()
 		}
-		h := &host{cfg: cfg, log: newLogger(os.Stderr, cfg.Log)}
+		h := &host{cfg: cfg, log: newLogger(os.Stderr, cfg.Log), hangup: make(chan os.Signal, 1)}
+		if !onTerminal() {
+			signal.Notify(h.hangup, syscall.SIGHUP) // to the end: it must not kill a host that starts or stops
+		}
 		return h.run(c.Context())
 	}
 	return c
@@ -71,6 +78,7 @@ type host struct {
 	engine  *engine.Engine
 	ingress *ingress.Server
 	short   atomic.Bool // of disk: nothing is accepted
+	hangup  chan os.Signal
 }
 
 // run returns when ctx has ended and everything has stopped, or when something could not be started.
@@ -277,6 +285,8 @@ func (h *host) serve(ctx context.Context) (err error) {
 	})
 	running.Go(func() { err = errors.Join(err, h.engine.Run(working, h.cfg.Server.ShutdownTimeout)) })
 	running.Go(func() { h.keepHouse(working) })
+	running.Go(func() { h.ingress.WatchCertificate(working) })
+	running.Go(func() { h.reloadOnHangup(working) })
 	h.log.Info("the host is ready", "listen", address.String(), "version", version,
 		"sources", len(h.cfg.Sources), "sinks", len(h.cfg.Sinks), "routes", len(h.cfg.Routes))
 
@@ -293,6 +303,22 @@ func (h *host) serve(ctx context.Context) (err error) {
 	cause = errors.Join(cause, control.Shutdown(stop))
 	running.Wait()
 	return errors.Join(cause, err)
+}
+
+// reloadOnHangup reads the certificate again when it is asked to.
+func (h *host) reloadOnHangup(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.hangup:
+			if err := h.ingress.ReloadCertificate(); err != nil {
+				h.log.Error("cannot read the certificate again, the one in use stays", "error", err)
+			} else {
+				h.log.Info("read the certificate again", "reason", "SIGHUP")
+			}
+		}
+	}
 }
 
 // describe completes the status with what only a running host knows.

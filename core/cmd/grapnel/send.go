@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -99,17 +101,39 @@ func newSender(cfg *config.Config, name, base string) (*sender, error) {
 			names = append(names, src.Name)
 			continue
 		}
+		client := &http.Client{Timeout: 30 * time.Second}
 		if base == "" {
 			base = listenURL(cfg.Server)
+			if t := cfg.Server.TLS; t != nil {
+				client.Transport = &http.Transport{TLSClientConfig: trustOwn(t.Cert)}
+			}
 		}
 		return &sender{
 			source: src,
 			url:    strings.TrimSuffix(base, "/") + src.Path,
-			client: &http.Client{Timeout: 30 * time.Second},
+			client: client,
 			random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		}, nil
 	}
 	return nil, fmt.Errorf("the configuration has no enabled source %q; it has %s", name, strings.Join(names, ", "))
+}
+
+// trustOwn trusts the certificate of the configuration and no other: it is for the host's name, and the host is reached at
+// this machine's address.
+func trustOwn(certFile string) *tls.Config {
+	return &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection is stricter
+		VerifyConnection: func(s tls.ConnectionState) error {
+			b, err := os.ReadFile(certFile)
+			if err != nil {
+				return err
+			}
+			if own, _ := pem.Decode(b); own == nil || !bytes.Equal(own.Bytes, s.PeerCertificates[0].Raw) {
+				return fmt.Errorf("its certificate is not the one in %s", certFile)
+			}
+			return nil
+		},
+	}
 }
 
 // listenURL is how this machine reaches a server.

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"github.com/grapnelhq/grapnel/core/auth"
 	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/ingress"
 	"github.com/grapnelhq/grapnel/core/pluginhost"
 	"github.com/grapnelhq/grapnel/sdk"
 )
@@ -106,14 +107,15 @@ func load(c *cobra.Command, path string) (*config.Config, *config.Diagnostics) {
 			return catalog{host, p.Dir}, err
 		},
 		CheckAuth: checkAuth,
+		CheckTLS: func(cert, key string) (string, error) {
+			return ingress.CheckCertificate(cert, key, time.Now())
+		},
 	})
 }
 
 // showDiagnostics writes what is wrong; errShown if something is.
 func showDiagnostics(c *cobra.Command, diags *config.Diagnostics) error {
-	info, err := os.Stderr.Stat()
-	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
-	if err := diags.Write(c.ErrOrStderr(), terminal, 100); err != nil {
+	if err := diags.Write(c.ErrOrStderr(), onTerminal(), 100); err != nil {
 		return err
 	}
 	if diags.HasErrors() {
