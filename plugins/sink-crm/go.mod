@@ -2,7 +2,12 @@ module github.com/grapnelhq/grapnel/plugins/sink-crm
 
 go 1.26.0
 
-require github.com/grapnelhq/grapnel/sdk v0.0.0
+require (
+	github.com/google/go-cmp v0.7.0
+	github.com/grapnelhq/grapnel/sdk v0.0.0
+	github.com/std-uritemplate/std-uritemplate/go/v2 v2.0.3
+	go.uber.org/goleak v1.3.0
+)
 
 require (
 	github.com/fatih/color v1.13.0 // indirect

@@ -1,0 +1,460 @@
+package rest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/sdk/rawjson"
+)
+
+// Validate checks what a schema cannot say. Its errors are sdk.AttributeErrors with paths that start with "rest".
+func (c *Config) Validate() error {
+	_, err := compile(c)
+	return err
+}
+
+// program is a configuration, ready to be run.
+type program struct {
+	headers http.Header
+	login   *login
+	check   *step
+	steps   steps // of objects that objects does not have
+	objects map[string]steps
+	errors  failures
+}
+
+type steps struct {
+	lookup                          *lookup
+	create, update, upsert, archive *step
+}
+
+// step is a request to be made.
+type step struct {
+	name    string
+	method  string
+	path    path
+	query   []named
+	headers []named
+	body    template
+	hasBody bool
+	escape  map[string]string
+	id      pointer // nil: the answer does not tell
+}
+
+// named is a header or a part of a query.
+type named struct {
+	name string
+	text template
+}
+
+type lookup struct {
+	step
+	found, id pointer
+	where     []where
+	none      []int
+	first     bool
+}
+
+type where struct {
+	at   pointer
+	text template
+}
+
+type login struct {
+	step
+	config  *Login
+	values  map[string]pointer
+	session template
+}
+
+type failures struct {
+	at, expect, message, field pointer // nil: not given
+	rules                      []rule
+}
+
+type rule struct {
+	Rule
+	at     pointer // nil: the words
+	equals string  // see plain
+	exact  bool    // equals is given
+}
+
+// compiler collects mistakes.
+type compiler struct {
+	errs []error
+}
+
+func (c *compiler) bad(path []string, summary, detail string) {
+	c.errs = append(c.errs, &sdk.AttributeError{
+		Path: append([]string{"rest"}, path...), Summary: summary, Detail: detail,
+	})
+}
+
+// The placeholders that a step may have. A name that is not in a scope means nothing there.
+type scope map[string]shape
+
+// shape is what a placeholder's value may be.
+type shape int
+
+const (
+	scalar  shape = iota // a text or a number, no members
+	members              // only with a member behind it: {found.revision}
+	either               // alone in a text of a body, or with a member: {fields}, {fields.email}
+	whole                // alone in a text of a body
+	keyed                // the key: {key}, {key.name}
+)
+
+var about = scope{
+	"key": keyed, "object": scalar, "fields": either, "record": whole, "time": scalar, "delivery": scalar,
+}
+
+// with is a scope with more names, or with other meanings of those it has.
+func (s scope) with(more scope) scope {
+	out := maps.Clone(s)
+	maps.Copy(out, more)
+	return out
+}
+
+// check says what is wrong with a placeholder, if anything is.
+func (s scope) check(r ref, inBody bool) error {
+	known, ok := s[r[0]]
+	if !ok {
+		return fmt.Errorf("{%s} means nothing here; there are %s", r, s)
+	}
+	switch {
+	case known == keyed && (len(r) == 1 || len(r) == 2 && r[1] == "name"),
+		(known == members || known == either) && len(r) > 1:
+		return nil
+	case known == members:
+		return fmt.Errorf("{%s} needs a member behind it: {%s.name}", r, r)
+	case len(r) > 1:
+		return fmt.Errorf("{%s} has no members to name", r[0])
+	case (known == either || known == whole) && !inBody:
+		return fmt.Errorf("{%s} is an object: it can only be all of a text in a body", r)
+	}
+	return nil
+}
+
+// String lists the placeholders.
+func (s scope) String() string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		switch s[name] {
+		case members:
+			out = append(out, "{"+name+".…}")
+		case either:
+			out = append(out, "{"+name+"}", "{"+name+".…}")
+		case keyed:
+			out = append(out, "{"+name+"}", "{"+name+".name}")
+		default:
+			out = append(out, "{"+name+"}")
+		}
+	}
+	if len(out) == 0 {
+		return "no placeholders"
+	}
+	return strings.Join(out, ", ")
+}
+
+// compile makes a program. Its error holds every mistake.
+func compile(cfg *Config) (*program, error) {
+	c := &compiler{}
+	p := &program{headers: http.Header{}, objects: map[string]steps{}}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
+		value := cfg.Headers[name]
+		at := []string{"headers", name}
+		c.header(at, name)
+		if strings.ContainsFunc(value, unicode.IsControl) {
+			c.bad(at, "has a control character", "")
+		}
+		p.headers.Set(name, value)
+	}
+	if cfg.Login != nil {
+		p.login = c.login(cfg.Login)
+	}
+	if cfg.Check != nil {
+		p.check = c.step("check", []string{"check"}, cfg.Check, scope{})
+	}
+	p.steps = c.steps(nil, &cfg.Steps)
+	c.complete(nil, p.steps, len(cfg.Objects) > 0)
+	for _, name := range slices.Sorted(maps.Keys(cfg.Objects)) {
+		own := cfg.Objects[name]
+		at := []string{"objects", name}
+		p.objects[name] = c.steps(at, &own)
+		c.complete(at, p.objects[name], false)
+	}
+	p.errors = c.failures(&cfg.Errors)
+	return p, errors.Join(c.errs...)
+}
+
+func (c *compiler) steps(at []string, cfg *Steps) steps {
+	var out steps
+	in := func(name string) []string { return append(slices.Clip(at), name) }
+	if cfg.Lookup != nil {
+		out.lookup = c.lookup(in("lookup"), cfg.Lookup)
+	}
+	found := about.with(scope{"id": scalar, "found": members})
+	for _, s := range []struct {
+		name string
+		cfg  *Step
+		to   **step
+		in   scope
+	}{
+		{"create", cfg.Create, &out.create, about},
+		{"update", cfg.Update, &out.update, found},
+		{"upsert", cfg.Upsert, &out.upsert, about},
+		{"archive", cfg.Archive, &out.archive, found},
+	} {
+		if s.cfg == nil {
+			continue
+		}
+		*s.to = c.step(s.name, in(s.name), s.cfg, s.in)
+		if s.cfg.ID != "" && s.name != "create" && s.name != "upsert" {
+			c.bad(append(in(s.name), "id"), "is of no use here", "The id is known from the lookup.")
+		}
+	}
+	// Without a lookup, an archive step has the key only.
+	if a := out.archive; a != nil && out.lookup == nil && len(c.errs) == 0 {
+		for _, r := range a.refs() {
+			if r[0] == "id" || r[0] == "found" {
+				c.bad(append(slices.Clip(at), "archive"), fmt.Sprintf("{%s} comes from a lookup, and there is none", r), "")
+			}
+		}
+	}
+	return out
+}
+
+// complete checks that there is a way to write a record.
+func (c *compiler) complete(at []string, s steps, objects bool) {
+	switch {
+	case s.lookup == nil && (s.create != nil || s.update != nil):
+		c.bad(append(slices.Clip(at), "lookup"), "is missing", "create and update follow a lookup. Where the API can write a "+
+			"record by its key at once, write upsert instead.")
+	case s.lookup == nil && s.upsert == nil && s.archive == nil && !objects:
+		c.bad(append(slices.Clip(at), "lookup"), "is missing", "Write lookup with create and update, or upsert.")
+	case s.upsert != nil && s.create != nil:
+		c.bad(append(slices.Clip(at), "create"), "is given beside upsert", "Write one of them.")
+	case s.lookup != nil && s.create == nil && s.update == nil && s.upsert == nil && s.archive == nil:
+		c.bad(append(slices.Clip(at), "lookup"), "is given without a step that follows it", "Write create and update.")
+	}
+}
+
+// refs lists the placeholders of a step.
+func (s *step) refs() []ref {
+	var out []ref
+	add := func(t template) {
+		for _, p := range t.parts {
+			if p.ref != nil {
+				out = append(out, p.ref)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.path.refs)) {
+		out = append(out, s.path.refs[name])
+	}
+	for _, n := range slices.Concat(s.query, s.headers) {
+		add(n.text)
+	}
+	add(s.body)
+	return out
+}
+
+func (c *compiler) step(name string, at []string, cfg *Step, in scope) *step {
+	s := &step{name: name, method: cfg.Method, escape: cfg.Escape}
+	below := func(name string) []string { return append(slices.Clip(at), name) }
+	s.path = c.path(below("path"), cfg.Path, in)
+	s.query = c.texts(below("query"), cfg.Query, in)
+	s.headers = c.texts(below("headers"), cfg.Headers, in)
+	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
+		c.header(append(below("headers"), name), name)
+	}
+	if len(cfg.Body) > 0 && string(cfg.Body) != "null" {
+		s.body, s.hasBody = c.body(below("body"), cfg.Body, in), true
+		if s.method == http.MethodGet {
+			c.bad(below("body"), "does not go with GET", "")
+		}
+	}
+	for _, from := range slices.Sorted(maps.Keys(cfg.Escape)) {
+		if len([]rune(from)) != 1 {
+			c.bad(append(below("escape"), from), "is not a single character", "")
+		}
+	}
+	if cfg.ID != "" {
+		s.id = c.pointer(below("id"), cfg.ID)
+	}
+	return s
+}
+
+func (c *compiler) lookup(at []string, cfg *Lookup) *lookup {
+	below := func(name string) []string { return append(slices.Clip(at), name) }
+	s := c.step("lookup", at, &Step{
+		Method: cfg.Method, Path: cfg.Path, Query: cfg.Query, Headers: cfg.Headers, Body: cfg.Body, Escape: cfg.Escape,
+	}, about)
+	l := &lookup{step: *s, none: cfg.None, first: cfg.Many == "first"}
+	l.found = c.pointer(below("found"), cfg.Found)
+	l.id = c.pointer(below("id"), cfg.ID)
+	for _, p := range slices.Sorted(maps.Keys(cfg.Where)) {
+		l.where = append(l.where, where{
+			at:   c.pointer(append(below("where"), p), p),
+			text: c.text(append(below("where"), p), cfg.Where[p], about, false),
+		})
+	}
+	for i, status := range cfg.None {
+		c.status(append(below("none"), strconv.Itoa(i)), status)
+	}
+	return l
+}
+
+func (c *compiler) login(cfg *Login) *login {
+	credentials := scope{"user": scalar, "password": scalar}
+	s := c.step("login", []string{"login"}, &Step{
+		Method: cfg.Method, Path: cfg.Path, Query: cfg.Query, Headers: cfg.Headers, Body: cfg.Body,
+	}, credentials)
+	// User and password are the author's own.
+	s.path.careful, s.body.careful = false, false
+	for i := range s.query {
+		s.query[i].text.careful = false
+	}
+	l := &login{step: *s, config: cfg, values: map[string]pointer{}}
+	session := credentials.with(nil)
+	for _, name := range slices.Sorted(maps.Keys(cfg.Values)) {
+		at := []string{"login", "values", name}
+		l.values[name] = c.pointer(at, cfg.Values[name])
+		if _, taken := credentials[name]; taken || name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isNameRune(r) }) {
+			c.bad(at, "is no name for a value", "Letters, digits and underscores; not user or password.")
+		}
+		session[name] = scalar
+	}
+	l.session = c.text([]string{"login", "session", "value"}, cfg.Session.Value, session, false)
+	if len(l.session.parts) == 0 {
+		c.bad([]string{"login", "session", "value"}, "is empty", "")
+	}
+	c.header([]string{"login", "session", "header"}, cfg.Session.Header)
+	if cfg.Lifetime < 0 {
+		c.bad([]string{"login", "lifetime"}, "is negative", "")
+	}
+	return l
+}
+
+func (c *compiler) failures(cfg *Errors) failures {
+	var f failures
+	for _, p := range []struct {
+		name, text string
+		to         *pointer
+	}{{"at", cfg.At, &f.at}, {"expect", cfg.Expect, &f.expect}, {"message", cfg.Message, &f.message}, {"field", cfg.Field, &f.field}} {
+		if p.text != "" {
+			*p.to = c.pointer([]string{"errors", p.name}, p.text)
+		}
+	}
+	for i, r := range cfg.Rules {
+		at := []string{"errors", "rules", strconv.Itoa(i)}
+		out := rule{Rule: r}
+		for n, status := range r.Status {
+			c.status(append(slices.Clip(at), "status", strconv.Itoa(n)), status)
+		}
+		if r.At != nil {
+			out.at = c.pointer(append(slices.Clip(at), "at"), *r.At)
+		}
+		if len(r.Equals) > 0 && string(r.Equals) != "null" {
+			out.equals, out.exact = plain(rawjson.Root(r.Equals)), true
+		}
+		if len(r.Status) == 0 && !out.exact && r.Contains == "" {
+			c.bad(at, "matches every failure", "Write status, equals or contains.")
+		}
+		if r.Pause < 0 || r.Pause > 0 && r.Class != classRetry {
+			c.bad(append(slices.Clip(at), "pause"), "is of no use here", "It belongs to the class retry, and is not negative.")
+		}
+		f.rules = append(f.rules, out)
+	}
+	return f
+}
+
+func (c *compiler) status(at []string, status int) {
+	if status < 100 || status > 599 {
+		c.bad(at, "is no HTTP status", "")
+	}
+}
+
+func (c *compiler) pointer(at []string, text string) pointer {
+	p, err := parsePointer(text)
+	if err != nil {
+		c.bad(at, err.Error(), "")
+	}
+	return p
+}
+
+func (c *compiler) path(at []string, text string, in scope) path {
+	p, err := parsePath(text)
+	if err != nil {
+		c.bad(at, err.Error(), "")
+		return path{}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.refs)) {
+		c.ref(at, p.refs[name], in, false)
+	}
+	return p
+}
+
+func (c *compiler) texts(at []string, texts map[string]string, in scope) []named {
+	var out []named
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		out = append(out, named{name, c.text(append(slices.Clip(at), name), texts[name], in, true)})
+	}
+	return out
+}
+
+func (c *compiler) text(at []string, text string, in scope, careful bool) template {
+	t, err := parseText(text)
+	if err != nil {
+		c.bad(at, err.Error(), "")
+	}
+	t.careful = t.careful && careful
+	for _, p := range t.parts {
+		if p.ref != nil {
+			c.ref(at, p.ref, in, false)
+		}
+	}
+	return t
+}
+
+func (c *compiler) body(at []string, body json.RawMessage, in scope) template {
+	t, err := parseBody(body)
+	if err != nil {
+		if e, ok := errors.AsType[*bodyError](err); ok {
+			at = append(slices.Clip(at), e.path...)
+		}
+		c.bad(at, err.Error(), "")
+	}
+	for _, p := range t.parts {
+		if p.ref != nil {
+			c.ref(append(slices.Clip(at), p.path...), p.ref, in, p.whole)
+		}
+	}
+	return t
+}
+
+func (c *compiler) ref(at []string, r ref, in scope, inBody bool) {
+	if err := in.check(r, inBody); err != nil {
+		c.bad(at, err.Error(), "")
+	}
+}
+
+func (c *compiler) header(at []string, name string) {
+	bad := name == "" || strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
+	if bad {
+		c.bad(at, "is no name of a header", "")
+	}
+	if slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection"}, http.CanonicalHeaderKey(name)) {
+		c.bad(at, "cannot be set", "It is made from the request.")
+	}
+}
