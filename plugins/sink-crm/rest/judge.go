@@ -166,10 +166,8 @@ func (r *run) outcome(f *failure) error {
 	case classSkip:
 		return sdk.Skip(f.err.Error())
 	case classRetry:
-		r.stop = farEnds(f.resp.Status)
 		return f.later(f.err)
 	case classSuspend, classLogin:
-		r.stop = true
 		return sdk.Suspend(f.err)
 	case classReject, classDuplicate:
 		return sdk.Reject(f.err, r.fieldOf(f)...)
@@ -180,7 +178,6 @@ func (r *run) outcome(f *failure) error {
 	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
 		return sdk.Reject(f.err, r.fieldOf(f)...)
 	}
-	r.stop = farEnds(f.resp.Status)
 	return f.resp.Outcome(f.words)
 }
 
@@ -201,16 +198,6 @@ func passes(status int) bool {
 		return false
 	}
 	return status >= 500
-}
-
-// farEnds reports whether a status speaks of the far end or of who asks, and not of the one record.
-func farEnds(status int) bool {
-	switch status {
-	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusProxyAuthRequired,
-		http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return status >= 300 && status < 400
 }
 
 // fieldOf is the path of the message's attribute that the far end finds wrong, if it says so.

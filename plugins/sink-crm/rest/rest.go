@@ -58,28 +58,21 @@ type dialect struct {
 	client *crm.Client
 }
 
-// maxBatch bounds what one call carries out, one after the other.
-const maxBatch = 100
+// MaxBatch implements crm.Dialect. A record takes two requests or more, so one that is slow would hold up the others of its
+// batch.
+func (d *dialect) MaxBatch() int { return 1 }
 
-// MaxBatch implements crm.Dialect.
-func (d *dialect) MaxBatch() int { return maxBatch }
-
-// Apply implements crm.Dialect. It carries operations out one after the other; when the far end turns out to be down,
-// throttled or in need of somebody, it does not ask again for the rest of them.
+// Apply implements crm.Dialect.
 func (d *dialect) Apply(ctx context.Context, ops []crm.Op) []crm.Result {
 	out := make([]crm.Result, len(ops))
 	for i := range ops {
 		if ctx.Err() != nil {
-			copy(out[i:], crm.FailAll(len(ops)-i, crm.NotSent()))
-			break
+			out[i] = crm.Failed(crm.NotSent())
+			continue
 		}
 		r := run{d: d, op: &ops[i]}
 		r.do(ctx)
 		out[i] = r.result
-		if r.stop {
-			copy(out[i+1:], crm.FailAll(len(ops)-i-1, r.result.Err))
-			break
-		}
 	}
 	return out
 }
@@ -112,8 +105,6 @@ type run struct {
 	op     *crm.Op
 	found  match // by the lookup
 	result crm.Result
-	// stop: what went wrong would go wrong for every other operation now.
-	stop bool
 }
 
 // match is a record that was found.
@@ -348,12 +339,7 @@ func (r *run) request(ctx context.Context, s *step) (*crm.Response, error) {
 	if r.op.TraceParent != "" {
 		req.Header.Set("Traceparent", r.op.TraceParent)
 	}
-	resp, err := r.d.client.Do(ctx, req)
-	if err != nil {
-		r.stop = true // nobody answers, or nobody lets us in
-		return nil, err
-	}
-	return resp, nil
+	return r.d.client.Do(ctx, req)
 }
 
 // request expands a step.
