@@ -36,8 +36,9 @@ foreign: ## run the tests that need more than Go (strace, jq, node, npm); a miss
 	cd core/internal/foreign/npm && npm ci --ignore-scripts --no-audit --no-fund
 	go test -tags foreign -count=1 ./core/internal/foreign/...
 
-crash: ## kill the host twenty times under load and count what is lost: nothing
+crash: ## kill the host again and again under load and count what is lost, or out of order: nothing
 	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestHostKilled -crash.kills=20 -crash.events=100000
+	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestOrderAmongFailures -order.keys=100 -order.each=1000 -order.kills=5
 
 bench: build ## measure accept and end to end against a bare server; takes some minutes
 	go run ./core/internal/bench

@@ -17,6 +17,10 @@ import (
 var (
 	crashKills  = flag.Int("crash.kills", 5, "how often TestHostKilled kills the host")
 	crashEvents = flag.Int("crash.events", 8000, "how many accepted events TestHostKilled goes on for")
+
+	orderKeys  = flag.Int("order.keys", 32, "order keys of TestOrderAmongFailures, a multiple of 4")
+	orderEach  = flag.Int("order.each", 100, "its events per key, about")
+	orderKills = flag.Int("order.kills", 2, "how often it kills the host")
 )
 
 // TestHostKilled kills the host at random moments under load, its starts included, and starts it again. Whatever got
@@ -86,17 +90,19 @@ func TestOrderAmongFailures(t *testing.T) {
 	h := programs.NewHost(t, harness.Options{Config: slow})
 	turn(t, h, "flaky", true)
 	h.Start()
-	const events = 3000
-	l := h.StartLoad(harness.LoadOptions{Limit: events, Keys: 4})
-	killSink := func() { harness.Process{PID: h.Plugin("sink-trial").PID}.Kill() }
-	for n, kill := range []func(){h.Restart, killSink, h.Restart} {
-		l.WaitAccepted(int64((n+1)*events/4), 30*time.Second)
-		kill()
+	events := *orderKeys * *orderEach
+	l := h.StartLoad(harness.LoadOptions{Limit: events, Conns: *orderKeys / 4, Keys: 4})
+	for n := range *orderKills {
+		l.WaitAccepted(int64((n+1)*events/(*orderKills+1)), 5*time.Minute)
+		h.Restart()
+		if n == 0 {
+			harness.Process{PID: h.Plugin("sink-trial").PID}.Kill()
+		}
 	}
 	l.Wait()
-	h.WaitSettled(30 * time.Second)
+	h.WaitSettled(5 * time.Minute)
 	found := l.Verify(h.Lines("trial.jsonl"))
-	t.Log(found)
+	t.Logf("%d keys, %d kills: %s", *orderKeys, *orderKills, found)
 	check(t, found)
 	if n := strings.Count(h.Log(), "the far end is down"); n < 5 {
 		t.Errorf("only %d deliveries failed", n)
