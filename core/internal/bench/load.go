@@ -44,6 +44,7 @@ type client struct {
 	counts [keysPerConn]int64
 	turn   int
 	path   string
+	event  string // name of the event
 }
 
 func dial(ctx context.Context, address, path, id string) (*client, error) {
@@ -54,6 +55,7 @@ func dial(ctx context.Context, address, path, id string) (*client, error) {
 	}
 	return &client{
 		id: id, conn: conn, r: bufio.NewReaderSize(conn, 4096), mac: hmac.New(sha256.New, []byte(benchSecret)), path: path,
+		event: "EMPLOYMENT_CHANGED",
 	}, nil
 }
 
@@ -78,7 +80,9 @@ func (c *client) send() error {
 
 	c.buf = append(c.buf[:0], "POST "...)
 	c.buf = append(c.buf, c.path...)
-	c.buf = append(c.buf, " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-Vwd-Event-Id: EMPLOYMENT_CHANGED\r\nX-Vwd-Notification-Id: "...)
+	c.buf = append(c.buf, " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-Vwd-Event-Id: "...)
+	c.buf = append(c.buf, c.event...)
+	c.buf = append(c.buf, "\r\nX-Vwd-Notification-Id: "...)
 	c.buf = append(c.buf, c.key(k)...)
 	c.buf = append(c.buf, '/')
 	c.buf = strconv.AppendInt(c.buf, number, 10)

@@ -4,6 +4,7 @@
 //	bare     net/http that reads the body, checks the HMAC and answers; it stores nothing
 //	accept   the host with no routes: authenticated, stored, fsynced, answered, decoded
 //	routesN  e2e with N routes, of which one matches: half of the others listen to other types, half say no
+//	http     accept → decoder process → a route → HTTP sink process → an endpoint of this process → settled
 //	e2e      accept → decoder process → a route with a 3-clause `when` and an 8-field message → file sink process → settled
 //
 // Throughput is closed-loop: every connection sends as soon as it is answered. Latency is open-loop: requests leave at a
@@ -32,6 +33,7 @@ type options struct {
 	rates    []int
 	variants []string
 	profile  string
+	parked   []int
 	keep     bool
 }
 
@@ -42,7 +44,8 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "measurements of each kind; the median counts")
 	conns := flag.String("conns", "16,64,256", "connections")
 	rates := flag.String("rates", "500,2000,5000", "events per second of the open-loop measurements; empty: none")
-	variants := flag.String("variants", "bare,accept,e2e,routes10,routes1000", "what to measure")
+	variants := flag.String("variants", "bare,accept,e2e,http,routes10,routes1000", "what to measure")
+	waiting := flag.String("parked", "100000,1000000", "deliveries that wait for a dead sink beside a working one; empty: none")
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the host to this `folder`")
 	flag.BoolVar(&o.keep, "keep", false, "keep the working folder")
 	flag.Parse()
@@ -50,7 +53,8 @@ func main() {
 		fatal(serveBare(*bare))
 		return
 	}
-	o.conns, o.rates, o.variants = numbers(*conns), numbers(*rates), strings.Split(*variants, ",")
+	o.conns, o.rates, o.parked = numbers(*conns), numbers(*rates), numbers(*waiting)
+	o.variants = strings.FieldsFunc(*variants, func(r rune) bool { return r == ',' })
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	fatal(run(ctx, o))
@@ -93,6 +97,21 @@ func run(ctx context.Context, o options) error {
 	} else {
 		defer os.RemoveAll(dir)
 	}
+	if len(o.variants) > 0 {
+		if err := compare(ctx, o, dir); err != nil {
+			return err
+		}
+	}
+	for _, n := range o.parked {
+		if err := parked(ctx, o, filepath.Join(dir, fmt.Sprint("parked", n)), n); err != nil {
+			return fmt.Errorf("%d deliveries waiting: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// compare measures the variants.
+func compare(ctx context.Context, o options, dir string) error {
 	targets := map[string]*target{}
 	defer func() {
 		for _, t := range targets {

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,6 +29,7 @@ type target struct {
 	dir     string
 	address string
 	path    string
+	args    []string // of the host's command
 	cmd     *exec.Cmd
 	control *admin.Client // nil for bare
 	loads   int
@@ -75,7 +78,23 @@ route "bench" {
 }
 `
 
-func startTarget(ctx context.Context, variant, dir, profile string) (*target, error) {
+// httpConfig sends CloudEvents to an endpoint of the benchmark itself.
+const httpConfig = `
+sink "http" "out" {
+  url           = %q
+  allow_private = true
+  delivery {
+    concurrency = 64
+  }
+}
+route "bench" {
+  on   = ["youforce.employment.*"]
+  when = event.data.hireDate != null && event.data.workingAmount.unitOfWork == "Hours" && event.operation != "deleted"
+  to "http" "out" {}
+}
+`
+
+func newTarget(variant, dir string) (*target, error) {
 	t := &target{variant: variant, dir: dir, path: "/hooks/hr", sent: map[string]int64{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -85,14 +104,21 @@ func startTarget(ctx context.Context, variant, dir, profile string) (*target, er
 		return nil, err
 	}
 	t.address = l.Addr().String()
-	l.Close()
+	return t, l.Close()
+}
+
+func startTarget(ctx context.Context, variant, dir, profile string) (*target, error) {
+	t, err := newTarget(variant, dir)
+	if err != nil {
+		return nil, err
+	}
 	if variant == "bare" {
 		self, err := os.Executable()
 		if err != nil {
 			return nil, err
 		}
 		t.cmd = exec.Command(self, "-bare", t.address)
-	} else if err := t.prepareHost(profile); err != nil {
+	} else if err := t.prepareVariant(profile); err != nil {
 		return nil, err
 	}
 	t.cmd.Stderr = os.Stderr
@@ -102,32 +128,52 @@ func startTarget(ctx context.Context, variant, dir, profile string) (*target, er
 	return t, t.waitReady(ctx)
 }
 
-func (t *target) prepareHost(profile string) error {
+// prepareVariant makes the host of a variant.
+func (t *target) prepareVariant(profile string) error {
+	config := ""
+	switch {
+	case t.variant == "http":
+		t.tail = newTail("")
+		url, err := t.tail.listen()
+		if err != nil {
+			return err
+		}
+		config = fmt.Sprintf(httpConfig, url)
+	case t.routes() > 0:
+		t.tail = newTail(t.dir)
+		config = routeConfig + silentRoutes(t.routes()-1)
+	}
+	return t.prepareHost(config, profile)
+}
+
+// prepareHost writes a host's configuration.
+func (t *target) prepareHost(config, profile string) error {
 	root, err := os.Getwd()
 	if err != nil {
 		return err
 	}
-	config := fmt.Sprintf(hostConfig, t.address, filepath.Join(root, "bin", "plugins"))
-	if t.routes() > 0 {
-		config += routeConfig + silentRoutes(t.routes()-1)
-		t.tail = &tail{path: filepath.Join(t.dir, "out", "events.jsonl"), seen: map[string]line{}}
-	}
+	config = fmt.Sprintf(hostConfig, t.address, filepath.Join(root, "bin", "plugins")) + config
 	path := filepath.Join(t.dir, "config.hcl")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
-	args := []string{"run", "--config", path}
+	t.args = []string{filepath.Join(root, "bin", "grapnel"), "run", "--config", path}
 	if profile != "" {
-		args = append(args, "--cpuprofile", filepath.Join(profile, t.variant+".pprof"))
+		t.args = append(t.args, "--cpuprofile", filepath.Join(profile, t.variant+".pprof"))
 	}
-	t.cmd = exec.Command(filepath.Join(root, "bin", "grapnel"), args...)
-	t.cmd.Env = append(os.Environ(), "BENCH_SECRET="+benchSecret)
+	t.command()
 	socket, err := admin.SocketPath(filepath.Join(t.dir, "data"))
 	if err != nil {
 		return err
 	}
 	t.control = admin.NewClient(socket)
 	return nil
+}
+
+// command makes the command that starts the host.
+func (t *target) command() {
+	t.cmd = exec.Command(t.args[0], t.args[1:]...)
+	t.cmd.Env = append(os.Environ(), "BENCH_SECRET="+benchSecret)
 }
 
 // routes is the number of routes of a variant: "e2e" has one, "routes1000" a thousand.
@@ -261,7 +307,7 @@ func (t *target) settle(ctx context.Context) error {
 			if err := t.tail.read(); err != nil {
 				return err
 			}
-			if int64(len(t.tail.seen)) >= t.total {
+			if int64(t.tail.count()) >= t.total {
 				return nil
 			}
 		}
@@ -271,7 +317,7 @@ func (t *target) settle(ctx context.Context) error {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("of %d events %d arrived", t.total, len(t.tail.seen))
+	return fmt.Errorf("of %d events %d arrived", t.total, t.tail.count())
 }
 
 func (t *target) openLoop(ctx context.Context, conns, rate int, d time.Duration) (*load, error) {
@@ -301,6 +347,8 @@ func (t *target) openLoop(ctx context.Context, conns, rate int, d time.Duration)
 	if err := t.settle(ctx); err != nil {
 		return nil, err
 	}
+	t.tail.mu.Lock()
+	defer t.tail.mu.Unlock()
 	for id, at := range l.sent {
 		if seen, ok := t.tail.seen[id]; ok {
 			l.sunk = append(l.sunk, seen.at.Sub(at))
@@ -309,14 +357,17 @@ func (t *target) openLoop(ctx context.Context, conns, rate int, d time.Duration)
 	return l, nil
 }
 
-// tail reads the sink's file as it grows.
+// tail takes what the sink writes: from its file as it grows, or from its requests as they come.
 type tail struct {
-	path  string
-	f     *os.File
-	r     *bufio.Reader
-	part  []byte
+	path string // of the file; empty: requests
+	f    *os.File
+	r    *bufio.Reader
+	part []byte
+	srv  *http.Server
+
+	mu    sync.Mutex
 	seen  map[string]line // by "key/number"
-	order []string        // the same, repeats included, in order of the file
+	order []string        // the same, repeats included, in the order in which they came
 }
 
 type line struct {
@@ -324,7 +375,62 @@ type line struct {
 	times int
 }
 
+// newTail reads the file of a host's file sink; without a folder, it is fed by listen.
+func newTail(dir string) *tail {
+	t := &tail{seen: map[string]line{}}
+	if dir != "" {
+		t.path = filepath.Join(dir, "out", "events.jsonl")
+	}
+	return t
+}
+
+// listen takes requests until the process ends, and returns where.
+func (t *tail) listen() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	t.srv = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		t.add(b)
+		w.WriteHeader(http.StatusNoContent)
+	})}
+	go func() { _ = t.srv.Serve(l) }()
+	return "http://" + l.Addr().String() + "/", nil
+}
+
+func (t *tail) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.seen)
+}
+
+// add takes one event. It is cheap on purpose: this runs beside the host. verify looks whether the lines are JSON.
+func (t *tail) add(b []byte) {
+	_, subject, _ := bytes.Cut(b, []byte(`"subject":"employment/`))
+	subject, _, _ = bytes.Cut(subject, []byte(`"`))
+	_, number, _ := bytes.Cut(b, []byte(`"number":`))
+	number, _, _ = bytes.Cut(number, []byte(`,`))
+	id := string(subject) + "/" + string(number)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.seen[id]
+	if l.times++; l.times == 1 {
+		l.at = time.Now()
+	}
+	t.seen[id] = l
+	t.order = append(t.order, id)
+}
+
+// read takes what the file has gained.
 func (t *tail) read() error {
+	if t.path == "" {
+		return nil
+	}
 	if t.f == nil {
 		f, err := os.Open(t.path)
 		if errors.Is(err, os.ErrNotExist) {
@@ -344,19 +450,8 @@ func (t *tail) read() error {
 		if err != nil {
 			return err
 		}
-		// Cheap on purpose: this runs beside the host. verify looks whether the lines are JSON.
-		_, subject, _ := bytes.Cut(t.part, []byte(`"subject":"employment/`))
-		subject, _, _ = bytes.Cut(subject, []byte(`"`))
-		_, number, _ := bytes.Cut(t.part, []byte(`"number":`))
-		number, _, _ = bytes.Cut(number, []byte(`,`))
-		id := string(subject) + "/" + string(number)
+		t.add(t.part)
 		t.part = t.part[:0]
-		l := t.seen[id]
-		if l.times++; l.times == 1 {
-			l.at = time.Now()
-		}
-		t.seen[id] = l
-		t.order = append(t.order, id)
 	}
 }
 
@@ -382,6 +477,8 @@ func (t *target) verify() error {
 	if err := t.tail.read(); err != nil {
 		return err
 	}
+	t.tail.mu.Lock()
+	defer t.tail.mu.Unlock()
 	lost, doubled, disorder := 0, 0, 0
 	for key, n := range t.sent {
 		for i := range n {
@@ -394,8 +491,10 @@ func (t *target) verify() error {
 			}
 		}
 	}
-	if err := checkLines(t.tail.path); err != nil {
-		return err
+	if t.tail.path != "" {
+		if err := checkLines(t.tail.path); err != nil {
+			return err
+		}
 	}
 	next := map[string]int64{}
 	for _, id := range t.tail.order {
