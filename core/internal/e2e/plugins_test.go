@@ -221,3 +221,42 @@ func TestHangingSink(t *testing.T) {
 	}
 	h.Stop()
 }
+
+// TestFailingSink has a sink fail beside one that works, and be paused and resumed by hand.
+func TestFailingSink(t *testing.T) {
+	t.Parallel()
+	h := programs.NewHost(t, harness.Options{Config: trial})
+	turn(t, h, "down", true)
+	h.Start()
+	state := func() string {
+		for _, s := range h.Status().Sinks {
+			if s.Sink == "trial" {
+				return s.State
+			}
+		}
+		return ""
+	}
+	const events = 1000
+	l := h.StartLoad(harness.LoadOptions{Limit: events})
+	l.Wait()
+	h.Eventually(30*time.Second, "the sink is left alone", func() bool { return state() == "failing" })
+	h.Eventually(30*time.Second, "the other has everything", func() bool { return h.Count("out", core.DeliveryDelivered) == l.Accepted() })
+	h.MustRun("sinks", "pause", "trial", "--reason", "it is being mended")
+	turn(t, h, "down", false)
+	h.Restart()
+	if out := h.MustRun("status"); state() != "paused" || !strings.Contains(out, "it is being mended") {
+		t.Errorf("after a restart it is %s:\n%s", state(), out)
+	}
+	if n := h.Count("trial", core.DeliveryDelivered); n != 0 {
+		t.Errorf("%d delivered to a paused sink", n)
+	}
+	h.MustRun("sinks", "resume", "trial")
+	h.WaitSettled(30 * time.Second)
+	if state() != "working" {
+		t.Errorf("in the end it is %s", state())
+	}
+	found := l.Verify(h.Lines("trial.jsonl"))
+	t.Log(found)
+	check(t, found)
+	h.Stop()
+}
