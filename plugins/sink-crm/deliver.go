@@ -64,7 +64,7 @@ func (s *sink) entry(index int, d *sdk.Delivery[Message]) (*entry, error) {
 	}
 	e := &entry{
 		index: index, op: op, mark: markOf(d.Sequence, d.Event, op.Time, time.Now()), seen: parseHistory(d.State),
-		apply: stale == "apply", single: d.OrderKey != "",
+		apply: stale == "apply" || d.Force, single: d.OrderKey != "",
 	}
 	if e.single && !e.apply {
 		left, out := e.seen.admit(&e.op, e.mark, d.Replay)

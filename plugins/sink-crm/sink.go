@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/grapnelhq/grapnel/plugins/sink-crm/crm"
@@ -24,7 +27,7 @@ type Config struct {
 	OAuth       *crm.OAuth `json:"oauth,omitempty" doc:"Login with OAuth 2.0 instead of token."`
 
 	Stale         string        `json:"stale,omitempty" default:"skip" enum:"skip|apply" doc:"What to do with an event older than what the record has."`
-	UnknownField  string        `json:"unknown_field,omitempty" default:"suspend" enum:"suspend|reject" doc:"What to do when the CRM does not know a field."`
+	Unknown       string        `json:"unknown,omitempty" default:"suspend" enum:"suspend|reject" doc:"What to do when the CRM does not know a field or type of records."`
 	AllowEmailKey bool          `json:"allow_email_key,omitempty" doc:"Accept e-mail addresses as keys."`
 	Timeout       time.Duration `json:"timeout,omitempty" default:"20s" doc:"Of one request; never longer than the call has left."`
 
@@ -34,39 +37,95 @@ type Config struct {
 // Validate implements sdk.Validator.
 func (c *Config) Validate() error {
 	var errs []error
-	bad := func(name, summary, detail string) {
-		errs = append(errs, &sdk.AttributeError{Path: []string{name}, Summary: summary, Detail: detail})
+	bad := func(summary, detail string, path ...string) {
+		errs = append(errs, &sdk.AttributeError{Path: path, Summary: summary, Detail: detail})
 	}
 	if c.BaseURL == "" && c.Dialect != "hubspot" {
-		bad("base_url", "is missing", fmt.Sprintf("The dialect %s has no address of its own.", c.Dialect))
+		bad("is missing", fmt.Sprintf("The dialect %s has no address of its own.", c.Dialect), "base_url")
 	}
 	if c.BaseURL != "" {
 		u, err := crm.ParseBaseURL(c.BaseURL)
 		switch {
 		case err != nil:
-			bad("base_url", err.Error(), "")
+			bad(err.Error(), "", "base_url")
 		case c.Dialect != "rest" && u.Scheme != "https" && !crm.IsLoopback(u):
-			bad("base_url", "must be https", "")
+			bad("must be https: the token goes there", "", "base_url")
 		}
 	}
-	if c.OAuth != nil && !c.Token.IsZero() {
-		bad("oauth", "is given beside token", "Write one of them.")
+	var err error
+	switch c.Dialect {
+	case "hubspot":
+		err = hubspot.CheckVersion(c.APIVersion)
+	case "salesforce":
+		err = salesforce.CheckVersion(c.APIVersion)
+	default:
+		if c.APIVersion != "" {
+			err = errors.New("is of no use with the dialect rest: the version is part of its paths")
+		}
+	}
+	if err != nil {
+		bad(err.Error(), "", "api_version")
 	}
 	if c.Timeout < time.Second {
-		bad("timeout", "must be at least 1s", "")
+		bad("must be at least 1s", "", "timeout")
 	}
-	if c.OAuth != nil {
+	if !headerName.MatchString(c.TokenHeader) {
+		bad("not the name of a header", "", "token_header")
+	}
+	if strings.ContainsFunc(c.TokenPrefix+c.Token.Reveal(), func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		bad("holds a line break or another control character", "A file's text ends with one: trimspace() drops it.", "token")
+	}
+	switch {
+	case c.OAuth != nil && !c.Token.IsZero():
+		bad("is given beside token", "Write one of them.", "oauth")
+	case c.OAuth != nil:
+		if c.Dialect != "salesforce" && c.OAuth.TokenURL == "" {
+			bad("is missing", "Only for the dialect salesforce it follows from base_url.", "oauth", "token_url")
+		}
+		if c.Dialect != "salesforce" && c.OAuth.Audience == "" && !c.OAuth.PrivateKey.IsZero() {
+			bad("is missing", "The JWT bearer grant says who is to accept its assertion.", "oauth", "audience")
+		}
 		errs = append(errs, c.OAuth.Validate())
+	case c.Token.IsZero() && c.Dialect != "rest":
+		bad("is missing", "Write token, or a block oauth.", "token")
 	}
 	switch {
 	case c.Dialect == "rest" && c.Rest == nil:
-		bad("rest", "is missing", "The dialect rest needs its steps.")
+		bad("is missing", "The dialect rest needs its steps.", "rest")
 	case c.Dialect != "rest" && c.Rest != nil:
-		bad("rest", "is of no use here", `It belongs to dialect = "rest".`)
+		bad("is of no use here", `It belongs to dialect = "rest".`, "rest")
 	case c.Rest != nil:
 		errs = append(errs, c.Rest.Validate())
 	}
 	return errors.Join(errs...)
+}
+
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+
+// options are those of the client, for a validated configuration.
+func (c *Config) options() (crm.Options, error) {
+	o := crm.Options{BaseURL: c.BaseURL, Timeout: c.Timeout, RejectUnknown: c.Unknown == "reject"}
+	switch {
+	case !c.Token.IsZero():
+		o.Login = crm.StaticToken(c.TokenHeader, c.TokenPrefix, c.Token)
+		o.Secrets = []string{c.Token.Reveal()}
+	case c.OAuth != nil:
+		oauth := *c.OAuth
+		if c.Dialect == "salesforce" {
+			u, err := crm.ParseBaseURL(c.BaseURL)
+			if err != nil {
+				return o, err
+			}
+			oauth.TokenURL = cmp.Or(oauth.TokenURL, u.String()+"/services/oauth2/token")
+			oauth.Audience = cmp.Or(oauth.Audience, salesforce.Audience(u.Hostname()))
+		}
+		login, err := oauth.Login()
+		if err != nil {
+			return o, err
+		}
+		o.Login, o.Secrets = login, oauth.Secrets()
+	}
+	return o, nil
 }
 
 // factory makes the plugin.
@@ -84,18 +143,16 @@ func open(_ context.Context, cfg Config) (sdk.BatchSink[Message], error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	options := crm.Options{BaseURL: cfg.BaseURL, Timeout: cfg.Timeout}
-	if !cfg.Token.IsZero() {
-		options.Login = crm.StaticToken(cfg.TokenHeader, cfg.TokenPrefix, cfg.Token)
-		options.Secrets = []string{cfg.Token.Reveal()}
+	options, err := cfg.options()
+	if err != nil {
+		return nil, err
 	}
 	var dialect crm.Dialect
-	var err error
 	switch cfg.Dialect {
 	case "hubspot":
-		dialect, err = hubspot.New(options)
+		dialect, err = hubspot.New(cfg.APIVersion, options)
 	case "salesforce":
-		dialect, err = salesforce.New(options)
+		dialect, err = salesforce.New(cfg.APIVersion, options)
 	default:
 		dialect, err = rest.New(cfg.Rest, options)
 	}

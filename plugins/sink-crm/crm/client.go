@@ -39,6 +39,9 @@ type Options struct {
 	Timeout time.Duration // of one request; default 20 s, and never longer than the call has left
 	// Secrets are texts that no error may show, besides the credentials that Login returns.
 	Secrets []string
+	// RejectUnknown turns a field or type of records that the CRM does not know into a dead letter, instead of suspending
+	// the sink; see Client.Unknown.
+	RejectUnknown bool
 	// Transport is for tests; default: one of this client's own.
 	Transport http.RoundTripper
 }
@@ -52,6 +55,7 @@ type Client struct {
 	timeout time.Duration
 	refused func(*Response) bool
 	secrets []string
+	reject  bool // RejectUnknown
 	tokens  tokens
 }
 
@@ -61,7 +65,8 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, &sdk.AttributeError{Path: []string{"base_url"}, Summary: err.Error()}
 	}
-	c := &Client{base: base, header: o.Header, timeout: o.Timeout, refused: o.Refused, secrets: o.Secrets}
+	c := &Client{base: base, header: o.Header, timeout: o.Timeout, refused: o.Refused, secrets: o.Secrets,
+		reject: o.RejectUnknown}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
 	}
@@ -249,6 +254,15 @@ func (c *Client) unreachable(err error) error {
 		return errors.New("the call was cancelled")
 	}
 	return fmt.Errorf("the CRM cannot be reached: %s", c.Clean(err.Error()))
+}
+
+// Unknown is the outcome of a field, key or type of records that the CRM does not know, as path says: the route or the CRM
+// has to be changed, and until then the sink waits, or what names it is a dead letter, as the configuration says.
+func (c *Client) Unknown(err error, path []string) error {
+	if c.reject {
+		return sdk.Reject(err, path...)
+	}
+	return sdk.Suspend(fmt.Errorf("%s: %w", strings.Join(path, "."), err))
 }
 
 // Words is what the far end says in an answer that is no JSON for the dialect to read: text as it is, HTML without its

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -172,12 +173,12 @@ func (o *OAuth) fetch(ctx context.Context, c *Client, form url.Values, header ht
 // tokenOf reads a token address's answer.
 func tokenOf(c *Client, resp *Response) (Token, error) {
 	var answer struct {
-		AccessToken string      `json:"access_token"`
-		TokenType   string      `json:"token_type"`
-		ExpiresIn   json.Number `json:"expires_in"`
-		InstanceURL string      `json:"instance_url"` // Salesforce: where its API is
-		Error       string      `json:"error"`
-		Description string      `json:"error_description"`
+		AccessToken string          `json:"access_token"`
+		TokenType   string          `json:"token_type"`
+		ExpiresIn   json.RawMessage `json:"expires_in"`
+		InstanceURL string          `json:"instance_url"` // Salesforce: where its API is
+		Error       string          `json:"error"`
+		Description string          `json:"error_description"`
 	}
 	err := json.Unmarshal(resp.Body, &answer)
 	switch {
@@ -196,7 +197,8 @@ func tokenOf(c *Client, resp *Response) (Token, error) {
 		return Token{}, errors.New("login: the answer holds no access token")
 	}
 	t := Token{Name: "Authorization", Value: "Bearer " + answer.AccessToken}
-	if s, err := answer.ExpiresIn.Int64(); err == nil && s > 0 && s < 1<<31 {
+	// A number, for some a text. Salesforce leaves it out.
+	if s, err := strconv.ParseInt(strings.Trim(string(answer.ExpiresIn), `"`), 10, 31); err == nil && s > 0 {
 		t.Expires = time.Now().Add(time.Duration(s) * time.Second)
 	}
 	if answer.InstanceURL != "" {
