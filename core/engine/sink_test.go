@@ -43,8 +43,10 @@ func TestParked(t *testing.T) {
 	const keys, down = 100, 10 * time.Hour
 	busy := core.Outcome{Kind: sdk.Retried, Reason: "503"}
 	for name, answer := range map[string]func(d *core.Delivery) core.Outcome{
-		"down":    func(*core.Delivery) core.Outcome { return busy },
-		"429":     func(*core.Delivery) core.Outcome { return core.Outcome{Kind: sdk.Retried, Reason: "429", After: 20 * time.Minute} },
+		"down": func(*core.Delivery) core.Outcome { return busy },
+		"429": func(*core.Delivery) core.Outcome {
+			return core.Outcome{Kind: sdk.Retried, Reason: "429", After: 20 * time.Minute}
+		},
 		"revoked": func(*core.Delivery) core.Outcome { return core.Outcome{Kind: sdk.Suspended, Reason: "revoked"} },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -119,7 +119,7 @@ func TestCertificateRenewal(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("%s, %v", resp.Status, err)
 		}
 		return reused, resp.TLS.PeerCertificates[0].SerialNumber.Int64()

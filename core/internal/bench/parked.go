@@ -154,7 +154,7 @@ func restart(ctx context.Context, t *target, address string) error {
 		default:
 		}
 	})}
-	defer srv.Close()
+	defer func() { _ = srv.Close() }() // the measurement is over
 	go func() { _ = srv.Serve(l) }()
 	t.command()
 	started := time.Now()
