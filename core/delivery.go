@@ -28,6 +28,7 @@ type Delivery struct {
 	Key      DeliveryKey // where it stands: request, event, ordinal; the store's primary key
 	ID       string      // public, derived from event id, route, sink and replay count; the same on every attempt
 	Replay   int         // 0, or the n-th replay of the same event to the same route and sink
+	AsIs     bool        // the message is delivered as it is, whatever the configuration has become
 	Force    bool        // a replay that the sink is to apply even if something newer was applied
 	Route    string
 	Sink     string
@@ -46,11 +47,15 @@ type Delivery struct {
 	Reason        string   // of the last outcome
 	AttributePath []string // rejected: the message's attribute that is wrong
 	Reference     string   // delivered: the far end's own id
+	ReplayOf      string   // id of the delivery that this one is a replay of
+	ReplayedBy    string   // id of the newest replay of this one
 	RouteRange    string   // dead by a route's error or a rejected attribute: file:line,column of the route
 	SettledAt     time.Time
 	FirstAttempt  time.Time // zero before the first
 	// FirstActive is the sink's active time at the first attempt: what a delivery's age is counted from.
 	FirstActive time.Duration
+
+	ReceivedAt time.Time // when its request was received
 
 	// For dispatch only, not stored here:
 	Renewed   bool // message and digests are newer than the stored ones: the settlement stores them

@@ -96,7 +96,7 @@ func (r *Router) match(eventType string) []*Route {
 	}
 	var routes []*Route
 	for _, route := range r.routes {
-		if route.On == nil || slices.ContainsFunc(route.On, func(p string) bool { return Match(p, eventType) }) {
+		if route.listens(eventType) {
 			routes = append(routes, route)
 		}
 	}
@@ -105,6 +105,11 @@ func (r *Router) match(eventType string) []*Route {
 	}
 	r.byType[strings.Clone(eventType)] = routes
 	return routes
+}
+
+// listens reports whether the route is for events of a type.
+func (r *Route) listens(eventType string) bool {
+	return r.On == nil || slices.ContainsFunc(r.On, func(p string) bool { return Match(p, eventType) })
 }
 
 // Route appends the deliveries of an event to dst. A route whose expression fails on the event yields dead deliveries that
@@ -147,6 +152,7 @@ func (r *Router) deliver(req *core.Request, ev *core.Event, route *Route, to *To
 		SchemaDigest: to.SchemaDigest,
 		State:        core.DeliveryPending,
 		Due:          req.ReceivedAt,
+		ReceivedAt:   req.ReceivedAt,
 		Event:        ev,
 	}
 	if failed == nil && to.OrderBy != nil {

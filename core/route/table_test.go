@@ -66,6 +66,15 @@ func (b builder) when(src string) *expr.Condition {
 	return c
 }
 
+func (b builder) text(src string) *expr.Text {
+	b.t.Helper()
+	text, diags := b.set.Text(b.expr(src))
+	if diags.HasErrors() {
+		b.t.Fatal(diags)
+	}
+	return text
+}
+
 func (b builder) to(sink, src string) To {
 	b.t.Helper()
 	f, diags := hclsyntax.ParseConfig([]byte(src), "config.hcl", hcl.Pos{Line: 1, Column: 1})
@@ -84,11 +93,7 @@ func (b builder) to(sink, src string) To {
 	if diags.HasErrors() {
 		b.t.Fatal(diags)
 	}
-	order, diags := b.set.Text(b.expr("event.partitionkey"))
-	if diags.HasErrors() {
-		b.t.Fatal(diags)
-	}
-	return To{Sink: sink, Message: m, OrderBy: order, SchemaDigest: "schema", Range: "config.hcl:1,1-2"}
+	return To{Sink: sink, Message: m, OrderBy: b.text("event.partitionkey"), SchemaDigest: "schema", Range: "config.hcl:1,1-2"}
 }
 
 func request() (*core.Request, *core.Event) {

@@ -65,10 +65,24 @@ type Store interface {
 	// RecordRejection adds to the bounded list of rejections. It does not wait for the disk.
 	RecordRejection(r core.Rejection)
 
-	// RetryDeliveries makes dead deliveries pending and due again, with their charges forgotten, and returns those it
-	// changed, as ListDeliveries shows them. Ids that are unknown or not dead are passed over, and those without a
-	// message, because their route failed: there is nothing to deliver.
-	RetryDeliveries(ctx context.Context, ids []string) ([]*core.Delivery, error)
+	// Retries and replays go in steps: a Mark, then pages of what is selected, each rendered by the caller and committed.
+
+	// Mark returns a time that parts what is settled: what was settled before is seen by every read from now on, what is
+	// settled afterwards has a later time.
+	Mark(ctx context.Context) (time.Time, error)
+	// SelectDeliveries reads a page of what sel selects, oldest first, from behind the given key on; next is the key to go
+	// on behind, 0 at the end. A page may hold less than limit, or nothing: no read takes long.
+	SelectDeliveries(ctx context.Context, sel Selection, after core.DeliveryKey, limit int) (
+		page []Selected, next core.DeliveryKey, err error)
+	// CountDeliveries counts what SelectDeliveries would read, likewise in pages.
+	CountDeliveries(ctx context.Context, sel Selection, after core.DeliveryKey) (n int, next core.DeliveryKey, err error)
+	// FindDeliveries reads deliveries in any state by id, in the order given. Unknown ones are left out.
+	FindDeliveries(ctx context.Context, ids []string) ([]Selected, error)
+	// Redo commits retries and replays together, durably, and sets Done of those that took place.
+	Redo(ctx context.Context, rs []*Redo) error
+	// RequestOf reads a delivery's request, without Body, for rendering. ErrNotFound.
+	RequestOf(ctx context.Context, k core.DeliveryKey) (*core.Request, error)
+
 	// RetryRequests makes dead requests received again; they are passed to Options.OnAccepted.
 	RetryRequests(ctx context.Context, ids []string) ([]*core.Request, error)
 
@@ -179,6 +193,41 @@ type SinkState struct {
 	Active      time.Duration // how long it could be called, ever: not while it was paused, suspended or its breaker open
 	PausedAt    time.Time     // zero: it is not paused
 	PauseReason string
+}
+
+// Selection says which deliveries are to be retried or replayed.
+type Selection struct {
+	DeliveryFilter // without Cursor and Limit
+	// Replay: settled deliveries that no replay has taken the place of, dead ones if the filter names no state. Otherwise
+	// for a retry: dead ones.
+	Replay bool
+	By     time.Time // a Mark: only what was settled by then, and so nothing that the retry or replay itself brings about
+}
+
+// Selected is a delivery that may be retried or replayed: with Event and its Data, and its request without Body.
+type Selected struct {
+	Delivery *core.Delivery
+	Request  *core.Request
+}
+
+// Redo is one retry or replay.
+type Redo struct {
+	// Of is the delivery as it was read. If it has changed since, nothing is done.
+	Of *core.Delivery
+	// As is what it is to be, with the same key.
+	//
+	//	pending  retry: the delivery becomes pending and due, with its charges forgotten. Replay: it stays as it is, but for a
+	//	         dead one, which is skipped, and a new one appears beside it. Either takes As's message, digests and AsIs, a
+	//	         delivery without a message its order key too, a replay Force.
+	//	dead     it cannot be rendered: a dead one stays dead and takes As's Reason and RouteRange
+	//	skipped  its route does not want it any more: a dead one is skipped, for As's Reason
+	As     *core.Delivery
+	Replay bool
+
+	// Set by Store.Redo:
+	Done     bool
+	ReplayID string // of the new delivery
+	Refused  string // not done: why
 }
 
 // RequestFilter narrows a list; zero fields match all.

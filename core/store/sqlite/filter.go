@@ -147,6 +147,27 @@ func (w *writer) writeFilters() error {
 	return nil
 }
 
+// mayHave asks the filter of a stretch of requests for all the given hashes.
+func (c *conn) mayHave(block int64, hashes []uint64) (bool, error) {
+	if len(hashes) == 0 {
+		return true, nil
+	}
+	st, err := c.stmt("SELECT filter FROM event_filters WHERE block = ?")
+	if err != nil {
+		return false, err
+	}
+	st.int(1, block)
+	match := true
+	_, err = st.row(func() {
+		var f filter
+		st.ColumnBytes(0, f[:])
+		for _, h := range hashes {
+			match = match && f.has(h)
+		}
+	})
+	return match, err
+}
+
 // stretches calls look with the ranges of requests in which there may be events with all the given hashes, newest
 // first, beginning at most at the sequence before, until look returns false.
 func (c *conn) stretches(hashes []uint64, before int64, look func(first, end int64) (bool, error)) error {
@@ -164,19 +185,9 @@ func (c *conn) stretches(hashes []uint64, before int64, look func(first, end int
 	if empty {
 		return nil
 	}
-	if st, err = c.stmt("SELECT filter FROM event_filters WHERE block = ?"); err != nil {
-		return err
-	}
 	for block := min(newest, before) >> filterShift; block >= oldest>>filterShift; block-- {
-		st.int(1, block)
-		var f filter
-		match := true
-		if _, err := st.row(func() {
-			st.ColumnBytes(0, f[:])
-			for _, h := range hashes {
-				match = match && f.has(h)
-			}
-		}); err != nil {
+		match, err := c.mayHave(block, hashes)
+		if err != nil {
 			return err
 		}
 		if !match {

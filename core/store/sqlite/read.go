@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -115,8 +114,9 @@ const (
 	eventWidth      = 15
 	deliveryColumns = eventColumns + `, d.key, d.sink, d.order_key, d.state, d.due, d.route, d.replay, d.attempts,
 		d.crashes, d.claims, d.first_attempt, d.settled_at, d.reason, d.reference, d.attribute_path, d.route_range,
-		d.config_digest, d.schema_digest, d.message, d.first_active`
-	deliveryWidth = eventWidth + 20
+		d.config_digest, d.schema_digest, d.message, d.first_active, d.replay_of, d.replayed_by, d.forced, d.as_is,
+		r.received_at`
+	deliveryWidth = eventWidth + 25
 	deliveryJoins = ` JOIN events AS e ON e.key = d.key >> 12 JOIN requests AS r ON r.seq = d.key >> 24`
 )
 
@@ -164,6 +164,13 @@ func (s *stmt) delivery() (*core.Delivery, span) {
 		FirstActive: time.Duration(s.ColumnInt64(c+19)) * time.Microsecond, Event: e,
 	}
 	d.ID = core.DeliveryID(e.ID, d.Route, d.Sink, d.Replay)
+	if !s.ColumnIsNull(c + 20) {
+		d.ReplayOf = core.DeliveryID(e.ID, d.Route, d.Sink, s.ColumnInt(c+20))
+	}
+	if !s.ColumnIsNull(c + 21) {
+		d.ReplayedBy = core.DeliveryID(e.ID, d.Route, d.Sink, s.ColumnInt(c+21))
+	}
+	d.Force, d.AsIs, d.ReceivedAt = s.ColumnBool(c+22), s.ColumnBool(c+23), s.readTime(c+24)
 	return d, at
 }
 
@@ -478,33 +485,12 @@ func (s *Store) ListDeliveries(
 	err = s.search(ctx, func(c *conn) error {
 		var q query
 		seqs := bounds{0, math.MaxInt64 >> 24}
-		if f.RequestID != "" {
-			seq, err := s.findRequest(c, f.RequestID)
-			if errors.Is(err, store.ErrNotFound) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			seqs.within(seq, seq+1)
-		}
-		if err := q.timeBounds(c, &seqs, f.Since, f.Until); err != nil {
+		hashes, found, err := s.deliveryConditions(c, &f, &q, &seqs)
+		if err != nil || !found {
 			return err
 		}
-		q.equal("d.sink", f.Sink)
-		q.equal("d.route", f.Route)
-		q.equal("r.source", f.Source)
-		var hashes []uint64
-		for _, part := range []struct {
-			column, value string
-			kind          byte
-		}{{"e.type", f.Type, 'k'}, {"e.subject", f.Subject, 's'}, {"e.tenant", f.Tenant, 't'}} {
-			if q.equal(part.column, part.value); part.value != "" {
-				hashes = append(hashes, hash(part.kind, part.value))
-			}
-		}
 		from := "deliveries AS d" + deliveryJoins
-		filtered := len(hashes) > 0 && f.RequestID == ""
+		filtered := len(hashes) > 0
 		switch state := f.State; {
 		case state == core.DeliveryDead: // written out, so that its index is found
 			q.where("d.state = 'dead'")

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -179,69 +178,4 @@ func (w *writer) keyState(x *store.Settlement, sink, order string, now int64) er
 	st.same(1, sink)
 	st.BindText(2, order)
 	return st.run()
-}
-
-// RetryDeliveries implements store.Store.
-func (s *Store) RetryDeliveries(ctx context.Context, ids []string) ([]*core.Delivery, error) {
-	var retried []*core.Delivery
-	err := s.do(ctx, &op{
-		durable: true, // somebody was told so
-		weight:  2 * len(ids),
-		apply: func(w *writer) error {
-			retried = nil
-			now := time.Now().UnixMicro()
-			for _, id := range ids {
-				d, err := w.retry(id, now)
-				if errors.Is(err, store.ErrNotFound) {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				if d != nil {
-					retried = append(retried, d)
-				}
-			}
-			return nil
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("retry deliveries: %w", err)
-	}
-	return retried, nil
-}
-
-func (w *writer) retry(id string, now int64) (*core.Delivery, error) {
-	d, err := w.s.findDelivery(w.c, id)
-	if err != nil || d.State != core.DeliveryDead || len(d.Message) == 0 {
-		return nil, err // without a message, as its route failed, there is nothing to deliver
-	}
-	// What waits for it goes on waiting: it is the head of its order key again.
-	if err := w.unhold(d.Sink, int64(d.Key)); err != nil {
-		return nil, err
-	}
-	isDue, err := w.place(d.Sink, d.OrderKey, int64(d.Key))
-	if err != nil {
-		return nil, err
-	}
-	st, err := w.c.stmt(`UPDATE deliveries SET state = 'pending', due = ?, attempts = 0, crashes = 0, claims = 0,
-		first_attempt = NULL, first_active = NULL, took = NULL, settled_at = NULL, reason = NULL, attribute_path = NULL, route_range = NULL
-		WHERE key = ? AND state = 'dead'`)
-	if err != nil {
-		return nil, err
-	}
-	st.BindNull(1)
-	if isDue {
-		st.int(1, now)
-	}
-	st.int(2, int64(d.Key))
-	if err := st.run(); err != nil {
-		return nil, err
-	}
-	w.addCount(deliveryCounter(d.Sink, core.DeliveryDead), -1)
-	w.addCount(deliveryCounter(d.Sink, core.DeliveryPending), 1)
-	if isDue {
-		w.becomesDue(d.Sink, int64(d.Key), now)
-	}
-	return w.s.findDelivery(w.c, id)
 }

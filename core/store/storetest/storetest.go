@@ -62,6 +62,13 @@ func Run(t *testing.T, h Harness) {
 		"keyed state":       testKeyedState,
 		"retry deliveries":  testRetryDeliveries,
 		"retry no message":  testRetryWithoutMessage,
+		"select":            testSelect,
+		"select by mark":    testSelectByMark,
+		"redo retry":        testRedoRetry,
+		"redo not rendered": testRedoNotRendered,
+		"replay":            testReplay,
+		"replay order":      testReplayOrder,
+		"replay room":       testReplayRoom,
 		"attempts":          testAttempts,
 		"lists":             testLists,
 		"list deliveries":   testListDeliveries,
@@ -184,7 +191,7 @@ func (k *kit) decide(r *core.Request, sinks ...string) *store.Decision {
 			Key: core.NewDeliveryKey(r.Seq, 0, i), ID: core.DeliveryID(e.ID, fmt.Sprintf("route_%d", i), sink, 0),
 			Route: fmt.Sprintf("route_%d", i), Sink: sink, OrderKey: order,
 			Message: []byte(`{"text":"é"}`), ConfigDigest: "c0", SchemaDigest: "s0",
-			State: core.DeliveryPending, Due: at, Event: &e,
+			State: core.DeliveryPending, Due: at, ReceivedAt: r.ReceivedAt, Event: &e,
 		})
 	}
 	return d
@@ -677,8 +684,7 @@ func testOrderAcross(k *kit) {
 	k.equal(keys(k.claim("s", now, 10)...), keys(second))
 
 	// While the second is leased, the first comes back: it has to wait for that lease, and then goes before the others.
-	_, err := k.s.RetryDeliveries(k.Context(), []string{first.ID})
-	k.check(err)
+	k.retry(first.ID)
 	k.equal(len(k.claim("s", now, 10)), 0)
 	k.settle(retried(second, now.Add(time.Hour)))
 	k.equal(keys(k.claim("s", now.Add(2*time.Hour), 10)...), keys(first))
@@ -951,11 +957,10 @@ func testRetryDeliveries(k *kit) {
 	s.Crashes = 2
 	k.settle(s)
 	ids := []string{d.ID, alive.ID, "dlv_x", core.DeliveryID(core.EventID(key("none"), 0, 0), "r", "s", 0), d.ID}
-	got, err := k.s.RetryDeliveries(k.Context(), ids)
-	k.check(err)
+	got := k.retry(ids...)
 	k.equal(len(got), 1)
 	want := *d
-	want.Due, want.Event = got[0].Due, got[0].Event
+	want.Due, want.StateRead = got[0].Due, true
 	k.equal(got[0], &want)
 	now := time.Now().Add(time.Minute)
 	k.equal(keys(k.claim("a", now, 10)...), keys(d))
@@ -979,8 +984,7 @@ func testRetryWithoutMessage(k *kit) {
 	k.claims("a", alive)
 	k.settle(dead(alive))
 	before := k.delivery(failed[0].ID)
-	got, err := k.s.RetryDeliveries(k.Context(), []string{failed[0].ID, alive.ID, failed[1].ID})
-	k.check(err)
+	got := k.retry(failed[0].ID, alive.ID, failed[1].ID)
 	if len(got) != 1 || got[0].ID != alive.ID {
 		k.Errorf("retried %v", got)
 	}
@@ -1463,8 +1467,7 @@ func testUncleanRestart(k *kit) {
 	ds := k.claim("b", now, 10)
 	k.equal(keys(ds...), keys(leased.Deliveries[0]))
 	k.equal(ds[0].Claims, 1)
-	retried, err := k.s.RetryDeliveries(k.Context(), []string{poison.ID})
-	k.check(err)
+	retried := k.retry(poison.ID)
 	k.equal(retried[0].Claims, 0)
 	st, err := k.s.Stats(k.Context())
 	k.check(err)

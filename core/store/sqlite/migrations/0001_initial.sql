@@ -90,6 +90,10 @@ CREATE TABLE deliveries (
     due            INTEGER,                    -- not before; NULL: behind an earlier one of its order_key
     route          TEXT    NOT NULL,
     replay         INTEGER NOT NULL,           -- 0, or the n-th replay of the event to this route and sink
+    replay_of      INTEGER,                    -- of which replay this is one: its number, 0 for the original
+    replayed_by    INTEGER,                    -- number of the newest replay of this one
+    forced         INTEGER,                    -- 1: to be applied even if something newer was
+    as_is          INTEGER,                    -- 1: the message is not rendered anew, whatever the configuration becomes
     attempts       INTEGER NOT NULL,           -- charged ones
     crashes        INTEGER NOT NULL,           -- how often it killed a sink process
     claims         INTEGER NOT NULL,           -- how often a host started on it after an unclean stop
