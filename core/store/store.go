@@ -83,6 +83,10 @@ type Store interface {
 	// RequestOf reads a delivery's request, without Body, for rendering. ErrNotFound.
 	RequestOf(ctx context.Context, k core.DeliveryKey) (*core.Request, error)
 
+	// SelectRequests reads a page of the dead requests that f matches, without Headers and Body, oldest first, from behind
+	// the given sequence on; next is the one to go on behind, 0 at the end.
+	SelectRequests(ctx context.Context, f RequestFilter, after int64, limit int) (
+		page []*core.Request, next int64, err error)
 	// RetryRequests makes dead requests received again; they are passed to Options.OnAccepted.
 	RetryRequests(ctx context.Context, ids []string) ([]*core.Request, error)
 

@@ -99,6 +99,43 @@ func (s *Store) FindDeliveries(ctx context.Context, ids []string) ([]store.Selec
 	return found, nil
 }
 
+// SelectRequests implements store.Store.
+func (s *Store) SelectRequests(
+	ctx context.Context, f store.RequestFilter, after int64, limit int,
+) (page []*core.Request, next int64, err error) {
+	if f.State != "" && f.State != core.RequestDead {
+		return nil, 0, nil
+	}
+	err = s.search(ctx, func(c *conn) error {
+		var q query
+		seqs := bounds{after + 1, math.MaxInt64}
+		if err := q.timeBounds(c, &seqs, f.Since, f.Until); err != nil {
+			return err
+		}
+		q.where("r.state = 'dead' AND r.purged_at IS NULL AND r.seq >= ? AND r.seq < ?", seqs.first, seqs.end)
+		q.equal("r.source", f.Source)
+		st, err := c.transient("SELECT " + requestColumns + " FROM requests AS r INDEXED BY requests_dead WHERE " +
+			q.String() + " ORDER BY r.seq")
+		if err != nil {
+			return err
+		}
+		defer st.Finalize()
+		q.bind(st)
+		return st.rows(func() bool {
+			if len(page) == limit {
+				next = page[limit-1].Seq
+				return false
+			}
+			page = append(page, st.request())
+			return true
+		})
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("select requests: %w", err)
+	}
+	return page, next, nil
+}
+
 // RequestOf implements store.Store.
 func (s *Store) RequestOf(ctx context.Context, k core.DeliveryKey) (r *core.Request, err error) {
 	err = s.read(ctx, func(c *conn) error {

@@ -396,3 +396,81 @@ func testReplayRoom(k *kit) {
 		k.Errorf("not retried either: %+v", r)
 	}
 }
+
+// testReplayHeld passes an order key that a dead one holds on to its replay, and lets it go when there is none.
+func testReplayHeld(k *kit) {
+	now := time.Now().Add(time.Minute)
+	holding := func(d *core.Delivery) store.Settlement {
+		s := dead(d)
+		s.Hold = true
+		return s
+	}
+	for _, replay := range []bool{true, false} {
+		one, two := k.add("a/x")[0], k.add("a/x")[0]
+		k.end(holding, one)
+		k.equal(len(k.claim("a", now, 10)), 0)
+		r := k.redo(k.find(one.ID)[0].Delivery, replay, nil)
+		ds := k.claim("a", now, 10)
+		if len(ds) != 1 || replay && ds[0].ID != r.ReplayID || !replay && ds[0].ID != one.ID {
+			k.Fatalf("replay %t: claimed %v", replay, ds)
+		}
+		k.equal(len(k.claim("a", now, 10)), 0)
+		k.settle(holding(ds[0])) // and again it holds
+		k.equal(len(k.claim("a", now, 10)), 0)
+		r = k.redo(k.find(ds[0].ID)[0].Delivery, replay, func(as *core.Delivery) {
+			as.State, as.Reason = core.DeliverySkipped, "not any more"
+		})
+		k.equal(r.Done, true)
+		k.equal(keys(k.claim("a", now, 10)...), keys(two))
+		k.settle(delivered(two))
+	}
+}
+
+func testSelectRequests(k *kit) {
+	var dead []*core.Request
+	for i := range 6 {
+		r := k.request()
+		if i%2 == 1 {
+			r.Source = "hr"
+		}
+		k.accept(r)
+		if i == 4 {
+			k.route(k.decide(r, "a"))
+			continue
+		}
+		k.route(&store.Decision{Request: r, Dead: "never"})
+		dead = append(dead, r)
+	}
+	k.mustAccept()
+	for _, c := range []struct {
+		f    store.RequestFilter
+		want []*core.Request
+	}{
+		{store.RequestFilter{}, dead},
+		{store.RequestFilter{State: core.RequestDead, Source: "hr"}, []*core.Request{dead[1], dead[3], dead[4]}},
+		{store.RequestFilter{Since: dead[1].ReceivedAt, Until: dead[3].ReceivedAt}, dead[1:3]},
+		{store.RequestFilter{State: core.RequestRouted}, nil},
+		{store.RequestFilter{Source: "nobody"}, nil},
+	} {
+		for _, limit := range []int{1, 2, 100} {
+			var got, want []string
+			for after := int64(0); ; {
+				page, next, err := k.s.SelectRequests(k.Context(), c.f, after, limit)
+				k.check(err)
+				if len(page) > limit {
+					k.Fatalf("%d in a page of %d", len(page), limit)
+				}
+				for _, r := range page {
+					got = append(got, r.ID()+string(r.State)+r.Reason)
+				}
+				if after = next; next == 0 {
+					break
+				}
+			}
+			for _, r := range c.want {
+				want = append(want, r.ID()+"deadnever")
+			}
+			k.equal(got, want)
+		}
+	}
+}
