@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -153,7 +154,7 @@ func serve(t *testing.T, dataDir string) served {
 	}
 	var told []string
 	direct := &Direct{
-		Store: st, Engine: recorder{&told},
+		Store: st, Engine: recorder{&told}, Renderer: func(context.Context) (Renderer, error) { return stub{}, nil },
 		Describe: func(s *Status) { s.Running = true; s.Sinks = []SinkStatus{{Sink: "good"}} },
 	}
 	srv := &http.Server{Handler: Handler(direct), ReadHeaderTimeout: time.Minute}
@@ -297,8 +298,9 @@ func TestClientRetries(t *testing.T) {
 	}
 	id := dead.Items[0].ID
 	for _, want := range []int{1, 0} { // the second time it is not dead any more
-		got, err := s.client.RetryRequests(ctx, []string{id, "req_00000000000000000000000000000000", "nonsense"})
-		if err != nil || len(got.Items) != want {
+		got, err := s.client.RetryRequests(ctx,
+			RequestOrder{IDs: []string{id, "req_00000000000000000000000000000000", "nonsense", id}}, nil)
+		if err != nil || got.Selected != 3 || got.Seen != 3 || got.Done != want || got.Refused != 3-want {
 			t.Errorf("retried %+v, %v; want %d", got, err, want)
 		}
 	}
@@ -310,17 +312,25 @@ func TestClientRetries(t *testing.T) {
 	for _, d := range all.Items {
 		ids = append(ids, d.ID)
 	}
-	got, err := s.client.RetryDeliveries(ctx, ids)
-	if err != nil || len(got.Items) != 1 || got.Items[0].Sink != "bad" || got.Items[0].State != "pending" {
+	got, err := s.client.RetryDeliveries(ctx, DeliveryOrder{IDs: ids}, nil)
+	if err != nil || got.Done != 1 || got.Refused != 1 {
 		t.Errorf("retried %+v, %v", got, err)
 	}
 	if diff := cmp.Diff([]string{"wake bad"}, *s.told); diff != "" {
-		t.Errorf("the engine was told: %s", diff)
+		t.Errorf("woken sinks: %s", diff)
 	}
-	if got, err := s.client.RetryDeliveries(ctx, nil); err != nil || len(got.Items) != 0 {
-		t.Errorf("a retry of nothing: %+v, %v", got, err)
+	for what, err := range map[string]error{
+		"deliveries": second(s.client.RetryDeliveries(ctx, DeliveryOrder{}, nil)),
+		"replays":    second(s.client.ReplayDeliveries(ctx, DeliveryOrder{DryRun: true}, nil)),
+		"requests":   second(s.client.RetryRequests(ctx, RequestOrder{}, nil)),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "name what is meant") {
+			t.Errorf("a retry of all %s by omission: %v", what, err)
+		}
 	}
 }
+
+func second(_ Tally, err error) error { return err }
 
 func TestWhatIsNotThere(t *testing.T) {
 	s := serve(t, t.TempDir())
@@ -357,7 +367,10 @@ func TestBadCalls(t *testing.T) {
 		{"GET", "rejections?state=dead", "", 400, `unknown parameter "state"`},
 		{"GET", "rejections/first", "", 400, `"first" is not a rejection's number`},
 		{"GET", "rejections/99999999999999999999", "", 400, "not a rejection's number"},
-		{"POST", "requests/retry", "", 400, "the body is not"},
+		{"POST", "requests/retry", "", 400, "name what is meant"},
+		{"POST", "deliveries/replay", "", 400, "name what is meant"},
+		{"POST", "deliveries/replay?limit=3", "", 400, `unknown parameter "limit"`},
+		{"POST", "deliveries/retry?force=true", "", 400, `unknown parameter "force"`},
 		{"POST", "requests/retry", `{"ids": "x"}`, 400, "the body is not"},
 		{"POST", "requests/retry", `{"id": ["x"]}`, 400, "the body is not"},
 		{"POST", "deliveries/retry", `{"ids": [` + strings.Repeat(`"x",`, maxCommand/4) + `"x"]}`, 400, "too large"},

@@ -59,9 +59,8 @@ func (c *Client) Request(ctx context.Context, id string) (v Request, err error) 
 }
 
 // RetryRequests implements Control.
-func (c *Client) RetryRequests(ctx context.Context, list []string) (v Page[Request], err error) {
-	err = c.post(ctx, "requests/retry", ids{list}, &v)
-	return v, err
+func (c *Client) RetryRequests(ctx context.Context, o RequestOrder, report func(Report)) (Tally, error) {
+	return c.stream(ctx, "requests/retry", requestOrder(&o), o.IDs, report)
 }
 
 // Deliveries implements Control.
@@ -77,9 +76,13 @@ func (c *Client) Delivery(ctx context.Context, id string) (v Delivery, err error
 }
 
 // RetryDeliveries implements Control.
-func (c *Client) RetryDeliveries(ctx context.Context, list []string) (v Page[Delivery], err error) {
-	err = c.post(ctx, "deliveries/retry", ids{list}, &v)
-	return v, err
+func (c *Client) RetryDeliveries(ctx context.Context, o DeliveryOrder, report func(Report)) (Tally, error) {
+	return c.stream(ctx, "deliveries/retry", deliveryOrder(&o, false), o.IDs, report)
+}
+
+// ReplayDeliveries implements Control.
+func (c *Client) ReplayDeliveries(ctx context.Context, o DeliveryOrder, report func(Report)) (Tally, error) {
+	return c.stream(ctx, "deliveries/replay", deliveryOrder(&o, true), o.IDs, report)
 }
 
 // Rejections implements Control.
@@ -107,33 +110,78 @@ func (c *Client) post(ctx context.Context, path string, body, v any) error {
 }
 
 func (c *Client) call(ctx context.Context, method, path string, body io.Reader, v any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://grapnel/v1/"+path, body)
+	resp, err := c.open(ctx, method, path, body)
 	if err != nil {
 		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		return fmt.Errorf("control API: %w", err)
+	}
+	return nil
+}
+
+// stream posts a command and passes on what is reported until its end.
+func (c *Client) stream(ctx context.Context, path string, fields []field, list []string, report func(Report)) (t Tally, err error) {
+	var body io.Reader = http.NoBody
+	if len(list) > 0 {
+		b, err := json.Marshal(ids{list})
+		if err != nil {
+			return t, err
+		}
+		body = bytes.NewReader(b)
+	}
+	resp, err := c.open(ctx, http.MethodPost, path+"?"+format(fields), body)
+	if err != nil {
+		return t, err
+	}
+	defer resp.Body.Close()
+	for dec := json.NewDecoder(resp.Body); ; {
+		var r Report
+		if err := dec.Decode(&r); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return t, fmt.Errorf("control API: the host went away: %w", err)
+		}
+		if r.Progress != nil {
+			t = *r.Progress
+		}
+		switch {
+		case r.Result != nil:
+			return *r.Result, nil
+		case r.Error != "":
+			return t, errors.New(r.Error)
+		case report != nil:
+			report(r)
+		}
+	}
+}
+
+// open makes a call, and an error of an answer other than 200.
+func (c *Client) open(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://grapnel/v1/"+path, body)
+	if err != nil {
+		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return ErrNotRunning
+		return nil, ErrNotRunning
 	case err != nil:
-		return fmt.Errorf("control API: %w", err)
+		return nil, fmt.Errorf("control API: %w", err)
+	case resp.StatusCode == http.StatusOK:
+		return resp, nil
 	}
 	defer resp.Body.Close()
-	dec := json.NewDecoder(resp.Body)
-	if resp.StatusCode == http.StatusOK {
-		if err := dec.Decode(v); err != nil {
-			return fmt.Errorf("control API: %w", err)
-		}
-		return nil
-	}
 	var f failure
-	if err := dec.Decode(&f); err != nil {
-		return fmt.Errorf("control API: %s", resp.Status)
+	switch err := json.NewDecoder(resp.Body).Decode(&f); {
+	case err != nil:
+		return nil, fmt.Errorf("control API: %s", resp.Status)
+	case resp.StatusCode == http.StatusNotFound:
+		return nil, notFound(f.Error)
 	}
-	if resp.StatusCode == http.StatusNotFound {
-		return notFound(f.Error)
-	}
-	return errors.New(f.Error)
+	return nil, errors.New(f.Error)
 }
 
 // notFound is store.ErrNotFound in the host's own words.

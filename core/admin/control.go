@@ -15,15 +15,20 @@ type Control interface {
 	Status(ctx context.Context) (Status, error)
 	Requests(ctx context.Context, f store.RequestFilter) (Page[Request], error)
 	Request(ctx context.Context, id string) (Request, error)
-	RetryRequests(ctx context.Context, ids []string) (Page[Request], error) // those that changed
 	Deliveries(ctx context.Context, f store.DeliveryFilter) (Page[Delivery], error)
 	Delivery(ctx context.Context, id string) (Delivery, error)
-	RetryDeliveries(ctx context.Context, ids []string) (Page[Delivery], error)               // those that changed
 	SkipDeliveries(ctx context.Context, ids []string, reason string) (Page[Delivery], error) // those that changed
 	PauseSink(ctx context.Context, sink, reason string) error
 	ResumeSink(ctx context.Context, sink string) error
 	Rejections(ctx context.Context, f store.RejectionFilter) (Page[Rejection], error)
 	Rejection(ctx context.Context, id int64) (Rejection, error)
+
+	// Retries and replays work in small steps and report, from the caller's goroutine, after each: single deliveries or
+	// requests as Item, and Progress. report may be nil. The tally is how far they came, after an error as well. What is
+	// begun again after that goes on where it ended: nothing is retried or replayed twice.
+	RetryRequests(ctx context.Context, o RequestOrder, report func(Report)) (Tally, error)
+	RetryDeliveries(ctx context.Context, o DeliveryOrder, report func(Report)) (Tally, error)
+	ReplayDeliveries(ctx context.Context, o DeliveryOrder, report func(Report)) (Tally, error)
 }
 
 // Direct is the Control of a store. Engine and Describe are set where a host runs: Describe completes the status.
@@ -31,6 +36,8 @@ type Direct struct {
 	Store    store.Store
 	Engine   Engine
 	Describe func(*Status)
+	// Renderer returns a renderer of the routes as they are now, for retries and replays.
+	Renderer func(ctx context.Context) (Renderer, error)
 }
 
 // Engine is what a running host's deliveries go through.
@@ -84,12 +91,6 @@ func (c *Direct) Request(ctx context.Context, id string) (Request, error) {
 	return v, nil
 }
 
-// RetryRequests implements Control.
-func (c *Direct) RetryRequests(ctx context.Context, ids []string) (Page[Request], error) {
-	rs, err := c.Store.RetryRequests(ctx, ids)
-	return viewAll(rs, "", viewRequest), err
-}
-
 // Deliveries implements Control.
 func (c *Direct) Deliveries(ctx context.Context, f store.DeliveryFilter) (Page[Delivery], error) {
 	ds, next, err := c.Store.ListDeliveries(ctx, f)
@@ -109,13 +110,6 @@ func (c *Direct) Delivery(ctx context.Context, id string) (Delivery, error) {
 		v.Event = &e
 	}
 	return v, nil
-}
-
-// RetryDeliveries implements Control.
-func (c *Direct) RetryDeliveries(ctx context.Context, ids []string) (Page[Delivery], error) {
-	ds, err := c.Store.RetryDeliveries(ctx, ids)
-	c.wake(ds)
-	return viewAll(ds, "", viewDelivery), err
 }
 
 // wake tells the engine which sinks have new work.

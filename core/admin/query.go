@@ -68,11 +68,33 @@ func requestFields(f *store.RequestFilter) []field {
 }
 
 func deliveryFields(f *store.DeliveryFilter) []field {
+	return append(deliverySelection(f), text("cursor", &f.Cursor), number("limit", &f.Limit))
+}
+
+// deliverySelection is deliveryFields without the place in a list.
+func deliverySelection(f *store.DeliveryFilter) []field {
 	return []field{
 		text("source", &f.Source), text("type", &f.Type), text("subject", &f.Subject), text("tenant", &f.Tenant),
 		text("route", &f.Route), text("sink", &f.Sink), text("request", &f.RequestID),
 		text[core.DeliveryState]("state", &f.State), instant("since", &f.Since), instant("until", &f.Until),
-		text("cursor", &f.Cursor), number("limit", &f.Limit),
+	}
+}
+
+// deliveryOrder is all of an order but the ids, which are in the body.
+func deliveryOrder(o *DeliveryOrder, replay bool) []field {
+	fields := append(deliverySelection(&o.Filter),
+		flag("as_is", &o.AsIs), flag("dry_run", &o.DryRun), number("items", &o.Items))
+	if replay {
+		fields = append(fields, flag("force", &o.Force))
+	}
+	return fields
+}
+
+func requestOrder(o *RequestOrder) []field {
+	return []field{
+		text("source", &o.Filter.Source), text[core.RequestState]("state", &o.Filter.State),
+		instant("since", &o.Filter.Since), instant("until", &o.Filter.Until), flag("dry_run", &o.DryRun),
+		number("items", &o.Items),
 	}
 }
 

@@ -54,13 +54,6 @@ func Handler(c Control) http.Handler {
 		return c.Requests(r.Context(), f)
 	})
 	handle("GET /v1/requests/{id}", func(r *http.Request) (any, error) { return c.Request(r.Context(), r.PathValue("id")) })
-	handle("POST /v1/requests/retry", func(r *http.Request) (any, error) {
-		ids, err := readIDs(r)
-		if err != nil {
-			return nil, err
-		}
-		return c.RetryRequests(r.Context(), ids)
-	})
 	handle("GET /v1/deliveries", func(r *http.Request) (any, error) {
 		var f store.DeliveryFilter
 		if err := parse(r.URL.Query(), deliveryFields(&f)); err != nil {
@@ -69,13 +62,6 @@ func Handler(c Control) http.Handler {
 		return c.Deliveries(r.Context(), f)
 	})
 	handle("GET /v1/deliveries/{id}", func(r *http.Request) (any, error) { return c.Delivery(r.Context(), r.PathValue("id")) })
-	handle("POST /v1/deliveries/retry", func(r *http.Request) (any, error) {
-		ids, err := readIDs(r)
-		if err != nil {
-			return nil, err
-		}
-		return c.RetryDeliveries(r.Context(), ids)
-	})
 	handle("POST /v1/deliveries/skip", func(r *http.Request) (any, error) {
 		var body skipping
 		if err := readBody(r, &body, `{"ids": […], "reason": "…"}`); err != nil {
@@ -107,7 +93,65 @@ func Handler(c Control) http.Handler {
 		}
 		return c.Rejection(r.Context(), id)
 	})
+	mux.HandleFunc("POST /v1/requests/retry", func(w http.ResponseWriter, r *http.Request) {
+		var o RequestOrder
+		stream(w, r, requestOrder(&o), &o.IDs, func(report func(Report)) (Tally, error) {
+			return c.RetryRequests(r.Context(), o, report)
+		})
+	})
+	mux.HandleFunc("POST /v1/deliveries/retry", func(w http.ResponseWriter, r *http.Request) {
+		var o DeliveryOrder
+		stream(w, r, deliveryOrder(&o, false), &o.IDs, func(report func(Report)) (Tally, error) {
+			return c.RetryDeliveries(r.Context(), o, report)
+		})
+	})
+	mux.HandleFunc("POST /v1/deliveries/replay", func(w http.ResponseWriter, r *http.Request) {
+		var o DeliveryOrder
+		stream(w, r, deliveryOrder(&o, true), &o.IDs, func(report func(Report)) (Tally, error) {
+			return c.ReplayDeliveries(r.Context(), o, report)
+		})
+	})
 	return mux
+}
+
+// stream answers with a line of JSON per report as the work goes on, the last one a result or an error. An error before
+// the first line is an answer of its own. fields and ids are read from the query and the body, which may be empty.
+func stream(
+	w http.ResponseWriter, r *http.Request, fields []field, list *[]string, work func(func(Report)) (Tally, error),
+) {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	begun := false
+	say := func(rep Report) {
+		if !begun {
+			begun = true
+			w.Header().Set("Content-Type", "application/x-ndjson")
+		}
+		_ = enc.Encode(rep) // a caller that went away ends the context
+		if rep.Item == nil {
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
+	err := parse(r.URL.Query(), fields)
+	if err != nil {
+		err = badRequest{err}
+	} else if r.ContentLength != 0 {
+		*list, err = readIDs(r)
+	}
+	var t Tally
+	if err == nil {
+		t, err = work(say)
+	}
+	switch {
+	case err == nil:
+		say(Report{Result: &t})
+	case begun:
+		say(Report{Progress: &t, Error: err.Error()})
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(statusOf(err))
+		_ = enc.Encode(failure{err.Error()})
+	}
 }
 
 func statusOf(err error) int {

@@ -43,6 +43,11 @@ type Event struct {
 type Delivery struct {
 	ID            string     `json:"id"`
 	Sequence      int64      `json:"sequence"`
+	ReplayOf      string     `json:"replay_of,omitempty"`   // the delivery that this one replays
+	ReplayedBy    string     `json:"replayed_by,omitempty"` // the newest replay of this one
+	Forced        bool       `json:"forced,omitempty"`      // to be applied even if something newer was
+	AsIs          bool       `json:"as_is,omitempty"`       // its message is not rendered anew
+	ReceivedAt    time.Time  `json:"received_at"`           // its request
 	RequestID     string     `json:"request_id,omitempty"`
 	EventID       string     `json:"event_id,omitempty"`
 	Type          string     `json:"type,omitempty"`
@@ -160,7 +165,8 @@ func viewDelivery(d *core.Delivery) Delivery {
 	v := Delivery{
 		ID: d.ID, Sequence: int64(d.Key), Route: d.Route, Sink: d.Sink, OrderKey: d.OrderKey, State: string(d.State),
 		Attempts: d.Attempts, Crashes: d.Crashes, Reason: d.Reason, AttributePath: d.AttributePath, RouteRange: d.RouteRange,
-		Reference: d.Reference, Message: d.Message,
+		Reference: d.Reference, Message: d.Message, ReplayOf: d.ReplayOf, ReplayedBy: d.ReplayedBy, Forced: d.Force,
+		AsIs: d.AsIs, ReceivedAt: d.ReceivedAt,
 	}
 	if d.State == core.DeliveryPending {
 		v.Due = &d.Due

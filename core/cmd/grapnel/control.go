@@ -25,6 +25,15 @@ func withControl(c *cobra.Command, run func(*cobra.Command, admin.Control, print
 		if err != nil {
 			return err
 		}
+		if direct, ok := ctl.(*admin.Direct); ok { // no host runs: its configuration would be this one
+			direct.Renderer = func(context.Context) (admin.Renderer, error) {
+				cfg, err := loadConfig(c, *path)
+				if err != nil {
+					return nil, err
+				}
+				return routeTable(cfg).Renderer(), nil
+			}
+		}
 		err = run(c, ctl, newPrinter(c, *asJSON), args)
 		if closeErr := done(); err == nil {
 			err = closeErr

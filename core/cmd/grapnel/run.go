@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -75,6 +76,7 @@ type host struct {
 	log     hclog.Logger
 	store   *sqlite.Store
 	plugins *pluginhost.Host
+	table   *route.Table
 	engine  *engine.Engine
 	ingress *ingress.Server
 	short   atomic.Bool // of disk: nothing is accepted
@@ -124,7 +126,8 @@ func (h *host) tellWhatStaysOut() {
 
 // wire opens the plugins and makes engine and ingress.
 func (h *host) wire(ctx context.Context) error {
-	table := route.NewTable(routes(h.cfg), h.cfg.Set, h.cfg.Digest)
+	table := routeTable(h.cfg)
+	h.table = table
 	opt := engine.Options{
 		Store: h.store, Logger: h.log.Named("engine"),
 		Sinks: make([]engine.Sink, len(h.cfg.Sinks)), Sources: make([]engine.Source, len(h.cfg.Sources)),
@@ -156,7 +159,7 @@ func (h *host) wire(ctx context.Context) error {
 				Breaker: engine.BreakerPolicy{
 					Failures: cmp.Or(s.Delivery.Breaker.Failures, -1), Min: s.Delivery.Breaker.Min, Max: s.Delivery.Breaker.Max,
 				},
-				WantsState: s.Info.WantState, State: states[s.Name],
+				WantsState: s.Info.WantState, State: states[s.Name], Renew: renew(h.store, table.Renderer()),
 				Locate: func(route string, path []string) string { return table.Locate(route, s.Name, path) },
 			}
 		})
@@ -263,14 +266,17 @@ func (h *host) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, h.ingress.Shutdown(ctx))
 	}
-	control := &http.Server{
-		Handler:           admin.Handler(&admin.Direct{Store: h.store, Engine: h.engine, Describe: h.describe}),
-		ReadHeaderTimeout: 10 * time.Second,
-	}
-
 	// Work outlives ctx until the ingress is quiet: what it accepts last is still on its way.
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
+	control := &http.Server{
+		Handler: admin.Handler(&admin.Direct{
+			Store: h.store, Engine: h.engine, Describe: h.describe,
+			Renderer: func(context.Context) (admin.Renderer, error) { return h.table.Renderer(), nil },
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return working }, // no command outlives it
+	}
 	failed := make(chan error, 2)
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -26,7 +26,8 @@ func (t tests) Run() int { return programs.Main(t.M) }
 func TestMain(m *testing.M) { testscript.Main(tests{m}, map[string]func(){"grapnel": main}) }
 
 // TestScripts runs the command line as people do. Beside testscript's own commands there are "ready", which waits until the
-// host of data/ answers, and "gone", which waits until it has stopped.
+// host of data/ answers and all that it holds is settled, "up", which waits until it answers, and "gone", which waits until
+// it has stopped.
 func TestScripts(t *testing.T) {
 	cache := t.TempDir() // of plugin descriptions
 	plugins := programs.PluginDir(t)
@@ -49,14 +50,15 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, true) },
-			"gone":  func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, false) },
+			"ready": func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, true, true) },
+			"up":    func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, true, false) },
+			"gone":  func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, false, true) },
 		},
 	})
 }
 
 // await waits until the host of the script's data folder runs or not, and what it holds is settled.
-func await(ts *testscript.TestScript, running bool) {
+func await(ts *testscript.TestScript, running, settled bool) {
 	socket, err := admin.SocketPath(filepath.Join(ts.Getenv("WORK"), "data"))
 	ts.Check(err)
 	client := admin.NewClient(socket)
@@ -70,7 +72,7 @@ func await(ts *testscript.TestScript, running bool) {
 		for _, states := range s.Stats.Deliveries {
 			waiting += states["pending"] + states["leased"]
 		}
-		if waiting == 0 {
+		if waiting == 0 || !settled {
 			return
 		}
 	}

@@ -89,7 +89,23 @@ func page[T any](p printer, items []T, next, headings string, row func(T) []stri
 	return nil
 }
 
-func at(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }
+// at writes a time as the machine's zone has it, and says which that is.
+func at(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000 MST") }
+
+func atOr(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return at(*t)
+}
+
+func rowsOf[T any](items []T, row func(T) []string) [][]string {
+	rows := make([][]string, len(items))
+	for i, it := range items {
+		rows[i] = row(it)
+	}
+	return rows
+}
 
 // short cuts a text for a table, at its first line.
 func short(s string) string {
@@ -189,40 +205,23 @@ func newRequests() *cobra.Command {
 		return p.value(r)
 	})
 
-	retry := &cobra.Command{Use: "retry ID...", Short: "Decode dead requests again", Args: cobra.MinimumNArgs(1)}
-	withControl(retry, func(c *cobra.Command, ctl admin.Control, p printer, args []string) error {
-		res, err := ctl.RetryRequests(c.Context(), args)
-		if err != nil {
-			return err
-		}
-		return changed(p, "retried", "a dead request", args, res.Items, func(r admin.Request) string { return r.ID })
-	})
-	return group("requests", "Show and retry accepted webhooks", list, show, retry)
+	return group("requests", "Show and retry accepted webhooks", list, show, newRetryRequests())
 }
 
 func newDeliveries() *cobra.Command {
 	var f store.DeliveryFilter
 	list := &cobra.Command{Use: "list", Short: "List deliveries, newest first", Args: cobra.NoArgs}
-	flags := list.Flags()
-	flags.StringVar(&f.Source, "source", "", "only of this source")
-	flags.StringVar(&f.Type, "type", "", "only of this event type")
-	flags.StringVar(&f.Subject, "subject", "", "only of this subject, such as employee/4101")
-	flags.StringVar(&f.Tenant, "tenant", "", "only of this tenant")
-	flags.StringVar(&f.Route, "route", "", "only of this route")
-	flags.StringVar(&f.Sink, "sink", "", "only to this sink")
-	flags.StringVar(&f.RequestID, "request", "", "only of this request")
-	stateFlag(list, &f.State, core.DeliveryPending, core.DeliveryLeased, core.DeliveryDelivered, core.DeliverySkipped,
+	filterFlags(list, &f, core.DeliveryPending, core.DeliveryLeased, core.DeliveryDelivered, core.DeliverySkipped,
 		core.DeliveryDead)
-	timeFlags(list, &f.Since, &f.Until)
 	pageFlags(list, &f.Cursor, &f.Limit)
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
 		res, err := ctl.Deliveries(c.Context(), f)
 		if err != nil {
 			return err
 		}
-		return page(p, res.Items, res.Next, "TYPE SUBJECT ROUTE SINK STATE ATTEMPTS ID REASON", func(d admin.Delivery) []string {
+		return page(p, res.Items, res.Next, "RECEIVED TYPE SUBJECT ROUTE SINK STATE ATTEMPTS ID REASON", func(d admin.Delivery) []string {
 			return []string{
-				d.Type, d.Subject, d.Route, d.Sink, d.State, strconv.Itoa(d.Attempts), d.ID,
+				at(d.ReceivedAt), d.Type, d.Subject, d.Route, d.Sink, d.State, strconv.Itoa(d.Attempts), d.ID,
 				short(cmp.Or(d.Reason, d.Reference)),
 			}
 		})
@@ -237,17 +236,8 @@ func newDeliveries() *cobra.Command {
 		return p.value(d)
 	})
 
-	retry := &cobra.Command{
-		Use: "retry ID...", Short: "Deliver dead letters again, with the same id", Args: cobra.MinimumNArgs(1),
-	}
-	withControl(retry, func(c *cobra.Command, ctl admin.Control, p printer, args []string) error {
-		res, err := ctl.RetryDeliveries(c.Context(), args)
-		if err != nil {
-			return err
-		}
-		return changed(p, "retried", "a dead delivery whose route made a message", args, res.Items, func(d admin.Delivery) string { return d.ID })
-	})
-	return group("deliveries", "Show, retry and skip deliveries to sinks", list, show, retry, newSkip())
+	return group("deliveries", "Show, retry, replay and skip deliveries to sinks",
+		list, show, newRetryDeliveries(), newReplayDeliveries(), newSkip())
 }
 
 func newRejections() *cobra.Command {
