@@ -123,3 +123,19 @@ func TestRenewGivesBack(t *testing.T) {
 		h.close()
 	})
 }
+
+// retry makes a dead delivery pending as it is.
+func (h *host) retry(id string) {
+	h.t.Helper()
+	found, err := h.store.FindDeliveries(h.t.Context(), []string{id})
+	if err != nil || len(found) != 1 {
+		h.t.Fatalf("%s: %v, %v", id, found, err)
+	}
+	as := *found[0].Delivery
+	as.State = core.DeliveryPending
+	r := &store.Redo{Of: found[0].Delivery, As: &as}
+	if err := h.store.Redo(h.t.Context(), []*store.Redo{r}); err != nil || !r.Done {
+		h.t.Fatalf("retry %s: %+v, %v", id, r, err)
+	}
+	h.engine.Wake(as.Sink)
+}

@@ -204,10 +204,7 @@ func TestHoldDead(t *testing.T) {
 			t.Fatalf("%d dead letters, %v", len(dead), err)
 		}
 		for _, d := range dead {
-			if _, err := h.store.RetryDeliveries(t.Context(), []string{d.ID}); err != nil {
-				t.Fatal(err)
-			}
-			h.engine.Wake("a")
+			h.retry(d.ID)
 		}
 		until(t, "all delivered", func() bool { return s.count() == keys*perKey })
 		checkOrder(t, s.got, keys, perKey)

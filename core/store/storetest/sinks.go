@@ -47,8 +47,7 @@ func testFirstActive(k *kit) {
 	}
 	k.claims("a", d)
 	k.settle(dead(d))
-	_, err := k.s.RetryDeliveries(k.Context(), []string{d.ID})
-	k.check(err)
+	k.retry(d.ID)
 	k.equal(active(), time.Duration(0))
 }
 
@@ -107,13 +106,11 @@ func testHold(k *kit) {
 	next(other, free.Deliveries[1])
 
 	// A retry goes first, and may die again.
-	_, err := k.s.RetryDeliveries(k.Context(), []string{one.ID})
-	k.check(err)
+	k.retry(one.ID)
 	next(one)
 	hold(one)
 	next()
-	_, err = k.s.RetryDeliveries(k.Context(), []string{one.ID})
-	k.check(err)
+	k.retry(one.ID)
 	next(one)
 	k.settle(delivered(one))
 	next(two)
