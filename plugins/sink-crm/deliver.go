@@ -69,6 +69,9 @@ func (s *sink) entry(index int, d *sdk.Delivery[Message]) (*entry, error) {
 	if e.single && !e.apply {
 		left, out := e.seen.admit(&e.op, e.mark, d.Replay)
 		if left == nil {
+			if op.Kind == crm.Archive {
+				d.SetState(e.seen.missed(&op, e.mark).bytes())
+			}
 			return nil, sdk.Skip("stale: a newer event has been applied to this record")
 		}
 		if e.op = *left; out > 0 {

@@ -126,6 +126,15 @@ func (h history) admit(op *crm.Op, m mark, replay bool) (left *crm.Op, out int) 
 	return &rest, len(op.Fields) - len(rest.Fields)
 }
 
+// missed returns the history after an archive that came too late: what is older than it is too late as well.
+func (h history) missed(op *crm.Op, m mark) history {
+	h = slices.Clone(h)
+	if r := h.find(recordID(op)); r != nil && (r.archived == nil || r.archived.compare(m) < 0) {
+		r.archived = &m
+	}
+	return h
+}
+
 // with returns the history after op, whose record becomes the first. Where an older event was applied on demand, it
 // counts from now on: what it wrote is what the record has.
 func (h history) with(op *crm.Op, m mark) history {
@@ -139,12 +148,16 @@ func (h history) with(op *crm.Op, m mark) history {
 		r.floor = nil
 		r.fields = nil
 	} else {
-		fields := make([]written, 0, len(op.Fields)+len(r.fields))
+		fields := make([]written, 0, len(op.Fields)+len(r.fields)+1)
 		for _, f := range op.Fields {
 			fields = append(fields, written{hash32(f.Name), m})
 		}
+		if len(op.Fields) == 0 { // the record is there since then
+			fields = append(fields, written{hash32(""), m})
+		}
+		fresh := fields
 		for _, w := range r.fields {
-			if !slices.ContainsFunc(fields[:len(op.Fields)], func(n written) bool { return n.field == w.field }) {
+			if !slices.ContainsFunc(fresh, func(n written) bool { return n.field == w.field }) {
 				fields = append(fields, w)
 			}
 		}
