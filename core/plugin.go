@@ -61,7 +61,7 @@ func (p *PluginInfo) Has(capability string) bool {
 // may declare it. A scheme of a decoder's manifest may all the same name its credentials "secrets".
 func ReservedAttribute(name string) bool {
 	switch name {
-	case "enabled", "isolated", "auth", "path", "tenant", "allow_ips", "max_body", "secrets", "delivery":
+	case "enabled", "isolated", "auth", "path", "tenant", "allow_ips", "max_body", "retention", "secrets", "delivery":
 		return true
 	}
 	return false

@@ -56,7 +56,10 @@ type Config struct {
 	Sinks    []Sink     // enabled ones
 	Routes   []Route    // enabled ones
 	Disabled []Disabled // blocks that stay out
-	Idle     []Idle     // `to` blocks of enabled routes that make no delivery because their sink is disabled
+	// Retention is how long settled requests of sources are kept whose blocks say so, by name, instead of
+	// Storage.Retention. Disabled sources are in it.
+	Retention map[string]time.Duration
+	Idle      []Idle // `to` blocks of enabled routes that make no delivery because their sink is disabled
 
 	Set     *expr.Set // what all conditions and messages were compiled in
 	Secrets []string  // every secret text, longest first, for redaction
@@ -91,11 +94,12 @@ type Admin struct{ Listen string } // empty: none
 
 // Storage is the store.
 type Storage struct {
-	Driver       string // "sqlite"
-	Path         string // absolute
-	Retention    time.Duration
-	DedupeWindow time.Duration
-	MinFree      int64 // bytes
+	Driver         string        // "sqlite"
+	Path           string        // absolute
+	Retention      time.Duration // of settled requests
+	StateRetention time.Duration // of keyed state that no delivery has used
+	DedupeWindow   time.Duration
+	MinFree        int64 // bytes
 }
 
 // Plugins says where plugins are and what they may be.

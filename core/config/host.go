@@ -16,7 +16,10 @@ import (
 	"github.com/grapnelhq/grapnel/core"
 )
 
-const maxDuration = 10 * 366 * day
+const (
+	maxDuration  = 10 * 366 * day
+	minRetention = time.Minute
+)
 
 func (l *loader) server(blocks []*hclsyntax.Block) {
 	c := &l.cfg.Server
@@ -84,11 +87,12 @@ func (l *loader) admin(blocks []*hclsyntax.Block) {
 func (l *loader) storage(blocks []*hclsyntax.Block) {
 	c := &l.cfg.Storage
 	*c = Storage{
-		Driver:       "sqlite",
-		Path:         l.abs(filepath.FromSlash("data/grapnel.db")),
-		Retention:    30 * day,
-		DedupeWindow: 7 * day,
-		MinFree:      256 << 20,
+		Driver:         "sqlite",
+		Path:           l.abs(filepath.FromSlash("data/grapnel.db")),
+		Retention:      30 * day,
+		StateRetention: 365 * day,
+		DedupeWindow:   7 * day,
+		MinFree:        256 << 20,
 	}
 	if len(blocks) == 0 {
 		return
@@ -104,7 +108,8 @@ func (l *loader) storage(blocks []*hclsyntax.Block) {
 	}
 	b := l.block(blocks[0], "storage")
 	b.path("path", &c.Path)
-	b.duration("retention", &c.Retention, time.Minute, maxDuration)
+	b.duration("retention", &c.Retention, minRetention, maxDuration)
+	b.duration("state_retention", &c.StateRetention, day, maxDuration)
 	b.duration("dedupe_window", &c.DedupeWindow, time.Second, maxDuration)
 	b.size("min_free", &c.MinFree, 0, 1<<50)
 	b.finish()

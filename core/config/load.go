@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -70,7 +71,7 @@ func newLoader(ctx context.Context, path string, opt Options) *loader {
 		ctx:    ctx,
 		opt:    opt,
 		diags:  &Diagnostics{files: map[string][]byte{}},
-		cfg:    &Config{Path: path},
+		cfg:    &Config{Path: path, Retention: map[string]time.Duration{}},
 		locals: map[string]*local{},
 		taint:  map[string]bool{},
 		infos:  map[pluginRef]*pluginAnswer{},

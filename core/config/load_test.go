@@ -62,11 +62,13 @@ func TestLoadDefaults(t *testing.T) {
 			},
 		},
 		Storage: Storage{
-			Driver: "sqlite", Path: filepath.Join(dir, "data/grapnel.db"), Retention: 30 * day, DedupeWindow: 7 * day,
-			MinFree: 256 << 20,
+			Driver: "sqlite", Path: filepath.Join(dir, "data/grapnel.db"), Retention: 30 * day,
+			StateRetention: 365 * day, DedupeWindow: 7 * day, MinFree: 256 << 20,
 		},
 		Plugins: Plugins{Dir: filepath.Join(dir, "bin/plugins")},
 		Log:     Log{Level: "info"},
+
+		Retention: map[string]time.Duration{},
 	}
 	cfg.Set, cfg.Digest = nil, ""
 	if diff := cmp.Diff(want, cfg); diff != "" {
@@ -89,6 +91,8 @@ server {
 storage "sqlite" {
   path          = "var/db"
   retention     = "1d12h"
+
+  state_retention = "90d"
   dedupe_window = "1s"
 }
 plugins {
@@ -114,6 +118,12 @@ source "people" "hr" {
   auth = "none"
   path = "/in/hr"
   max_body = 1000
+  retention = "7d"
+}
+source "people" "old" {
+  enabled   = false
+  secrets   = [env("NOT_SET_OLD")]
+  retention = "400d"
 }
 sink "file" "audit" {
   dir      = "data/events"
@@ -187,11 +197,15 @@ func TestLoad(t *testing.T) {
 		t.Errorf("tls %v, want %v", got, want)
 	}
 	wantStorage := Storage{
-		Driver: "sqlite", Path: filepath.Join(dir, "var/db"), Retention: 36 * time.Hour, DedupeWindow: time.Second,
-		MinFree: 256 << 20,
+		Driver: "sqlite", Path: filepath.Join(dir, "var/db"), Retention: 36 * time.Hour,
+		StateRetention: 90 * day, DedupeWindow: time.Second, MinFree: 256 << 20,
 	}
 	if cfg.Storage != wantStorage {
 		t.Errorf("storage %+v, want %+v", cfg.Storage, wantStorage)
+	}
+	// Of a source that is switched off, too: what it has stored is still there.
+	if diff := cmp.Diff(map[string]time.Duration{"hr": 7 * day, "old": 400 * day}, cfg.Retention); diff != "" {
+		t.Errorf("retention of sources (-want +got):\n%s", diff)
 	}
 
 	if got, want := cfg.Plugins.Dir, filepath.Join(dir, "plugins"); got != want {
@@ -252,14 +266,14 @@ func TestLoad(t *testing.T) {
 	if some.To[0].SchemaDigest != crm.SchemaDigest || crm.SchemaDigest == audit.SchemaDigest || crm.SchemaDigest == "" {
 		t.Errorf("schema digests: %q, %q, %q", some.To[0].SchemaDigest, crm.SchemaDigest, audit.SchemaDigest)
 	}
-	if got, want := some.To[0].Range.String(), "config.hcl:80,6"; got != want {
+	if got, want := some.To[0].Range.String(), "config.hcl:88,6"; got != want {
 		t.Errorf("range %q, want %q", got, want)
 	}
 	var out []string
 	for _, d := range cfg.Disabled {
 		out = append(out, d.Kind+" "+d.Name)
 	}
-	if want := []string{"sink off", "route none"}; !slices.Equal(out, want) {
+	if want := []string{"source old", "sink off", "route none"}; !slices.Equal(out, want) {
 		t.Errorf("disabled %q, want %q", out, want)
 	}
 	if len(cfg.Idle) != 1 || cfg.Idle[0].Route != "all" || cfg.Idle[0].Sink != "off" {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -46,6 +47,11 @@ func (l *loader) source(hb *hclsyntax.Block, what string) Source {
 	b := l.block(hb, what)
 	b.plugin = true
 	enabled := b.enabled()
+	// Of a disabled source as well: what it has stored is kept for as long as before.
+	var retention time.Duration
+	if b.duration("retention", &retention, minRetention, maxDuration); retention > 0 {
+		l.cfg.Retention[s.Name] = retention
+	}
 	s.Info = l.describe(core.PluginDecoder, hb, !enabled)
 	known := s.Info != nil && s.Info.Provider != nil
 	if !enabled {

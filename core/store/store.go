@@ -100,9 +100,10 @@ type Store interface {
 	GetRejection(ctx context.Context, id int64) (core.Rejection, error) // ErrNotFound
 	Stats(ctx context.Context) (Stats, error)
 
-	// Purge deletes up to limit settled requests accepted before the given time, with all that hangs on them, and the
-	// dedupe memory that is past its window. It returns how many requests it deleted; call it until that is 0.
-	Purge(ctx context.Context, before time.Time, limit int) (int, error)
+	// Purge deletes what is past its retention, and the dedupe memory that is past its window. It works in small steps with
+	// pauses, so that whoever writes beside it hardly waits, until nothing is left to delete. It returns how many requests
+	// it deleted, also with an error.
+	Purge(ctx context.Context, r Retention) (int, error)
 
 	// Close commits what was given, syncs and closes.
 	Close() error

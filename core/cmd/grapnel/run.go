@@ -290,7 +290,8 @@ func (h *host) serve(ctx context.Context) (err error) {
 		}
 	})
 	running.Go(func() { err = errors.Join(err, h.engine.Run(working, h.cfg.Server.ShutdownTimeout)) })
-	running.Go(func() { h.keepHouse(working) })
+	running.Go(func() { h.watchDisk(working) })
+	running.Go(func() { h.purge(working) })
 	running.Go(func() { h.ingress.WatchCertificate(working) })
 	running.Go(func() { h.reloadOnHangup(working) })
 	h.log.Info("the host is ready", "listen", address.String(), "version", version,
@@ -361,27 +362,53 @@ func (h *host) describe(s *admin.Status) {
 
 const (
 	diskEvery  = time.Second
+	firstPurge = time.Minute // after the start
 	purgeEvery = 10 * time.Minute
-	purgeStep  = 500 // requests per step, so that accepting goes on between two
 )
 
-// keepHouse watches the disk and deletes what is past its retention.
-func (h *host) keepHouse(ctx context.Context) {
-	disk, purge := time.NewTicker(diskEvery), time.NewTicker(purgeEvery)
+// watchDisk looks how much room there is, now and then.
+func (h *host) watchDisk(ctx context.Context) {
+	disk := time.NewTicker(diskEvery)
 	defer disk.Stop()
-	defer purge.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-disk.C:
 			h.checkDisk()
-		case <-purge.C:
-			if err := h.purge(ctx); err != nil && ctx.Err() == nil {
-				h.log.Error("cannot delete old requests", "error", err)
-			}
 		}
 	}
+}
+
+// purge deletes what is past its retention, now and then.
+func (h *host) purge(ctx context.Context) {
+	timer := time.NewTimer(firstPurge)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if n, err := h.store.Purge(ctx, retention(h.cfg, time.Now())); err != nil && ctx.Err() == nil {
+			h.log.Error("cannot delete old requests", "error", err)
+		} else if n > 0 {
+			h.log.Info("old requests were deleted", "requests", n)
+		}
+		timer.Reset(purgeEvery)
+	}
+}
+
+// retention turns the spans of a configuration into times.
+func retention(cfg *config.Config, now time.Time) store.Retention {
+	r := store.Retention{
+		Before: now.Add(-cfg.Storage.Retention), BeforeOf: map[string]time.Time{},
+		StateBefore: now.Add(-cfg.Storage.StateRetention),
+	}
+	for source, span := range cfg.Retention {
+		r.BeforeOf[source] = now.Add(-span)
+	}
+	return r
 }
 
 // checkDisk stops accepting when the disk is short, and dispatching before outcomes could no longer be stored.
@@ -400,17 +427,4 @@ func (h *host) checkDisk() {
 		}
 	}
 	h.engine.Hold(free < h.cfg.Storage.MinFree/4)
-}
-
-func (h *host) purge(ctx context.Context) error {
-	if h.cfg.Storage.Retention == 0 {
-		return nil
-	}
-	before := time.Now().Add(-h.cfg.Storage.Retention)
-	for {
-		n, err := h.store.Purge(ctx, before, purgeStep)
-		if err != nil || n == 0 {
-			return err
-		}
-	}
 }

@@ -156,10 +156,8 @@ func TestDedupeIndex(t *testing.T) {
 			if _, err := s.Accept(t.Context(), last); err != nil {
 				t.Fatal(err)
 			}
-			for n := 1; n > 0; {
-				if n, err = s.Purge(t.Context(), time.Now(), 100); err != nil {
-					t.Fatal(err)
-				}
+			if _, err := s.Purge(t.Context(), store.Retention{Before: time.Now()}); err != nil {
+				t.Fatal(err)
 			}
 			for key := range known {
 				r := sampleRequest(key)
@@ -189,7 +187,10 @@ func TestForgottenInGroup(t *testing.T) {
 	}
 	again, third := sampleRequest(1), sampleRequest(1)
 	for i, err := range group(t, s,
-		func() error { _, err := s.purgeRequests(context.Background(), []int64{old.Seq}); return err },
+		func() error {
+			_, err := s.purgeRequests(context.Background(), purgeGroup{walk: &purgeWalk{}}, []int64{old.Seq}, new(int64))
+			return err
+		},
 		func() error { _, err := s.Accept(context.Background(), again); return err },
 		func() error {
 			if a, err := s.Accept(context.Background(), third); err != nil || a != store.Duplicate {

@@ -158,7 +158,7 @@ func (w *writer) attempt(x *store.Settlement) error {
 
 func (w *writer) keyState(x *store.Settlement, sink, order string, now int64) error {
 	if !x.StateSet {
-		return nil
+		return w.useState(sink, order, now)
 	}
 	if x.Sink != "" {
 		sink = x.Sink
@@ -172,6 +172,7 @@ func (w *writer) keyState(x *store.Settlement, sink, order string, now int64) er
 	st := w.deleteState
 	if x.KeyState != nil {
 		st = w.setState
+		w.stateful[sink] = true
 		st.BindBytes(3, x.KeyState)
 		st.int(4, now)
 	}

@@ -42,6 +42,7 @@ type Options struct {
 
 	indexBatch  int   // for tests; 0: the constant
 	routedSlack int64 // likewise
+	purgeLeft   int   // likewise
 }
 
 const (
@@ -83,7 +84,10 @@ type Store struct {
 	totals     map[counter]int64
 	queues     map[string]*sinkQueue
 	unreleased []core.DeliveryKey // leases that were given back, but not in the database yet
-	purged     int64              // sequence that the purge under way has come to
+
+	purging    sync.Mutex            // one purge at a time; guards the two that follow
+	purgeOwn   []string              // the sources with a retention of their own that the walks are for
+	purgeWalks map[string]*purgeWalk // by source, "" for the others
 
 	flushing sync.Mutex       // one flush of rejections at a time
 	rejectMu sync.Mutex       // guards the two that follow
@@ -107,6 +111,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	if o.indexBatch == 0 {
 		o.indexBatch = indexBatch
+	}
+	if o.purgeLeft == 0 {
+		o.purgeLeft = purgeLeft
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
@@ -144,7 +151,8 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	c, err := openConn(o.Path, writerCacheKiB, "PRAGMA synchronous = FULL")
+	c, err := openConn(o.Path, writerCacheKiB, "PRAGMA synchronous = FULL",
+		"PRAGMA secure_delete = ON") // what is deleted is overwritten: only then can a person be erased
 	if err != nil {
 		return nil, err
 	}
@@ -224,6 +232,9 @@ func (s *Store) start() error {
 	s.newest.Store(last)
 	w.lastSeq, w.lastRejection = last, lastRejection
 	if err := w.loadKeys(); err != nil {
+		return err
+	}
+	if err := w.loadStateful(); err != nil {
 		return err
 	}
 	return w.mark(map[string]int64{"running": 1, "suspect_seq": suspect}, (*writer).hasten)

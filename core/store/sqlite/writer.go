@@ -104,7 +104,8 @@ type writer struct {
 	filtersBefore []*openFilter // the transaction
 	filterUse     int64
 	keys          *recentKeys
-	indexErr      error // why keys cannot be moved into their table
+	indexErr      error           // why keys cannot be moved into their table
+	stateful      map[string]bool // sinks that have, or had, keyed state
 
 	begin, commit, newestKey, insertKey                     *stmt
 	insertRequest, insertBody, knownRequest, reopenRequest  *stmt
@@ -118,6 +119,7 @@ func newWriter(s *Store, c *conn) *writer {
 	c.SetBusyTimeout(20 * time.Millisecond)
 	return &writer{
 		s: s, c: c, full: true, queue: make(chan *op, queuedOps), effects: effects{counts: map[counter]int64{}}, keys: s.keys,
+		stateful: map[string]bool{},
 	}
 }
 

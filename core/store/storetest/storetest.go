@@ -78,6 +78,9 @@ func Run(t *testing.T, h Harness) {
 		"stats":             testStats,
 		"purge":             testPurge,
 		"purge memory":      testPurgeMemory,
+		"purge of sources":  testPurgeSources,
+		"purge large":       testPurgeLarge,
+		"purge states":      testPurgeStates,
 		"sinks":             testSinks,
 		"first active":      testFirstActive,
 		"lease if free":     testLeaseIfFree,
@@ -1285,14 +1288,9 @@ func testStats(k *kit) {
 
 func (k *kit) purge(before time.Time) int {
 	k.Helper()
-	total := 0
-	for {
-		n, err := k.s.Purge(k.Context(), before, 3)
-		k.check(err)
-		if total += n; n == 0 {
-			return total
-		}
-	}
+	n, err := k.s.Purge(k.Context(), store.Retention{Before: before})
+	k.check(err)
+	return n
 }
 
 func testPurge(k *kit) {
@@ -1545,7 +1543,7 @@ func testClosed(k *kit) {
 		"claim":   second(k.s.ClaimRequests(ctx, "people", 0, 1)),
 		"state":   second(k.s.KeyState(ctx, "a", "x")),
 		"stats":   second(k.s.Stats(ctx)),
-		"purge":   second(k.s.Purge(ctx, later, 10)),
+		"purge":   second(k.s.Purge(ctx, store.Retention{Before: later})),
 		"close":   k.s.Close(),
 	} {
 		if !errors.Is(err, store.ErrClosed) {

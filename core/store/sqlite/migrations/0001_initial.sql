@@ -149,7 +149,7 @@ CREATE TABLE keyed_state (
     sink       TEXT    NOT NULL,
     order_key  TEXT    NOT NULL,
     state      BLOB    NOT NULL,
-    updated_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,               -- or when a delivery with the key settled last, to a day
     PRIMARY KEY (sink, order_key)
 ) STRICT, WITHOUT ROWID;
 
