@@ -15,7 +15,7 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-var parked = flag.Int("parked", 10_000, "deliveries that wait in TestParked")
+var parked = flag.Int("parked", 5_000, "deliveries that wait in TestParked")
 
 func (h *host) status(sink string) engine.Status {
 	h.t.Helper()
@@ -40,7 +40,7 @@ func (h *host) stored(sink string, state core.DeliveryState) int64 {
 // TestParked kills one sink beside another, in several ways, and lets it come back: what waited is delivered exactly once,
 // in order per key, and was charged for nothing that was not its own fault.
 func TestParked(t *testing.T) {
-	const keys, down = 100, 10 * time.Hour
+	const keys, down = 100, 3 * time.Hour
 	busy := core.Outcome{Kind: sdk.Retried, Reason: "503"}
 	for name, answer := range map[string]func(d *core.Delivery) core.Outcome{
 		"down": func(*core.Delivery) core.Outcome { return busy },
@@ -76,8 +76,8 @@ func TestParked(t *testing.T) {
 				if st.State != engine.Suspended && st.State != engine.Failing || st.InMemory > 4096 || st.InFlight > 1 {
 					t.Errorf("status %+v", st)
 				}
-				if calls > 500 {
-					t.Errorf("%d deliveries tried in ten hours", calls)
+				if calls > 300 {
+					t.Errorf("%d deliveries tried in three hours", calls)
 				}
 				if n := h.stored("dead", core.DeliveryPending) + h.stored("dead", core.DeliveryLeased); n != int64(keys*perKey) {
 					t.Errorf("%d wait", n)
@@ -214,7 +214,7 @@ func TestHoldDead(t *testing.T) {
 // TestNewPassesBacklog sends something new to a slow sink that has a long backlog.
 func TestNewPassesBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const backlog = 6000
+		const backlog = 4500
 		s, dir := newSink(), t.TempDir()
 		pause := func(es *engine.Sink) { es.State.PausedAt = start2000 }
 		h := start(t, dir, &decoder{}, map[string]*sink{"a": s}, pause)
