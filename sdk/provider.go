@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ const (
 	PartBody        PartKind = "body"         // the raw bytes
 	PartHeader      PartKind = "header"       // Name: header name; alternatives, of which one may be there, split by commas
 	PartQuery       PartKind = "query"        // Name: parameter name
-	PartJSONPointer PartKind = "json_pointer" // Name: RFC 6901 pointer into the body
+	PartJSONPointer PartKind = "json_pointer" // Name: RFC 6901 pointer into the body; in a form its first step names a field
 	PartLiteral     PartKind = "literal"      // Name: the text itself
 	PartTimestamp   PartKind = "timestamp"    // the signature's own timestamp as received
 	PartPathToken   PartKind = "path_token"   // the one path segment below the source's path
@@ -147,12 +148,25 @@ type Reply struct {
 	Body        []byte `json:"body,omitempty"`
 }
 
-// Handshake answers a provider's test of the endpoint by echoing a part of the request.
+// Handshake answers a provider's test of the endpoint by echoing a part of the request. Nothing is stored, and the
+// decoder is not asked.
 type Handshake struct {
-	Method      string      `json:"method,omitempty"`
-	When        []Condition `json:"when,omitempty"` // all must hold
-	Echo        Part        `json:"echo"`
-	ContentType string      `json:"content_type,omitempty"`
+	Method        string      `json:"method,omitempty"` // default GET
+	When          []Condition `json:"when,omitempty"`   // all must hold
+	Echo          Part        `json:"echo"`             // PartHeader, PartQuery, PartJSONPointer or PartLiteral
+	ContentType   string      `json:"content_type,omitempty"`
+	Authenticated bool        `json:"authenticated,omitempty"` // the request has to pass the source's scheme first
+	Member        string      `json:"member,omitempty"`        // the answer is a JSON object with the echo under this name
+	Proof         *Proof      `json:"proof,omitempty"`
+}
+
+// Proof shows that the host knows the secret: the HMAC of the handshake's echo with the source's first secret, as a
+// member of the answer's JSON object.
+type Proof struct {
+	Member    string    `json:"member"`
+	Algorithm Algorithm `json:"algorithm,omitempty"`
+	Encoding  Encoding  `json:"encoding,omitempty"`
+	Prefix    string    `json:"prefix,omitempty"` // before the encoded value
 }
 
 // Condition holds if Part equals Equals or, where that is empty, is there.
@@ -172,9 +186,25 @@ type EventType struct {
 // Sample is a request that decodes to the event type it stands under. The host signs it before it sends it.
 type Sample struct {
 	Name    string          `json:"name"`
-	Headers []Header        `json:"headers,omitempty"`
-	Body    json.RawMessage `json:"body"`           // byte-exact
-	Vary    []Variation     `json:"vary,omitempty"` // what makes a copy another event
+	Method  string          `json:"method,omitempty"`  // default POST
+	Query   string          `json:"query,omitempty"`   // raw, without credentials
+	Headers []Header        `json:"headers,omitempty"` // content-type, where it is not the manifest's first
+	Body    json.RawMessage `json:"body,omitempty"`    // byte-exact; any bytes
+	Vary    []Variation     `json:"vary,omitempty"`    // what makes a copy another event
+}
+
+// MarshalJSON implements json.Marshaler, for who shows a manifest: a body that is no JSON becomes a text.
+func (s Sample) MarshalJSON() ([]byte, error) {
+	type bare Sample
+	shown := bare(s)
+	if len(s.Body) > 0 && !json.Valid(s.Body) {
+		text, err := json.Marshal(string(s.Body))
+		if err != nil {
+			return nil, err
+		}
+		shown.Body = text
+	}
+	return json.Marshal(shown)
 }
 
 // VariationKind is the kind of a Variation.
@@ -188,14 +218,14 @@ const (
 
 // Variation says how to make a copy of a sample a different event.
 type Variation struct {
-	Part Part          `json:"part"` // PartHeader or PartJSONPointer
+	Part Part          `json:"part"` // PartHeader, PartQuery or PartJSONPointer
 	Kind VariationKind `json:"kind"`
 }
 
 // Request is the sample as a decoder gets it, for tests.
 func (s *Sample) Request() *Request {
 	r := &Request{
-		ID: "req_sample", Source: "sample", Method: "POST", Body: s.Body,
+		ID: "req_sample", Source: "sample", Method: cmp.Or(s.Method, "POST"), Query: s.Query, Body: s.Body,
 		ReceivedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
 	for _, h := range s.Headers {

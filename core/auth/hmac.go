@@ -33,19 +33,10 @@ type hmacState struct {
 
 func newHMAC(h *sdk.HMAC, secrets []string) (*hmacScheme, error) {
 	s := &hmacScheme{keyFormat: h.KeyFormat}
-	switch h.Algorithm {
-	case sdk.SHA256, "":
-		s.newHash = sha256.New
-	case sdk.SHA384:
-		s.newHash = sha512.New384
-	case sdk.SHA512:
-		s.newHash = sha512.New
-	case sdk.SHA1:
-		s.newHash = sha1.New
-	default:
-		return nil, fmt.Errorf("hmac: unknown algorithm %q", h.Algorithm)
-	}
 	var err error
+	if s.newHash, err = hashOf(h.Algorithm); err != nil {
+		return nil, fmt.Errorf("hmac: %w", err)
+	}
 	s.signature, err = newSignature(declaration{
 		kind: "hmac", headers: h.Headers, encoding: h.Encoding, size: s.newHash().Size(), most: maxSignatures,
 		prefix: h.Prefix, content: h.SignedContent, timestamp: h.Timestamp,
@@ -76,6 +67,20 @@ func newHMAC(h *sdk.HMAC, secrets []string) (*hmacScheme, error) {
 		return st
 	}
 	return s, nil
+}
+
+func hashOf(a sdk.Algorithm) (func() hash.Hash, error) {
+	switch a {
+	case sdk.SHA256, "":
+		return sha256.New, nil
+	case sdk.SHA384:
+		return sha512.New384, nil
+	case sdk.SHA512:
+		return sha512.New, nil
+	case sdk.SHA1:
+		return sha1.New, nil
+	}
+	return nil, fmt.Errorf("unknown algorithm %q", a)
 }
 
 func (s *hmacScheme) verify(in *Input, now time.Time) (Result, error) {

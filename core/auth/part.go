@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/grapnelhq/grapnel/core/formscan"
 	"github.com/grapnelhq/grapnel/core/jsonscan"
 	"github.com/grapnelhq/grapnel/sdk"
 )
@@ -21,8 +22,12 @@ type Input struct {
 	PathToken string // the one path segment below the source's path, unescaped; empty if there is none
 	Body      []byte // as received
 
-	// Checked says that Body passed jsonscan.Check, so that JSON pointers may be followed. Without it a part that is a
-	// JSON pointer has to check the body first, each time.
+	// Form says that Body is application/x-www-form-urlencoded: the first step of a JSON pointer names a field, and
+	// those below it lead into the field's text, which is JSON then.
+	Form bool
+
+	// Checked says that Body passed jsonscan.Check or, for a form, formscan.Check, so that JSON pointers may be followed.
+	// Without it a part that is a JSON pointer has to check the body first, each time.
 	Checked bool
 
 	// Timestamp is the signature's timestamp as received. Verify and Sign set it.
@@ -36,6 +41,8 @@ type Part struct {
 	name    string   // query parameter or JSON pointer
 	literal []byte
 	fold    bool
+
+	field, below string // a JSON pointer's first step, unescaped, and the rest of it
 }
 
 // NewPart compiles a part. The name of a header part may hold alternatives separated by commas: exactly one of these
@@ -64,6 +71,7 @@ func NewPart(p sdk.Part) (Part, error) {
 		if p.Name != "" && p.Name[0] != '/' {
 			return Part{}, fmt.Errorf("JSON pointer %q does not start with /", p.Name)
 		}
+		c.field, c.below = splitPointer(p.Name)
 	case sdk.PartLiteral:
 		if p.Name == "" {
 			return Part{}, errors.New("a literal part needs a text")
@@ -78,7 +86,8 @@ func NewPart(p sdk.Part) (Part, error) {
 // Value returns the part of a request, and whether it is there. An empty value counts as absent, so that two requests
 // with an empty id are not the same; only an empty body is there. A header or parameter that stands more than once is
 // absent: nobody could say which one is meant. A JSON pointer gives the text of a string and the token of anything
-// else; null is absent. The result may share memory with the input.
+// else; null is absent. In a form it gives a field's text, or a value within it; a field that stands more than once is
+// absent. The result may share memory with the input.
 func (p *Part) Value(in *Input) (value []byte, ok bool) {
 	switch p.kind {
 	case sdk.PartBody:
@@ -116,10 +125,35 @@ func (p *Part) text(in *Input) string {
 }
 
 func (p *Part) lookup(in *Input) (value []byte, ok bool) {
+	if in.Form {
+		return p.lookupField(in)
+	}
 	if !in.Checked && jsonscan.Check(in.Body, jsonscan.DefaultLimits()) != nil {
 		return nil, false
 	}
-	raw, ok := jsonscan.Lookup(in.Body, p.name, p.fold)
+	return lookupJSON(in.Body, p.name, p.fold)
+}
+
+func (p *Part) lookupField(in *Input) (value []byte, ok bool) {
+	if !in.Checked && formscan.Check(in.Body, formscan.DefaultLimits()) != nil {
+		return nil, false
+	}
+	raw, n := formscan.Lookup(in.Body, p.field, p.fold)
+	if n != 1 || p.name == "" {
+		return nil, false
+	}
+	text := formscan.Unescape(raw)
+	if p.below == "" {
+		return text, len(text) > 0
+	}
+	if jsonscan.Check(text, jsonscan.DefaultLimits()) != nil {
+		return nil, false
+	}
+	return lookupJSON(text, p.below, p.fold)
+}
+
+func lookupJSON(text []byte, pointer string, fold bool) (value []byte, ok bool) {
+	raw, ok := jsonscan.Lookup(text, pointer, fold)
 	if !ok || string(raw) == "null" {
 		return nil, false
 	}
@@ -128,6 +162,18 @@ func (p *Part) lookup(in *Input) (value []byte, ok bool) {
 	}
 	return raw, ok && len(raw) > 0
 }
+
+// splitPointer cuts the first step off a JSON pointer and unescapes it.
+func splitPointer(pointer string) (step, rest string) {
+	step = strings.TrimPrefix(pointer, "/")
+	if i := strings.IndexByte(step, '/'); i >= 0 {
+		step, rest = step[:i], step[i:]
+	}
+	return strings.NewReplacer("~1", "/", "~0", "~").Replace(step), rest
+}
+
+// IsBody reports whether the part is the body.
+func (p *Part) IsBody() bool { return p.kind == sdk.PartBody }
 
 // IsJSONPointer reports whether the part is found by parsing the body.
 func (p *Part) IsJSONPointer() bool { return p.kind == sdk.PartJSONPointer }

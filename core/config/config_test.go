@@ -200,12 +200,18 @@ func catalog() plugins {
 			{Name: "public", Attribute: "public_keys", Ed25519: &sdk.Ed25519{Headers: []string{"x"}, Encoding: sdk.Hex}},
 		}},
 	}
+	proven := &core.PluginInfo{
+		Kind: core.PluginDecoder, Name: "proven", Version: "1.0.0", Config: object(),
+		Provider: &sdk.Provider{Name: "proven", Schemes: []sdk.Scheme{hmac, many.Provider.Schemes[2]}, Handshake: &sdk.Handshake{
+			Echo: sdk.Part{Kind: sdk.PartQuery, Name: "token"}, Proof: &sdk.Proof{Member: "proof", Encoding: sdk.Hex},
+		}},
+	}
 	bare := &core.PluginInfo{
 		Kind: core.PluginDecoder, Name: "bare", Version: "devel", Config: object(), Provider: &sdk.Provider{Name: "bare"},
 	}
 	return plugins{
 		core.PluginSink:    {"file": file, "crm": crm},
-		core.PluginDecoder: {"people": people, "force": force, "bare": bare, "many": many},
+		core.PluginDecoder: {"people": people, "force": force, "bare": bare, "many": many, "proven": proven},
 	}
 }
 

@@ -126,6 +126,10 @@ func (b *block) auth(s *Source, p *sdk.Provider) {
 		b.l.error(b.at, fmt.Sprintf("The decoder %q knows no way to authenticate a request", s.Plugin),
 			`Write auth = "none" to take unsigned requests.`)
 	}
+	if h := p.Handshake; h != nil && h.Proof != nil && !failed && s.Auth != "" && (s.Scheme == nil || s.Scheme.HMAC == nil) {
+		b.l.warn(b.at, fmt.Sprintf("With auth = %q the handshake of %q cannot be answered", s.Auth, s.Plugin),
+			"It proves that the secret of a signature is known, and this source has none.")
+	}
 	var own []string
 	if s.Scheme != nil && !failed {
 		own = credentialNames(p.Schemes[i : i+1])

@@ -89,7 +89,7 @@ func tlsHost(t *testing.T, first issued, now func() time.Time) (h *host, cert, k
 // greeting is the serial number of the certificate that a new connection gets.
 func (h *host) greeting(t testing.TB) int64 {
 	t.Helper()
-	c, err := tls.Dial("tcp", h.addr, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the serial number is what is tested
+	c, err := tls.Dial("tcp", h.addr, &tls.Config{InsecureSkipVerify: true}) // the serial number is what is tested
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ const unusable = "the certificate on disk cannot be used"
 // certificate.
 func TestCertificateRenewal(t *testing.T) {
 	h, cert, key := tlsHost(t, fresh(t, 1), nil)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // see greeting
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // see greeting
 	h.client.Transport = transport
 	t.Cleanup(transport.CloseIdleConnections)
 	post := func(id string) (reused bool, serial int64) {
@@ -127,7 +127,7 @@ func TestCertificateRenewal(t *testing.T) {
 	if reused, serial := post("1"); reused || serial != 1 {
 		t.Fatal(reused, serial)
 	}
-	middle, err := tls.Dial("tcp", h.addr, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // see greeting
+	middle, err := tls.Dial("tcp", h.addr, &tls.Config{InsecureSkipVerify: true}) // see greeting
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,10 +103,10 @@ type Endpoint struct {
 	KeepHeaders  []string       // "x-vwd-*", "*"; content-type is always kept
 	Dedupe       []sdk.DedupeKey
 	Reply        sdk.Reply
-	Handshake    *sdk.Handshake
-	MaxBody      int64   // 0: Limits.MaxBody
-	Rate         float64 // requests per second; 0: no limit
-	Burst        int     // requests at once; default: those of one second, at least 1
+	Handshake    *auth.Handshake // nil: none
+	MaxBody      int64           // 0: Limits.MaxBody
+	Rate         float64         // requests per second; 0: no limit
+	Burst        int             // requests at once; default: those of one second, at least 1
 }
 
 func (c *Config) check() error {

@@ -13,10 +13,10 @@
 //	admission    503  what Config.Admit says: disk short, not ready
 //	size         413  by Content-Length, or while reading a chunked body
 //	body         408  later or slower than the limits; 503 if the memory for bodies is used up
-//	handshake    200  the provider's test of the endpoint is answered here, and stored nowhere
+//	handshake    200  the provider's test of the endpoint is answered here, and stored nowhere; 400 if it is odd
 //	credentials  401  on the raw bytes; one reply for every cause
 //	rate         429  of the source, after authentication, so that strangers cannot use it up
-//	JSON         400  syntax and limits (jsonscan), where the body is JSON
+//	form, JSON   400  syntax and limits, where the body is one (jsonscan, formscan); of the query where there is none
 //	allow lists  401
 //	acceptance   503  if the store fails or is full
 //

@@ -32,7 +32,7 @@ type endpoint struct {
 	headers              headerFilter
 	dedupe               [][]auth.Part
 	needsJSON            bool // something follows JSON pointers, whatever the content type says
-	handshake            *handshake
+	handshake            *auth.Handshake
 	maxBody              int64
 	rate                 *limiter
 
@@ -42,19 +42,6 @@ type endpoint struct {
 
 	counters *counters
 	secrets  []atomic.Uint64 // matches by index of the secret
-}
-
-type handshake struct {
-	method      string
-	when        []condition
-	echo        auth.Part
-	contentType []string
-	needsJSON   bool
-}
-
-type condition struct {
-	part   auth.Part
-	equals string
 }
 
 // routes finds endpoints by path.
@@ -138,7 +125,7 @@ func (s *Server) newRoutes(endpoints []Endpoint) (*routes, error) {
 func (s *Server) compile(e Endpoint) (*endpoint, error) {
 	ep := &endpoint{
 		source: e.Source, tenant: e.Tenant, path: e.Path, verifier: e.Verifier, allowIPs: e.AllowIPs,
-		methods: e.Methods, maxBody: e.MaxBody, status: e.Reply.Status, replyBody: e.Reply.Body,
+		methods: e.Methods, maxBody: e.MaxBody, status: e.Reply.Status, replyBody: e.Reply.Body, handshake: e.Handshake,
 	}
 	if e.Source == "" {
 		return nil, errors.New("it has no name")
@@ -188,9 +175,6 @@ func (s *Server) compile(e Endpoint) (*endpoint, error) {
 	if err := ep.compileReply(e.Reply); err != nil {
 		return nil, err
 	}
-	if err := ep.compileHandshake(e.Handshake); err != nil {
-		return nil, err
-	}
 	if ep.maxBody <= 0 {
 		ep.maxBody = s.cfg.Limits.MaxBody
 	}
@@ -205,8 +189,8 @@ func (s *Server) compile(e Endpoint) (*endpoint, error) {
 		ep.rate = newLimiter(e.Rate, burst)
 	}
 	allow := slices.Clone(ep.methods)
-	if ep.handshake != nil && !slices.Contains(allow, ep.handshake.method) {
-		allow = append(allow, ep.handshake.method)
+	if ep.handshake != nil && !slices.Contains(allow, ep.handshake.Method()) {
+		allow = append(allow, ep.handshake.Method())
 	}
 	ep.allow = strings.Join(allow, ", ")
 	ep.counters = s.countersOf(e.Source)
@@ -270,8 +254,13 @@ func (ep *endpoint) compileDedupe(keys []sdk.DedupeKey) error {
 	return nil
 }
 
-// dedupeKey digests the first alternative all of whose parts are there, or else the body.
-func (ep *endpoint) dedupeKey(in *auth.Input) core.DedupeKey {
+// dedupeKey digests the first alternative all of whose parts are there, or else the body. A request without a body has
+// its query, without credentials, in the body's place: otherwise all of them would be the same.
+func (ep *endpoint) dedupeKey(in *auth.Input, query string) core.DedupeKey {
+	body := in.Body
+	if len(body) == 0 && query != "" {
+		body = []byte("?" + query)
+	}
 	var buf [4][]byte
 	for _, parts := range ep.dedupe {
 		values, all := buf[:0], true
@@ -281,13 +270,16 @@ func (ep *endpoint) dedupeKey(in *auth.Input) core.DedupeKey {
 				all = false
 				break
 			}
+			if parts[i].IsBody() {
+				v = body
+			}
 			values = append(values, v)
 		}
 		if all {
 			return core.NewDedupeKey(ep.source, values...)
 		}
 	}
-	return core.NewDedupeKey(ep.source, in.Body)
+	return core.NewDedupeKey(ep.source, body)
 }
 
 func (ep *endpoint) compileReply(r sdk.Reply) error {
@@ -312,78 +304,42 @@ func (ep *endpoint) compileReply(r sdk.Reply) error {
 	return nil
 }
 
-func (ep *endpoint) compileHandshake(h *sdk.Handshake) error {
-	if h == nil {
-		return nil
-	}
-	c := &handshake{method: h.Method, contentType: []string{"text/plain; charset=utf-8"}}
-	if c.method == "" {
-		c.method = http.MethodGet
-	}
-	if h.ContentType != "" {
-		// The echo is the sender's own text, and nobody has authenticated it: no browser may take it for a page.
-		m, _, err := mime.ParseMediaType(h.ContentType)
-		if err != nil || m != "text/plain" && m != "application/json" {
-			return fmt.Errorf("handshake content type %q: only text/plain and application/json are safe", h.ContentType)
-		}
-		c.contentType = []string{h.ContentType}
-	}
-	var err error
-	if c.echo, err = auth.NewPart(h.Echo); err != nil {
-		return fmt.Errorf("handshake: %w", err)
-	}
-	c.needsJSON = c.echo.IsJSONPointer()
-	for _, w := range h.When {
-		p, err := auth.NewPart(w.Part)
-		if err != nil {
-			return fmt.Errorf("handshake: %w", err)
-		}
-		c.needsJSON = c.needsJSON || p.IsJSONPointer()
-		c.when = append(c.when, condition{p, w.Equals})
-	}
-	if slices.Contains(ep.methods, c.method) && len(c.when) == 0 {
-		return errors.New("handshake: without a condition every request would be one")
-	}
-	ep.handshake = c
-	return nil
-}
+// bodyKind is what a Content-Type says of a body, as far as the host looks into it.
+type bodyKind int
 
-// maxEcho bounds the answer to a handshake.
-const maxEcho = 4096
+const (
+	bodyOther bodyKind = iota
+	bodyJSON
+	bodyForm
+	bodyNone // a request without a body, which says what it has to say in its query
+)
 
-// answer returns the echo if the request is a handshake.
-func (h *handshake) answer(in *auth.Input) (echo []byte, ok bool) {
-	for i := range h.when {
-		v, ok := h.when[i].part.Value(in)
-		if !ok || h.when[i].equals != "" && string(v) != h.when[i].equals {
-			return nil, false
-		}
-	}
-	echo, ok = h.echo.Value(in)
-	return echo, ok && len(echo) <= maxEcho
-}
-
-// accepts reports whether the endpoint takes a Content-Type, and whether it says JSON.
-func (ep *endpoint) accepts(h http.Header) (ok, isJSON bool) {
+// accepts reports whether the endpoint takes a Content-Type, and what it says.
+func (ep *endpoint) accepts(h http.Header) (kind bodyKind, ok bool) {
 	values := h["Content-Type"]
 	if len(values) > 1 {
-		return false, false
+		return bodyOther, false
 	}
 	var m string
 	if len(values) == 1 {
 		m, _, _ = strings.Cut(values[0], ";")
 		m = strings.Trim(m, " \t")
 	}
-	isJSON = isJSONType(m)
+	switch {
+	case isJSONType(m):
+		kind = bodyJSON
+	case strings.EqualFold(m, "application/x-www-form-urlencoded"):
+		kind = bodyForm
+	}
 	if ep.anyType {
-		return true, isJSON
+		return kind, true
 	}
 	for _, t := range ep.mediaTypes {
 		if strings.EqualFold(m, t) {
-			return true, isJSON
+			return kind, true
 		}
 	}
-	return false, false
+	return kind, false
 }
 
 func isJSONType(m string) bool {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/auth"
+	"github.com/grapnelhq/grapnel/core/formscan"
 	"github.com/grapnelhq/grapnel/core/jsonscan"
 	"github.com/grapnelhq/grapnel/core/store"
 )
@@ -168,6 +169,8 @@ type exchange struct {
 	in     auth.Input
 	client netip.Addr
 	body   bodyReader
+
+	unlessHandshake *refusal // of the head, where only a handshake may have such a one
 }
 
 // remoteAddr is the client's address as it is stored.
@@ -223,75 +226,85 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, x *exchange) *re
 		return &refusal{status: http.StatusNotFound, cause: CauseUnknownPath, detail: "no source has this path"}
 	}
 	x.in = auth.Input{Header: r.Header, RawQuery: r.URL.RawQuery, PathToken: token}
-	isJSON, rf := s.checkHead(r, x)
+	kind, rf := s.checkHead(r, x)
 	if rf != nil {
 		return rf
 	}
+	x.in.Form = kind == bodyForm
 	x.body = bodyReader{s: s, w: w, r: r, limit: x.ep.maxBody, start: x.at}
 	if x.in.Body, rf = x.body.read(); rf != nil {
 		return rf
 	}
-	if h := x.ep.handshake; h != nil && r.Method == h.method {
+	if h := x.ep.handshake; h != nil && r.Method == h.Method() {
 		if done, rf := s.shakeHands(w, x); done || rf != nil {
 			return rf
 		}
 	}
-	if !slices.Contains(x.ep.methods, r.Method) {
-		// The method of a handshake that turned out to be none.
-		return s.methodRefusal(r)
+	if x.unlessHandshake != nil {
+		return x.unlessHandshake
 	}
 	query, rf := s.authenticate(x)
 	if rf != nil {
 		return rf
 	}
-	if rf := s.checkBody(x, isJSON); rf != nil {
+	if rf := s.checkBody(x, kind, query); rf != nil {
 		return rf
 	}
 	return s.accept(w, r, x, query)
 }
 
 // checkHead is all that can be said without the body.
-func (s *Server) checkHead(r *http.Request, x *exchange) (isJSON bool, rf *refusal) {
+func (s *Server) checkHead(r *http.Request, x *exchange) (kind bodyKind, rf *refusal) {
 	ep := x.ep
 	if s.draining.Load() {
-		return false, &refusal{
+		return bodyOther, &refusal{
 			status: http.StatusServiceUnavailable, cause: CauseDraining, close: true, detail: "grapnel is shutting down",
 		}
 	}
-	handshake := ep.handshake != nil && r.Method == ep.handshake.method
-	if !handshake && !slices.Contains(ep.methods, r.Method) {
-		return false, s.methodRefusal(r)
+	handshake := ep.handshake != nil && r.Method == ep.handshake.Method()
+	if !slices.Contains(ep.methods, r.Method) {
+		if x.unlessHandshake = s.methodRefusal(r); !handshake {
+			return bodyOther, x.unlessHandshake
+		}
 	}
 	if len(s.proxies.trusted) > 0 || len(ep.allowIPs) > 0 {
 		addr, sure := s.proxies.client(r)
 		x.client = addr
 		if len(ep.allowIPs) > 0 && (!sure || !ep.admits(addr)) {
-			return false, &refusal{
+			return bodyOther, &refusal{
 				status: http.StatusForbidden, cause: CauseAddress, detail: "the address is not in allow_ips",
 			}
 		}
 	}
 	for _, e := range r.Header["Content-Encoding"] {
 		if e != "" && !strings.EqualFold(e, "identity") {
-			return false, typeRefusal(CauseContentEncoding, "content encoding %q, only identity is taken", e)
+			return bodyOther, typeRefusal(CauseContentEncoding, "content encoding %q, only identity is taken", e)
 		}
 	}
-	bodiless := r.ContentLength == 0 && r.Method != http.MethodPost
-	ok, isJSON := ep.accepts(r.Header)
-	if !ok && !bodiless {
-		return false, typeRefusal(CauseContentType, "content type %q", strings.Join(r.Header["Content-Type"], ", "))
+	kind, ok := ep.accepts(r.Header)
+	switch {
+	case r.ContentLength == 0 && r.Method != http.MethodPost:
+		kind = bodyNone
+	case !ok:
+		rf := typeRefusal(CauseContentType, "content type %q", strings.Join(r.Header["Content-Type"], ", "))
+		if !handshake || r.ContentLength != 0 { // of nothing, the type does not matter
+			return bodyOther, rf
+		}
+		if x.unlessHandshake == nil {
+			x.unlessHandshake = rf
+		}
 	}
 	if s.cfg.Admit != nil {
 		if cause := s.cfg.Admit(); cause != "" {
 			if _, known := ep.counters.rejected[cause]; !known {
 				cause = CauseNotReady
 			}
-			return false, &refusal{
+			return bodyOther, &refusal{
 				status: http.StatusServiceUnavailable, cause: cause, detail: "nothing is accepted now",
 			}
 		}
 	}
-	return isJSON && !bodiless, nil
+	return kind, nil
 }
 
 func (s *Server) methodRefusal(r *http.Request) *refusal {
@@ -300,30 +313,31 @@ func (s *Server) methodRefusal(r *http.Request) *refusal {
 	}
 }
 
-// shakeHands answers a provider's test of the endpoint. Providers do not sign it, or not all; but who has the token
+// shakeHands answers a provider's test of the endpoint, which is not stored. Some providers sign it; and who has the token
 // in the URL shows it here, too.
 func (s *Server) shakeHands(w http.ResponseWriter, x *exchange) (done bool, rf *refusal) {
 	h := x.ep.handshake
-	if h.needsJSON {
-		x.in.Checked = jsonscan.Check(x.in.Body, s.cfg.Limits.JSON) == nil
-		if !x.in.Checked {
-			return false, nil
-		}
-	}
-	echo, ok := h.answer(&x.in)
-	if !ok {
+	if h.NeedsBody() && s.scan(x) != nil {
 		return false, nil
 	}
-	if v := x.ep.verifier; v != nil && v.TokenInURL() {
+	answer, matched, unfit := h.Answer(&x.in)
+	if !matched {
+		return false, nil
+	}
+	if v := x.ep.verifier; v != nil && (h.Authenticated() || v.TokenInURL()) {
 		if _, err := v.Verify(&x.in, x.at); err != nil {
 			return false, authRefusal(err)
 		}
 	}
+	if unfit != nil {
+		return false, &refusal{status: http.StatusBadRequest, cause: CauseBadHandshake, detail: unfit.Error()}
+	}
 	x.ep.counters.handshakes.Add(1)
 	head := w.Header()
-	head["Content-Type"] = h.contentType
+	head["Content-Type"] = []string{answer.ContentType}
 	head["X-Content-Type-Options"] = []string{"nosniff"}
-	_, _ = w.Write(echo) // the provider will ask again
+	head["Cache-Control"] = []string{"no-store"}
+	_, _ = w.Write(answer.Body) // the provider will ask again
 	return true, nil
 }
 
@@ -335,6 +349,11 @@ func (s *Server) authenticate(x *exchange) (query string, rf *refusal) {
 		res, err := ep.verifier.Verify(&x.in, x.at)
 		if err != nil {
 			return "", authRefusal(err)
+		}
+		if ep.handshake.Forgeable(x.in.Body) {
+			return "", authRefusal(&auth.Error{
+				Cause: auth.CauseAmbiguousPart, Detail: "the body could be a challenge of the handshake",
+			})
 		}
 		ep.secrets[res.SecretIndex].Add(1)
 		query = res.Query
@@ -359,19 +378,30 @@ func authRefusal(err error) *refusal {
 	return rf
 }
 
+// scan checks the body, once, so that JSON pointers may be followed.
+func (s *Server) scan(x *exchange) (err error) {
+	if x.in.Checked {
+		return nil
+	}
+	if x.in.Form {
+		err = formscan.Check(x.in.Body, formscan.DefaultLimits())
+	} else {
+		err = jsonscan.Check(x.in.Body, s.cfg.Limits.JSON)
+	}
+	x.in.Checked = err == nil
+	return err
+}
+
 // checkBody bounds what anybody behind us has to parse, and then asks the allow lists.
-func (s *Server) checkBody(x *exchange, isJSON bool) *refusal {
-	if (isJSON || x.ep.needsJSON) && !x.in.Checked {
-		err := jsonscan.Check(x.in.Body, s.cfg.Limits.JSON)
-		x.in.Checked = err == nil
-		if err != nil && isJSON {
-			rf := &refusal{status: http.StatusBadRequest, cause: CauseBadJSON}
-			var e *jsonscan.Error
-			if errors.As(err, &e) {
-				rf.limit = e.Cause
-				rf.detail = e.Cause + " at byte " + strconv.Itoa(e.Offset)
-			}
-			return rf
+func (s *Server) checkBody(x *exchange, kind bodyKind, query string) *refusal {
+	switch {
+	case kind == bodyNone:
+		if err := formscan.Check([]byte(query), formscan.DefaultLimits()); err != nil {
+			return scanRefusal(err)
+		}
+	case kind != bodyOther || x.ep.needsJSON:
+		if err := s.scan(x); err != nil && kind != bodyOther {
+			return scanRefusal(err)
 		}
 	}
 	if x.ep.verifier != nil {
@@ -382,6 +412,19 @@ func (s *Server) checkBody(x *exchange, isJSON bool) *refusal {
 	return nil
 }
 
+// scanRefusal tells the sender which limit or rule of JSON or forms it broke.
+func scanRefusal(err error) *refusal {
+	rf := &refusal{status: http.StatusBadRequest, cause: CauseBadForm}
+	at := 0
+	if e, ok := errors.AsType[*jsonscan.Error](err); ok {
+		rf.cause, rf.limit, at = CauseBadJSON, e.Cause, e.Offset
+	} else if e, ok := errors.AsType[*formscan.Error](err); ok {
+		rf.limit, at = e.Cause, e.Offset
+	}
+	rf.detail = rf.limit + " at byte " + strconv.Itoa(at)
+	return rf
+}
+
 // accept stores the request and replies.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, query string) *refusal {
 	ep := x.ep
@@ -389,7 +432,7 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, que
 		query = auth.CutQuery(query, ep.params)
 	}
 	req := &core.Request{
-		Dedupe:     ep.dedupeKey(&x.in),
+		Dedupe:     ep.dedupeKey(&x.in, query),
 		Source:     ep.source,
 		Tenant:     ep.tenant,
 		ReceivedAt: x.at,

@@ -325,61 +325,6 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
-func TestHandshake(t *testing.T) {
-	pointer := func(p string) sdk.Part { return sdk.Part{Kind: sdk.PartJSONPointer, Name: p} }
-	h := start(t, func(c *Config, _ *memory) {
-		slack := vwdEndpoint(t, "slack")
-		slack.Handshake = &sdk.Handshake{
-			Method: "POST", Echo: pointer("/challenge"),
-			When: []sdk.Condition{{Part: pointer("/type"), Equals: "url_verification"}},
-		}
-		meta := Endpoint{Source: "meta", Verifier: verifier(t, "path_token", "sesame")}
-		meta.Handshake = &sdk.Handshake{
-			When: []sdk.Condition{{Part: sdk.Part{Kind: sdk.PartQuery, Name: "hub.mode"}}},
-			Echo: sdk.Part{Kind: sdk.PartQuery, Name: "hub.challenge"},
-		}
-		c.Endpoints = []Endpoint{slack, meta}
-	})
-	for _, c := range []struct {
-		method, url, body string
-		status            int
-		want              string
-	}{
-		{"POST", "/hooks/slack", `{"type":"url_verification","challenge":"<b>\u00e9"}`, 200, "<b>é"},
-		{"POST", "/hooks/slack", `{"type":"url_verification"}`, 401, `{"error":"unauthorized"}`},
-		{"POST", "/hooks/slack", `{"type":"url_verification","challenge":"` + strings.Repeat("x", 5000) + `"}`, 401,
-			`{"error":"unauthorized"}`},
-		{"POST", "/hooks/slack", `{"type":"other","challenge":"x"}`, 401, `{"error":"unauthorized"}`},
-		{"POST", "/hooks/slack", strings.Repeat("[", 10_000), 401, `{"error":"unauthorized"}`},
-		{"GET", "/hooks/slack", "", 405, `{"error":"method_not_allowed"}`},
-		{"GET", "/hooks/meta/sesame?hub.mode=subscribe&hub.challenge=17", "", 200, "17"},
-		{"GET", "/hooks/meta/sesam?hub.mode=subscribe&hub.challenge=17", "", 401, `{"error":"unauthorized"}`},
-		{"GET", "/hooks/meta/sesame?hub.challenge=17", "", 405, `{"error":"method_not_allowed"}`},
-	} {
-		r, err := http.NewRequest(c.method, h.url+c.url, strings.NewReader(c.body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c.body != "" {
-			r.Header.Set("Content-Type", "application/json")
-		}
-		a := h.do(t, r)
-		if a.status != c.status || a.body != c.want {
-			t.Errorf("%s %s %.50s: %+v", c.method, c.url, c.body, a)
-		}
-		if a.status == 200 && (a.header.Get("X-Content-Type-Options") != "nosniff" ||
-			!strings.HasPrefix(a.header.Get("Content-Type"), "text/plain")) {
-			t.Errorf("%v", a.header)
-		}
-		if a.status == 405 && strings.Contains(c.url, "meta") && a.header.Get("Allow") != "POST, GET" {
-			t.Errorf("%v", a.header)
-		}
-	}
-	if n := len(h.accepted()); n != 0 {
-		t.Errorf("%d handshakes were stored", n)
-	}
-}
-
 func TestAllowListIsUnauthorized(t *testing.T) {
 	h := start(t, func(c *Config, _ *memory) {
 		s, _ := auth.Preset("path_token")
@@ -1004,12 +949,6 @@ func TestNewRefuses(t *testing.T) {
 		{"reply status", func(e *Endpoint) { e.Reply.Status = 302 }, nil, "2xx"},
 		{"reply 204", func(e *Endpoint) { e.Reply = sdk.Reply{Status: 204, Body: []byte("x")} }, nil, "204"},
 		{"reply type", func(e *Endpoint) { e.Reply.ContentType = "a\r\nb: c" }, nil, "header"},
-		{"handshake always", func(e *Endpoint) {
-			e.Handshake = &sdk.Handshake{Method: "POST", Echo: sdk.Part{Kind: sdk.PartBody}}
-		}, nil, "condition"},
-		{"handshake as a page", func(e *Endpoint) {
-			e.Handshake = &sdk.Handshake{ContentType: "text/html", Echo: sdk.Part{Kind: sdk.PartBody}}
-		}, nil, "safe"},
 		{"rate", func(e *Endpoint) { e.Rate = -1 }, nil, "negative"},
 		{"same path", func(e *Endpoint) {}, []Endpoint{{Source: "b", Unsigned: true, Path: "/hooks/hr"}}, "same path"},
 		{"same source", func(e *Endpoint) {}, []Endpoint{{Source: "hr", Unsigned: true, Path: "/b"}}, "stands twice"},

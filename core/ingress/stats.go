@@ -19,6 +19,8 @@ const (
 	CauseClientGone       = "client_gone" // before its request was complete
 	CauseMalformedBody    = "malformed_body"
 	CauseBadJSON          = "bad_json"
+	CauseBadForm          = "bad_form"
+	CauseBadHandshake     = "bad_handshake" // what it wants echoed is not fit for that
 	CauseRateLimited      = "rate_limited"
 	CauseConnections      = "too_many_connections"
 	CauseOverloaded       = "overloaded" // the memory for bodies is used up
@@ -36,8 +38,8 @@ const (
 // Causes lists every cause that a rejection may have.
 func Causes() []string {
 	return append(auth.Causes(), CauseUnknownPath, CauseMethod, CauseAddress, CauseContentType, CauseContentEncoding,
-		CauseTooLarge, CauseBodyTimeout, CauseClientGone, CauseMalformedBody, CauseBadJSON, CauseRateLimited,
-		CauseConnections, CauseOverloaded, CauseDraining, CauseDiskShort, CauseDiskFull, CauseNotReady, CauseStore,
+		CauseTooLarge, CauseBodyTimeout, CauseClientGone, CauseMalformedBody, CauseBadJSON, CauseBadForm, CauseBadHandshake,
+		CauseRateLimited, CauseConnections, CauseOverloaded, CauseDraining, CauseDiskShort, CauseDiskFull, CauseNotReady, CauseStore,
 		CauseInternal, CauseHeaderTooLarge, CauseHeaderTimeout, CauseMalformedRequest)
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -19,6 +21,7 @@ import (
 const (
 	maxBatch      = 10_000
 	maxTypeLength = 128
+	maxReply      = 64 << 10 // bytes
 )
 
 // problems collects what is wrong with a description.
@@ -129,11 +132,11 @@ func (p *problems) provider(info *core.PluginInfo) {
 		p.addf("the manifest is of provider %q, the plugin is named %q: they must be the same", clip(m.Name, 80), info.Name)
 	}
 	if m.Handshake != nil {
-		p.addf("the manifest asks for a handshake, which this version of grapnel does not implement")
+		if err := auth.CheckHandshake(m); err != nil {
+			p.addf("%s", clip(clean(err.Error()), maxReason))
+		}
 	}
-	if m.Reply.Status != 0 && (m.Reply.Status < 200 || m.Reply.Status > 299) {
-		p.addf("reply: status %d is not within 200 and 299", m.Reply.Status)
-	}
+	p.reply(m.Reply)
 	for _, method := range m.Methods {
 		if method == "" || strings.Trim(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 			p.addf("methods: %q is no HTTP method", clip(clean(method), 40))
@@ -163,6 +166,20 @@ func (p *problems) provider(info *core.PluginInfo) {
 	p.events(m)
 }
 
+func (p *problems) reply(r sdk.Reply) {
+	switch {
+	case r.Status != 0 && (r.Status < 200 || r.Status > 299):
+		p.addf("reply: status %d is not within 200 and 299", r.Status)
+	case (r.Status == http.StatusNoContent || r.Status == http.StatusResetContent) && len(r.Body) > 0:
+		p.addf("reply: status %d has no body", r.Status)
+	case len(r.Body) > maxReply:
+		p.addf("reply: the body has %d bytes, at most %d are allowed", len(r.Body), maxReply)
+	}
+	if _, _, err := mime.ParseMediaType(r.ContentType); r.ContentType != "" && (err != nil || clean(r.ContentType) != r.ContentType) {
+		p.addf("reply: %q is no content type", clip(clean(r.ContentType), 80))
+	}
+}
+
 func (p *problems) schemes(info *core.PluginInfo) {
 	seen := map[string]bool{}
 	for i := range info.Provider.Schemes {
@@ -186,7 +203,24 @@ func (p *problems) schemes(info *core.PluginInfo) {
 		if err := auth.Check(*s); err != nil {
 			p.addf("%s", clip(clean(err.Error()), maxReason))
 		}
+		if slices.Contains(info.Provider.Methods, http.MethodGet) && signsNoQuery(s) {
+			p.addf("%s: methods has GET, whose content is the query, and no part of it is signed", path)
+		}
 	}
+}
+
+// signsNoQuery reports whether a scheme signs requests, but no query parameter.
+func signsNoQuery(s *sdk.Scheme) bool {
+	var content []sdk.Part
+	switch {
+	case s.HMAC != nil:
+		content = s.HMAC.SignedContent
+	case s.Ed25519 != nil:
+		content = s.Ed25519.SignedContent
+	default:
+		return false
+	}
+	return !slices.ContainsFunc(content, func(p sdk.Part) bool { return p.Kind == sdk.PartQuery })
 }
 
 // schemeAttribute checks an attribute that a scheme adds to a source block. Schemes may share one.

@@ -71,7 +71,21 @@ func TestCheckInfo(t *testing.T) {
 		{"batch", validSink(), func(i *core.PluginInfo) { i.MaxBatch = -1 }, "max_batch is -1"},
 		{"provider", validDecoder(), func(i *core.PluginInfo) { i.Provider.Name = "store" }, "must be the same"},
 		{"manifest", validDecoder(), func(i *core.PluginInfo) { i.Provider = nil }, "without a manifest"},
-		{"handshake", validDecoder(), func(i *core.PluginInfo) { i.Provider.Handshake = &sdk.Handshake{} }, "does not implement"},
+		{"handshake", validDecoder(), func(i *core.PluginInfo) {
+			i.Provider.Handshake = &sdk.Handshake{Echo: sdk.Part{Kind: sdk.PartQuery, Name: "challenge"}}
+		}, ""},
+		{"handshake echo", validDecoder(), func(i *core.PluginInfo) { i.Provider.Handshake = &sdk.Handshake{} },
+			"handshake: echo: unknown kind of part"},
+		{"handshake always", validDecoder(), func(i *core.PluginInfo) {
+			i.Provider.Handshake = &sdk.Handshake{Method: "POST", Echo: sdk.Part{Kind: sdk.PartQuery, Name: "challenge"}}
+		}, "handshake: without a condition every request would be one"},
+		{"unsigned query", validDecoder(), func(i *core.PluginInfo) { i.Provider.Methods = []string{"POST", "GET"} },
+			"methods has GET, whose content is the query, and no part of it is signed"},
+		{"reply body", validDecoder(), func(i *core.PluginInfo) { i.Provider.Reply = sdk.Reply{Status: 204, Body: []byte("x")} },
+			"status 204 has no body"},
+		{"reply type", validDecoder(), func(i *core.PluginInfo) { i.Provider.Reply.ContentType = "text/plain\r\nx: y" },
+			"no content type"},
+		{"reply size", validDecoder(), func(i *core.PluginInfo) { i.Provider.Reply.Body = make([]byte, 65<<10) }, "at most 65536"},
 		{"basic", validDecoder(), func(i *core.PluginInfo) {
 			i.Provider.Schemes[0].HMAC, i.Provider.Schemes[0].Basic = nil, &sdk.Basic{}
 		}, ""},

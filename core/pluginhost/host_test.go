@@ -272,7 +272,7 @@ func TestDescribeRefuses(t *testing.T) {
 		{"ODD_DESCRIBE=reserved", core.PluginSink, "config.delivery: the name belongs to the host"},
 		{"ODD_DESCRIBE=name", core.PluginSink, `it calls itself sink "other", its file says sink "odd"`},
 		{"ODD_DESCRIBE=enum", core.PluginSink, "does not understand"},
-		{"ODD_DESCRIBE=handshake", core.PluginDecoder, "handshake, which this version of grapnel does not implement"},
+		{"ODD_DESCRIBE=handshake", core.PluginDecoder, "handshake: echo: a query part needs a name"},
 		{"ODD_DESCRIBE=scheme", core.PluginDecoder, `auth scheme "basic": token: part "body" cannot hold a token`},
 		{"ODD_DESCRIBE=prefix", core.PluginDecoder, `"even.thing.made" does not begin with the provider's name`},
 		{"ODD_DESCRIBE=hang", core.PluginSink, "gave no answer"},

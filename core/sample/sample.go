@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"strings"
 	"time"
 
+	"github.com/grapnelhq/grapnel/core/formscan"
 	"github.com/grapnelhq/grapnel/core/jsonscan"
 	"github.com/grapnelhq/grapnel/sdk"
 )
@@ -40,8 +42,14 @@ func Copy(s sdk.Sample, random *rand.Rand, now time.Time) (sdk.Sample, error) {
 					c.Headers[i].Value = f.value(c.Headers[i].Value, v.Kind)
 				}
 			}
+		case sdk.PartQuery:
+			query, err := f.varyField([]byte(c.Query), v.Part.Name, "", v)
+			if err != nil {
+				return c, fmt.Errorf("sample %s: %w", s.Name, err)
+			}
+			c.Query = string(query)
 		case sdk.PartJSONPointer:
-			body, err := f.vary(c.Body, v)
+			body, err := f.varyBody(c, v)
 			if err != nil {
 				return c, fmt.Errorf("sample %s: %w", s.Name, err)
 			}
@@ -60,13 +68,62 @@ type fresh struct {
 	ids    map[string]string // new by old
 }
 
+// IsForm reports whether headers say that a body is a form.
+func IsForm(headers []sdk.Header) bool {
+	for _, h := range headers {
+		if strings.EqualFold(h.Name, "content-type") {
+			media, _, _ := strings.Cut(h.Value, ";")
+			return strings.EqualFold(strings.TrimSpace(media), "application/x-www-form-urlencoded")
+		}
+	}
+	return false
+}
+
+// varyBody replaces the value at a JSON pointer; in a form, that of a field or of a value in the JSON in it.
+func (f fresh) varyBody(s sdk.Sample, v sdk.Variation) ([]byte, error) {
+	if !IsForm(s.Headers) {
+		return f.vary(s.Body, v.Part.Name, v)
+	}
+	field, below, nested := strings.Cut(strings.TrimPrefix(v.Part.Name, "/"), "/")
+	if nested {
+		below = "/" + below
+	}
+	return f.varyField(s.Body, strings.NewReplacer("~1", "/", "~0", "~").Replace(field), below, v)
+}
+
+// varyField replaces the value of a form's or query's field, or what is at a pointer into its JSON.
+func (f fresh) varyField(form []byte, name, below string, v sdk.Variation) ([]byte, error) {
+	raw, n := formscan.Lookup(form, name, v.Part.FoldCase)
+	if n != 1 {
+		return nil, fmt.Errorf("%d fields are named %q, one is needed to vary it", n, name)
+	}
+	text := formscan.Unescape(raw)
+	if below == "" {
+		text = []byte(f.value(string(text), v.Kind))
+	} else {
+		var err error
+		if text, err = f.vary(text, below, v); err != nil {
+			return nil, err
+		}
+	}
+	return splice(form, raw, url.QueryEscape(string(text))), nil
+}
+
+// splice returns a copy of b in which the slice raw of b is replaced.
+func splice(b, raw []byte, value string) []byte {
+	at := cap(b) - cap(raw)
+	out := make([]byte, 0, len(b)+len(value))
+	out = append(out, b[:at]...)
+	out = append(out, value...)
+	return append(out, b[at+len(raw):]...)
+}
+
 // vary replaces the value at a JSON pointer.
-func (f fresh) vary(body []byte, v sdk.Variation) ([]byte, error) {
-	raw, ok := jsonscan.Lookup(body, v.Part.Name, v.Part.FoldCase)
+func (f fresh) vary(body []byte, pointer string, v sdk.Variation) ([]byte, error) {
+	raw, ok := jsonscan.Lookup(body, pointer, v.Part.FoldCase)
 	if !ok {
 		return nil, fmt.Errorf("there is nothing at %q to vary", v.Part.Name)
 	}
-	at := cap(body) - cap(raw) // raw is a slice of body
 	value := string(raw)
 	if text, isText := jsonscan.Unquote(raw); isText {
 		quoted, err := json.Marshal(f.value(text, v.Kind))
@@ -77,10 +134,7 @@ func (f fresh) vary(body []byte, v sdk.Variation) ([]byte, error) {
 	} else {
 		value = f.value(value, v.Kind)
 	}
-	varied := make([]byte, 0, len(body)+len(value))
-	varied = append(varied, body[:at]...)
-	varied = append(varied, value...)
-	return append(varied, body[at+len(raw):]...), nil
+	return splice(body, raw, value), nil
 }
 
 func (f fresh) value(old string, kind sdk.VariationKind) string {

@@ -3,6 +3,7 @@ package sample
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"regexp"
 	"testing"
 	"time"
 
@@ -98,6 +99,37 @@ func TestCopyKeepsEqualIDsEqual(t *testing.T) {
 	}
 	if v.Other == v.ID || v.Other == "4102" {
 		t.Errorf("another id became %q", v.Other)
+	}
+}
+
+// Forms and queries keep every byte but those of the values that vary.
+func TestCopyVariesFormsAndQueries(t *testing.T) {
+	vary := func(kind sdk.PartKind, name string) sdk.Variation {
+		return sdk.Variation{Part: sdk.Part{Kind: kind, Name: name}, Kind: sdk.VaryID}
+	}
+	s := sdk.Sample{
+		Name: "x", Query: "a=%zz&id=4101&&b=x+y", Headers: []sdk.Header{{Name: "content-type", Value: "Application/x-www-form-urlencoded; q=1"}},
+		Body: []byte("a=%7E&Message%53id=SM4101&&payload=%7B%22id%22:+4101,%22x%22:1.0%7D&a=+&last"),
+		Vary: []sdk.Variation{
+			vary(sdk.PartQuery, "id"), vary(sdk.PartJSONPointer, "/MessageSid"), vary(sdk.PartJSONPointer, "/payload/id"),
+			vary(sdk.PartJSONPointer, "/last"),
+		},
+	}
+	c, err := Copy(s, rand.New(rand.NewPCG(1, 1)), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := regexp.MustCompile(`^a=%zz&id=(\d{4})&&b=x\+y$`).FindStringSubmatch(c.Query)
+	b := regexp.MustCompile(`^a=%7E&Message%53id=SM(\d{4})&&payload=%7B%22id%22%3A\+(\d{4})%2C%22x%22%3A1\.0%7D&a=\+&last-\d+$`).
+		FindStringSubmatch(string(c.Body))
+	if q == nil || b == nil || b[2] != q[1] || q[1] == "4101" || b[1] == "4101" {
+		t.Errorf("%s\n%s", c.Query, c.Body)
+	}
+	for _, v := range []sdk.Variation{vary(sdk.PartQuery, "c"), vary(sdk.PartJSONPointer, "/a"), vary(sdk.PartJSONPointer, "/payload/y")} {
+		s.Vary = []sdk.Variation{v}
+		if c, err := Copy(s, rand.New(rand.NewPCG(1, 1)), now); err == nil {
+			t.Errorf("%s: %s", v.Part.Name, c.Body)
+		}
 	}
 }
 

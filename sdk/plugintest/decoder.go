@@ -290,7 +290,7 @@ func damaged(t *testing.T, factory *sdk.DecoderFactory, opts Options) {
 			if n%7 == 6 {
 				r.Headers = nil
 			}
-			if err := tryDamaged(t.Context(), d, &factory.Provider, r); err != nil {
+			if err := tryDamaged(t.Context(), d, &factory.Provider, r, json.Valid(sample.sample.Body)); err != nil {
 				t.Errorf("%s, damaged: %v\nheaders %q\nbody %q", sample.name(), err, r.Headers, r.Body)
 				break
 			}
@@ -298,7 +298,8 @@ func damaged(t *testing.T, factory *sdk.DecoderFactory, opts Options) {
 	}
 }
 
-func tryDamaged(ctx context.Context, d sdk.Decoder, p *sdk.Provider, r *sdk.Request) error {
+// tryDamaged decodes a request; isJSON says that its body was JSON before it was damaged.
+func tryDamaged(ctx context.Context, d sdk.Decoder, p *sdk.Provider, r *sdk.Request, isJSON bool) error {
 	body := bytes.Clone(r.Body)
 	first := sdk.DecodeAll(ctx, d, []*sdk.Request{r})[0]
 	if !bytes.Equal(body, r.Body) {
@@ -311,7 +312,7 @@ func tryDamaged(ctx context.Context, d sdk.Decoder, p *sdk.Provider, r *sdk.Requ
 	if diff := cmp.Diff(first, second); diff != "" {
 		return fmt.Errorf("the same request gives other events (-first +then):\n%s", diff)
 	}
-	if !json.Valid(body) {
+	if isJSON && !json.Valid(body) {
 		return nil // the host refuses it where JSON is declared, so events of it are never seen
 	}
 	for i := range first.Events {

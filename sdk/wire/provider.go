@@ -59,6 +59,15 @@ func ProviderToProto(in *sdk.Provider) (*pluginv1.Provider, error) {
 	if h := in.Handshake; h != nil {
 		out.Handshake = &pluginv1.Handshake{
 			Method: text(h.Method), Echo: p.partToProto("handshake echo", h.Echo), ContentType: text(h.ContentType),
+			Authenticated: h.Authenticated, Member: text(h.Member),
+		}
+		if x := h.Proof; x != nil {
+			out.Handshake.Proof = &pluginv1.Handshake_Proof{
+				Member:    text(x.Member),
+				Algorithm: algorithms.number(&p, "handshake algorithm", x.Algorithm),
+				Encoding:  encodings.number(&p, "handshake encoding", x.Encoding),
+				Prefix:    text(x.Prefix),
+			}
 		}
 		for _, c := range h.When {
 			out.Handshake.When = append(out.Handshake.When, &pluginv1.Handshake_Condition{
@@ -97,6 +106,15 @@ func ProviderFromProto(in *pluginv1.Provider) (*sdk.Provider, error) {
 	if h := in.GetHandshake(); h != nil {
 		out.Handshake = &sdk.Handshake{
 			Method: h.GetMethod(), Echo: p.partFromProto("handshake echo", h.GetEcho()), ContentType: h.GetContentType(),
+			Authenticated: h.GetAuthenticated(), Member: h.GetMember(),
+		}
+		if x := h.GetProof(); x != nil {
+			out.Handshake.Proof = &sdk.Proof{
+				Member:    x.GetMember(),
+				Algorithm: algorithms.word(&p, "handshake algorithm", x.GetAlgorithm()),
+				Encoding:  encodings.word(&p, "handshake encoding", x.GetEncoding()),
+				Prefix:    x.GetPrefix(),
+			}
 		}
 		for _, c := range h.GetWhen() {
 			out.Handshake.When = append(out.Handshake.When, sdk.Condition{
@@ -271,7 +289,9 @@ func (p *problems) eventTypeToProto(in *sdk.EventType) *pluginv1.EventType {
 		Type: text(in.Type), Description: text(in.Description), Data: p.schemaToProto(in.Type, &in.Data),
 	}
 	for _, s := range in.Samples {
-		sample := &pluginv1.Sample{Name: text(s.Name), Headers: headersToProto(s.Headers), Body: s.Body}
+		sample := &pluginv1.Sample{
+			Name: text(s.Name), Method: text(s.Method), Query: text(s.Query), Headers: headersToProto(s.Headers), Body: s.Body,
+		}
 		for _, v := range s.Vary {
 			sample.Vary = append(sample.Vary, &pluginv1.Variation{
 				Part: p.partToProto(in.Type+" sample", v.Part), Kind: variations.number(p, in.Type+" variation", v.Kind),
@@ -287,7 +307,10 @@ func (p *problems) eventTypeFromProto(in *pluginv1.EventType) sdk.EventType {
 		Type: in.GetType(), Description: in.GetDescription(), Data: p.schemaFromProto(in.GetType(), in.GetData(), 0),
 	}
 	for _, s := range in.GetSamples() {
-		sample := sdk.Sample{Name: s.GetName(), Headers: headersFromProto(s.GetHeaders()), Body: s.GetBody()}
+		sample := sdk.Sample{
+			Name: s.GetName(), Method: s.GetMethod(), Query: s.GetQuery(), Headers: headersFromProto(s.GetHeaders()),
+			Body: s.GetBody(),
+		}
 		for _, v := range s.GetVary() {
 			sample.Vary = append(sample.Vary, sdk.Variation{
 				Part: p.partFromProto(in.GetType()+" sample", v.GetPart()),

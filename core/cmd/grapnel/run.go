@@ -236,14 +236,19 @@ func endpoint(s config.Source, rate float64) (ingress.Endpoint, error) {
 	p := s.Info.Provider
 	e := ingress.Endpoint{
 		Source: s.Name, Tenant: s.Tenant, Path: s.Path, Methods: p.Methods, ContentTypes: p.ContentTypes, AllowIPs: s.AllowIPs,
-		KeepHeaders: p.Headers, Dedupe: p.Dedupe, Reply: p.Reply, Handshake: p.Handshake, MaxBody: s.MaxBody,
+		KeepHeaders: p.Headers, Dedupe: p.Dedupe, Reply: p.Reply, MaxBody: s.MaxBody,
 		Rate: rate, Schemes: p.Schemes,
+	}
+	var err error
+	if p.Handshake != nil {
+		if e.Handshake, err = auth.NewHandshake(*p.Handshake, p.Methods, s.Scheme, s.Secrets); err != nil {
+			return e, err
+		}
 	}
 	if s.Scheme == nil {
 		e.Unsigned = true
 		return e, nil
 	}
-	var err error
 	e.Verifier, err = auth.New(*s.Scheme, s.Secrets, s.Allow)
 	return e, err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/pem"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +20,6 @@ import (
 
 	"github.com/grapnelhq/grapnel/core/auth"
 	"github.com/grapnelhq/grapnel/core/config"
-	"github.com/grapnelhq/grapnel/core/jsonscan"
 	"github.com/grapnelhq/grapnel/core/route"
 	"github.com/grapnelhq/grapnel/core/sample"
 	"github.com/grapnelhq/grapnel/sdk"
@@ -118,11 +119,11 @@ func newSender(cfg *config.Config, name, base string) (*sender, error) {
 	return nil, fmt.Errorf("the configuration has no enabled source %q; it has %s", name, strings.Join(names, ", "))
 }
 
-// trustOwn trusts the certificate of the configuration and no other: it is for the host's name, and the host is reached at
-// this machine's address.
+// trustOwn trusts the certificate of the configuration and no other: it is for the host's name, and the host is reached
+// at this machine's address.
 func trustOwn(certFile string) *tls.Config {
 	return &tls.Config{
-		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection is stricter
+		InsecureSkipVerify: true, // VerifyConnection is stricter
 		VerifyConnection: func(s tls.ConnectionState) error {
 			b, err := os.ReadFile(certFile)
 			if err != nil {
@@ -158,7 +159,7 @@ func (s *sender) samples(pattern, file string) ([]typedSample, error) {
 	var found []typedSample
 	for _, t := range p.Events {
 		if route.Match(pattern, t.Type) && len(t.Samples) > 0 {
-			found = append(found, typedSample{t.Type, t.Samples[0]})
+			found = append(found, typedSample{t.Type, complete(t.Samples[0], p)})
 		}
 	}
 	if len(found) == 0 {
@@ -178,6 +179,20 @@ func (s *sender) samples(pattern, file string) ([]typedSample, error) {
 	return found, nil
 }
 
+// complete gives a sample what it may leave to its manifest: the method and the content type.
+func complete(s sdk.Sample, p *sdk.Provider) sdk.Sample {
+	s.Method = cmp.Or(s.Method, http.MethodPost)
+	typed := slices.ContainsFunc(s.Headers, func(h sdk.Header) bool { return strings.EqualFold(h.Name, "content-type") })
+	if !typed && len(s.Body) > 0 {
+		contentType := "application/json"
+		if len(p.ContentTypes) > 0 && !strings.Contains(p.ContentTypes[0], "*") {
+			contentType = p.ContentTypes[0]
+		}
+		s.Headers = append(slices.Clone(s.Headers), sdk.Header{Name: "Content-Type", Value: contentType})
+	}
+	return s
+}
+
 // sent is what became of one request.
 type sent struct {
 	Type   string  `json:"type"`
@@ -188,8 +203,7 @@ type sent struct {
 }
 
 func (s *sender) send(ctx context.Context, p printer, eventType string, smp sdk.Sample) error {
-	in := auth.Input{Header: http.Header{}, Body: smp.Body, Checked: jsonscan.Check(smp.Body, jsonscan.DefaultLimits()) == nil}
-	in.Header.Set("Content-Type", "application/json")
+	in := auth.Input{Header: http.Header{}, RawQuery: smp.Query, Body: smp.Body, Form: sample.IsForm(smp.Headers)}
 	for _, h := range smp.Headers {
 		in.Header.Set(h.Name, h.Value)
 	}
@@ -205,7 +219,7 @@ func (s *sender) send(ctx context.Context, p printer, eventType string, smp sdk.
 	if in.RawQuery != "" {
 		url += "?" + in.RawQuery
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(smp.Body))
+	req, err := http.NewRequestWithContext(ctx, smp.Method, url, bytes.NewReader(smp.Body))
 	if err != nil {
 		return fmt.Errorf("the address of source %s does not make a request", s.source.Name) // err would show the path token
 	}

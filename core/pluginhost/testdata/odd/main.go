@@ -129,7 +129,7 @@ func (s *odd) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.De
 		r.Config.Attributes[0].Schema.Kind = 99
 	case "handshake":
 		r.Provider.Handshake = &pluginv1.Handshake{Method: "GET",
-			Echo: &pluginv1.Part{Kind: pluginv1.Part_KIND_QUERY, Name: "challenge"}}
+			Echo: &pluginv1.Part{Kind: pluginv1.Part_KIND_QUERY}}
 	case "scheme":
 		r.Provider.Schemes = []*pluginv1.AuthScheme{{Name: "basic", Kind: &pluginv1.AuthScheme_Token{
 			Token: &pluginv1.Token{Part: &pluginv1.Part{Kind: pluginv1.Part_KIND_BODY}},

@@ -29,7 +29,7 @@ func main() {
 	body, dot := sdk.Part{Kind: sdk.PartBody}, sdk.Part{Kind: sdk.PartLiteral, Name: "."}
 	timestamp := sdk.Part{Kind: sdk.PartTimestamp}
 	provider := sdk.Provider{
-		Name: "signed", Title: "Signed", ContentTypes: []string{"application/json", "text/plain"},
+		Name: "signed", Title: "Signed", ContentTypes: []string{"application/json", "text/plain", "application/x-www-form-urlencoded"},
 		Schemes: []sdk.Scheme{
 			{Name: "github", HMAC: &sdk.HMAC{Headers: []string{"X-Hub-Signature-256"}, Encoding: sdk.Hex, Prefix: "sha256="}},
 			{Name: "stripe", HMAC: &sdk.HMAC{
@@ -44,6 +44,17 @@ func main() {
 			}},
 			{Name: "bearer", Token: &sdk.Token{Part: sdk.Part{Kind: sdk.PartHeader, Name: "Authorization"}, Prefix: "Bearer "}},
 			{Name: "query", Token: &sdk.Token{Part: sdk.Part{Kind: sdk.PartQuery, Name: "key"}}},
+			{Name: "public", Attribute: "public_keys", Ed25519: &sdk.Ed25519{
+				Headers: []string{"X-Signature-Ed25519"}, Encoding: sdk.Hex, SignedContent: []sdk.Part{timestamp, body},
+				Timestamp: &sdk.Timestamp{Headers: []string{"X-Signature-Timestamp"}},
+			}},
+		},
+		Handshake: &sdk.Handshake{
+			Method: "POST", Echo: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/payload/plainToken"}, Member: "plainToken",
+			When: []sdk.Condition{{
+				Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/event"}, Equals: "endpoint.url_validation",
+			}},
+			Proof: &sdk.Proof{Member: "encryptedToken", Encoding: sdk.Hex},
 		},
 		Headers: []string{"*"}, // all but the credentials
 		Events: []sdk.EventType{{

@@ -357,7 +357,7 @@ const (
 	Part_KIND_BODY         Part_Kind = 1 // the raw bytes
 	Part_KIND_HEADER       Part_Kind = 2 // name: header name
 	Part_KIND_QUERY        Part_Kind = 3 // name: parameter name
-	Part_KIND_JSON_POINTER Part_Kind = 4 // name: RFC 6901 pointer into the body
+	Part_KIND_JSON_POINTER Part_Kind = 4 // name: RFC 6901 pointer into the body; in a form its first step names a field
 	Part_KIND_LITERAL      Part_Kind = 5 // name: the text itself
 	Part_KIND_TIMESTAMP    Part_Kind = 6 // the signature's own timestamp, as received
 	Part_KIND_PATH_TOKEN   Part_Kind = 7 // the last path segment below the source's path
@@ -2060,13 +2060,17 @@ func (x *Reply) GetBody() []byte {
 	return nil
 }
 
-// Handshake answers a provider's test of the endpoint by echoing a part of the request. Nothing is stored.
+// Handshake answers a provider's test of the endpoint by echoing a part of the request. Nothing is stored, and the decoder
+// is not asked.
 type Handshake struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
-	When          []*Handshake_Condition `protobuf:"bytes,2,rep,name=when,proto3" json:"when,omitempty"` // all must hold
-	Echo          *Part                  `protobuf:"bytes,3,opt,name=echo,proto3" json:"echo,omitempty"`
-	ContentType   string                 `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`                              // default GET
+	When          []*Handshake_Condition `protobuf:"bytes,2,rep,name=when,proto3" json:"when,omitempty"`                                  // all must hold
+	Echo          *Part                  `protobuf:"bytes,3,opt,name=echo,proto3" json:"echo,omitempty"`                                  // KIND_HEADER, KIND_QUERY, KIND_JSON_POINTER or KIND_LITERAL
+	ContentType   string                 `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"` // text/plain, or application/json with member or proof; default: the one that fits
+	Authenticated bool                   `protobuf:"varint,5,opt,name=authenticated,proto3" json:"authenticated,omitempty"`               // the request has to pass the source's scheme first
+	Member        string                 `protobuf:"bytes,6,opt,name=member,proto3" json:"member,omitempty"`                              // the answer is a JSON object with the echo under this name; default: the echo itself
+	Proof         *Handshake_Proof       `protobuf:"bytes,7,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2127,6 +2131,27 @@ func (x *Handshake) GetContentType() string {
 		return x.ContentType
 	}
 	return ""
+}
+
+func (x *Handshake) GetAuthenticated() bool {
+	if x != nil {
+		return x.Authenticated
+	}
+	return false
+}
+
+func (x *Handshake) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Handshake) GetProof() *Handshake_Proof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
 }
 
 type EventType struct {
@@ -2203,7 +2228,9 @@ type Sample struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Headers       []*Header              `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty"`
 	Body          []byte                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
-	Vary          []*Variation           `protobuf:"bytes,4,rep,name=vary,proto3" json:"vary,omitempty"` // what makes a copy another event
+	Vary          []*Variation           `protobuf:"bytes,4,rep,name=vary,proto3" json:"vary,omitempty"`     // what makes a copy another event
+	Method        string                 `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"` // default POST
+	Query         string                 `protobuf:"bytes,6,opt,name=query,proto3" json:"query,omitempty"`   // raw, without credentials
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2266,10 +2293,24 @@ func (x *Sample) GetVary() []*Variation {
 	return nil
 }
 
+func (x *Sample) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Sample) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
 // Variation says how to make a copy of a sample a different event.
 type Variation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Part          *Part                  `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"` // KIND_HEADER or KIND_JSON_POINTER
+	Part          *Part                  `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"` // KIND_HEADER, KIND_QUERY or KIND_JSON_POINTER
 	Kind          Variation_Kind         `protobuf:"varint,2,opt,name=kind,proto3,enum=grapnel.plugin.v1.Variation_Kind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3775,6 +3816,75 @@ func (x *Handshake_Condition) GetEquals() string {
 	return ""
 }
 
+// Proof shows that the host knows the secret: the HMAC of the echo with the source's first secret.
+type Handshake_Proof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"` // of the answer's JSON object
+	Algorithm     Hmac_Algorithm         `protobuf:"varint,2,opt,name=algorithm,proto3,enum=grapnel.plugin.v1.Hmac_Algorithm" json:"algorithm,omitempty"`
+	Encoding      Encoding               `protobuf:"varint,3,opt,name=encoding,proto3,enum=grapnel.plugin.v1.Encoding" json:"encoding,omitempty"`
+	Prefix        string                 `protobuf:"bytes,4,opt,name=prefix,proto3" json:"prefix,omitempty"` // before the encoded value
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Handshake_Proof) Reset() {
+	*x = Handshake_Proof{}
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Handshake_Proof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Handshake_Proof) ProtoMessage() {}
+
+func (x *Handshake_Proof) ProtoReflect() protoreflect.Message {
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Handshake_Proof.ProtoReflect.Descriptor instead.
+func (*Handshake_Proof) Descriptor() ([]byte, []int) {
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{19, 1}
+}
+
+func (x *Handshake_Proof) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Handshake_Proof) GetAlgorithm() Hmac_Algorithm {
+	if x != nil {
+		return x.Algorithm
+	}
+	return Hmac_ALGORITHM_UNSPECIFIED
+}
+
+func (x *Handshake_Proof) GetEncoding() Encoding {
+	if x != nil {
+		return x.Encoding
+	}
+	return Encoding_ENCODING_UNSPECIFIED
+}
+
+func (x *Handshake_Proof) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
 var File_grapnel_plugin_v1_plugin_proto protoreflect.FileDescriptor
 
 const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
@@ -3942,25 +4052,35 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x05Reply\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\fR\x04body\"\x81\x02\n" +
+	"\x04body\x18\x03 \x01(\fR\x04body\"\xad\x04\n" +
 	"\tHandshake\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12:\n" +
 	"\x04when\x18\x02 \x03(\v2&.grapnel.plugin.v1.Handshake.ConditionR\x04when\x12+\n" +
 	"\x04echo\x18\x03 \x01(\v2\x17.grapnel.plugin.v1.PartR\x04echo\x12!\n" +
-	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x1aP\n" +
+	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x12$\n" +
+	"\rauthenticated\x18\x05 \x01(\bR\rauthenticated\x12\x16\n" +
+	"\x06member\x18\x06 \x01(\tR\x06member\x128\n" +
+	"\x05proof\x18\a \x01(\v2\".grapnel.plugin.v1.Handshake.ProofR\x05proof\x1aP\n" +
 	"\tCondition\x12+\n" +
 	"\x04part\x18\x01 \x01(\v2\x17.grapnel.plugin.v1.PartR\x04part\x12\x16\n" +
-	"\x06equals\x18\x02 \x01(\tR\x06equals\"\xa5\x01\n" +
+	"\x06equals\x18\x02 \x01(\tR\x06equals\x1a\xb1\x01\n" +
+	"\x05Proof\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12?\n" +
+	"\talgorithm\x18\x02 \x01(\x0e2!.grapnel.plugin.v1.Hmac.AlgorithmR\talgorithm\x127\n" +
+	"\bencoding\x18\x03 \x01(\x0e2\x1b.grapnel.plugin.v1.EncodingR\bencoding\x12\x16\n" +
+	"\x06prefix\x18\x04 \x01(\tR\x06prefix\"\xa5\x01\n" +
 	"\tEventType\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12-\n" +
 	"\x04data\x18\x03 \x01(\v2\x19.grapnel.plugin.v1.SchemaR\x04data\x123\n" +
-	"\asamples\x18\x04 \x03(\v2\x19.grapnel.plugin.v1.SampleR\asamples\"\x97\x01\n" +
+	"\asamples\x18\x04 \x03(\v2\x19.grapnel.plugin.v1.SampleR\asamples\"\xc5\x01\n" +
 	"\x06Sample\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\aheaders\x18\x02 \x03(\v2\x19.grapnel.plugin.v1.HeaderR\aheaders\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x120\n" +
-	"\x04vary\x18\x04 \x03(\v2\x1c.grapnel.plugin.v1.VariationR\x04vary\"\xa9\x01\n" +
+	"\x04vary\x18\x04 \x03(\v2\x1c.grapnel.plugin.v1.VariationR\x04vary\x12\x16\n" +
+	"\x06method\x18\x05 \x01(\tR\x06method\x12\x14\n" +
+	"\x05query\x18\x06 \x01(\tR\x05query\"\xa9\x01\n" +
 	"\tVariation\x12+\n" +
 	"\x04part\x18\x01 \x01(\v2\x17.grapnel.plugin.v1.PartR\x04part\x125\n" +
 	"\x04kind\x18\x02 \x01(\x0e2!.grapnel.plugin.v1.Variation.KindR\x04kind\"8\n" +
@@ -4123,7 +4243,7 @@ func file_grapnel_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_grapnel_plugin_v1_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_grapnel_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_grapnel_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_grapnel_plugin_v1_plugin_proto_goTypes = []any{
 	(PluginKind)(0),             // 0: grapnel.plugin.v1.PluginKind
 	(Encoding)(0),               // 1: grapnel.plugin.v1.Encoding
@@ -4180,6 +4300,7 @@ var file_grapnel_plugin_v1_plugin_proto_goTypes = []any{
 	(*DeliverResponse)(nil),     // 52: grapnel.plugin.v1.DeliverResponse
 	(*Outcome)(nil),             // 53: grapnel.plugin.v1.Outcome
 	(*Handshake_Condition)(nil), // 54: grapnel.plugin.v1.Handshake.Condition
+	(*Handshake_Proof)(nil),     // 55: grapnel.plugin.v1.Handshake.Proof
 }
 var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	2,  // 0: grapnel.plugin.v1.Note.level:type_name -> grapnel.plugin.v1.Note.Level
@@ -4220,58 +4341,61 @@ var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	20, // 35: grapnel.plugin.v1.Token.alternatives:type_name -> grapnel.plugin.v1.Part
 	54, // 36: grapnel.plugin.v1.Handshake.when:type_name -> grapnel.plugin.v1.Handshake.Condition
 	20, // 37: grapnel.plugin.v1.Handshake.echo:type_name -> grapnel.plugin.v1.Part
-	14, // 38: grapnel.plugin.v1.EventType.data:type_name -> grapnel.plugin.v1.Schema
-	32, // 39: grapnel.plugin.v1.EventType.samples:type_name -> grapnel.plugin.v1.Sample
-	34, // 40: grapnel.plugin.v1.Sample.headers:type_name -> grapnel.plugin.v1.Header
-	33, // 41: grapnel.plugin.v1.Sample.vary:type_name -> grapnel.plugin.v1.Variation
-	20, // 42: grapnel.plugin.v1.Variation.part:type_name -> grapnel.plugin.v1.Part
-	9,  // 43: grapnel.plugin.v1.Variation.kind:type_name -> grapnel.plugin.v1.Variation.Kind
-	11, // 44: grapnel.plugin.v1.ValidateRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	13, // 45: grapnel.plugin.v1.ValidateResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	12, // 46: grapnel.plugin.v1.ValidateResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 47: grapnel.plugin.v1.OpenRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	13, // 48: grapnel.plugin.v1.OpenResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	12, // 49: grapnel.plugin.v1.OpenResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 50: grapnel.plugin.v1.CheckRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	13, // 51: grapnel.plugin.v1.CheckResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	12, // 52: grapnel.plugin.v1.CheckResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 53: grapnel.plugin.v1.CloseRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	12, // 54: grapnel.plugin.v1.CloseResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 55: grapnel.plugin.v1.DecodeRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	44, // 56: grapnel.plugin.v1.DecodeRequest.requests:type_name -> grapnel.plugin.v1.Request
-	34, // 57: grapnel.plugin.v1.Request.headers:type_name -> grapnel.plugin.v1.Header
-	46, // 58: grapnel.plugin.v1.DecodeResponse.results:type_name -> grapnel.plugin.v1.DecodeResult
-	12, // 59: grapnel.plugin.v1.DecodeResponse.notes:type_name -> grapnel.plugin.v1.Note
-	47, // 60: grapnel.plugin.v1.DecodeResult.events:type_name -> grapnel.plugin.v1.Event
-	12, // 61: grapnel.plugin.v1.DecodeResult.notes:type_name -> grapnel.plugin.v1.Note
-	48, // 62: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
-	11, // 63: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	50, // 64: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
-	51, // 65: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
-	53, // 66: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
-	12, // 67: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
-	10, // 68: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
-	12, // 69: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
-	20, // 70: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
-	16, // 71: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
-	35, // 72: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
-	37, // 73: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
-	39, // 74: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
-	41, // 75: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
-	43, // 76: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
-	49, // 77: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
-	17, // 78: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
-	36, // 79: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
-	38, // 80: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
-	40, // 81: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
-	42, // 82: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
-	45, // 83: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
-	52, // 84: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
-	78, // [78:85] is the sub-list for method output_type
-	71, // [71:78] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	55, // 38: grapnel.plugin.v1.Handshake.proof:type_name -> grapnel.plugin.v1.Handshake.Proof
+	14, // 39: grapnel.plugin.v1.EventType.data:type_name -> grapnel.plugin.v1.Schema
+	32, // 40: grapnel.plugin.v1.EventType.samples:type_name -> grapnel.plugin.v1.Sample
+	34, // 41: grapnel.plugin.v1.Sample.headers:type_name -> grapnel.plugin.v1.Header
+	33, // 42: grapnel.plugin.v1.Sample.vary:type_name -> grapnel.plugin.v1.Variation
+	20, // 43: grapnel.plugin.v1.Variation.part:type_name -> grapnel.plugin.v1.Part
+	9,  // 44: grapnel.plugin.v1.Variation.kind:type_name -> grapnel.plugin.v1.Variation.Kind
+	11, // 45: grapnel.plugin.v1.ValidateRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 46: grapnel.plugin.v1.ValidateResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 47: grapnel.plugin.v1.ValidateResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 48: grapnel.plugin.v1.OpenRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 49: grapnel.plugin.v1.OpenResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 50: grapnel.plugin.v1.OpenResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 51: grapnel.plugin.v1.CheckRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 52: grapnel.plugin.v1.CheckResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 53: grapnel.plugin.v1.CheckResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 54: grapnel.plugin.v1.CloseRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	12, // 55: grapnel.plugin.v1.CloseResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 56: grapnel.plugin.v1.DecodeRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	44, // 57: grapnel.plugin.v1.DecodeRequest.requests:type_name -> grapnel.plugin.v1.Request
+	34, // 58: grapnel.plugin.v1.Request.headers:type_name -> grapnel.plugin.v1.Header
+	46, // 59: grapnel.plugin.v1.DecodeResponse.results:type_name -> grapnel.plugin.v1.DecodeResult
+	12, // 60: grapnel.plugin.v1.DecodeResponse.notes:type_name -> grapnel.plugin.v1.Note
+	47, // 61: grapnel.plugin.v1.DecodeResult.events:type_name -> grapnel.plugin.v1.Event
+	12, // 62: grapnel.plugin.v1.DecodeResult.notes:type_name -> grapnel.plugin.v1.Note
+	48, // 63: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
+	11, // 64: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	50, // 65: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
+	51, // 66: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
+	53, // 67: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
+	12, // 68: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
+	10, // 69: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
+	12, // 70: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
+	20, // 71: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
+	7,  // 72: grapnel.plugin.v1.Handshake.Proof.algorithm:type_name -> grapnel.plugin.v1.Hmac.Algorithm
+	1,  // 73: grapnel.plugin.v1.Handshake.Proof.encoding:type_name -> grapnel.plugin.v1.Encoding
+	16, // 74: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
+	35, // 75: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
+	37, // 76: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
+	39, // 77: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
+	41, // 78: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
+	43, // 79: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
+	49, // 80: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
+	17, // 81: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
+	36, // 82: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
+	38, // 83: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
+	40, // 84: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
+	42, // 85: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
+	45, // 86: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
+	52, // 87: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
+	81, // [81:88] is the sub-list for method output_type
+	74, // [74:81] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_grapnel_plugin_v1_plugin_proto_init() }
@@ -4292,7 +4416,7 @@ func file_grapnel_plugin_v1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grapnel_plugin_v1_plugin_proto_rawDesc), len(file_grapnel_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   44,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
