@@ -151,6 +151,11 @@ source "youforce" "big" {
   secrets  = [env("YOUFORCE_SECRET")]
   max_body = "16MiB"
 }
+source "forms" "forms" {
+  auth     = "key"
+  api_keys = ["key of forms"]
+  max_body = "16MiB"
+}
 `})
 	h.Start()
 	for i := range 50 {
@@ -206,6 +211,19 @@ source "youforce" "big" {
 	attack("80 × invalid UTF-8", 10*time.Second, 50,
 		posts(80, signed("hr", "{\"id\":\""+strings.Repeat("a", 100_000)+"\xff\"}"), 400, bad("utf8")))
 
+	formed := func(body string) harness.Post {
+		p := form("/hooks/forms", body)
+		p.Header.Set("X-Api-Key", "key of forms")
+		return p
+	}
+	badForm := func(cause string) string { return `{"error":"bad_form","cause":"` + cause + `"}` }
+	attack("24 × a form of 10 MB, its last escape bad", 20*time.Second, 300,
+		posts(24, formed("id="+strings.Repeat("%41", 3_300_000)+"%4"), 400, badForm("escape")))
+	attack("24 × 1 000 000 fields", 20*time.Second, 200,
+		posts(24, formed("id=1"+strings.Repeat("&a=1", 1_000_000)), 400, badForm("fields")))
+	attack("24 × a field's name of 10 MB", 20*time.Second, 300,
+		posts(24, formed(strings.Repeat("n", 10_000_000)), 400, badForm("name")))
+
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
 	for range 100 {
@@ -256,7 +274,7 @@ source "youforce" "big" {
 		t.Errorf("%d requests are routed, %d were good", stats.Requests["routed"], want)
 	}
 	for _, cause := range []string{
-		"bad_json", "too_large", "content_encoding", "header_too_large", "header_timeout", "body_timeout",
+		"bad_json", "bad_form", "too_large", "content_encoding", "header_too_large", "header_timeout", "body_timeout",
 	} {
 		if stats.Rejections[cause] == 0 {
 			t.Errorf("no rejection for %s is listed: %v", cause, stats.Rejections)

@@ -142,12 +142,15 @@ func TestSecrets(t *testing.T) {
 	for _, name := range []string{
 		"hmac", "hmac_next", "hmac_file", "path_token", "query_token", "bearer", "query_key", "whsec",
 		"token", "key_1", "key_2", "by_name", "account", "accounts_1", "accounts_2", "label", "other_sink", "parked_sink",
-		"environment_only",
+		"environment_only", "basic", "api_key", "form_bearer", "proof",
 	} {
 		text := fmt.Sprintf("s3cret-%s-%x", strings.ReplaceAll(name, "_", "."), len(name)*7919)
 		switch name {
 		case "whsec":
 			text = "whsec_" + base64.StdEncoding.EncodeToString([]byte("s3cret of standard webhooks, 32b"))
+		case "basic":
+			f.secrets = append(f.secrets, secret{"password", text})
+			text = "me:" + text
 		case "hmac", "token", "label", "account":
 			text += ` "q€"/+&` // needs escaping everywhere
 		}
@@ -184,6 +187,20 @@ source "signed" "query" {
 source "signed" "standard" {
   auth    = "standard_webhooks"
   secrets = [env("S_WHSEC")]
+}
+source "signed" "proof" {
+  secrets = [env("S_PROOF")]
+}
+source "forms" "basic" {
+  accounts = [env("S_BASIC")]
+}
+source "forms" "key" {
+  auth     = "key"
+  api_keys = [env("S_API_KEY")]
+}
+source "forms" "form_bearer" {
+  auth    = "bearer"
+  secrets = [env("S_FORM_BEARER")]
 }
 sink "leaky" "leaky" {
   token   = env("S_TOKEN")
@@ -231,7 +248,10 @@ route "parks" {
   }
 }
 route "rest" {
-  from = [source.acculynx.roofing, source.signed.bearer, source.signed.query, source.signed.standard]
+  from = [
+    source.acculynx.roofing, source.signed.bearer, source.signed.query, source.signed.standard, source.signed.proof,
+    source.forms.basic, source.forms.key, source.forms.form_bearer,
+  ]
   to "file" "out" {}
 }
 `
@@ -259,9 +279,29 @@ route "rest" {
 	h.MustPost(bearer)
 	h.MustPost(harness.NewPost("/hooks/query?key="+url.QueryEscape(values["query_key"])+"&x=y", []byte(`{"n":2}`)))
 	h.MustPost(standard(values["whsec"], time.Now(), "msg_1", `{"n":3}`))
+	pair := base64.StdEncoding.EncodeToString([]byte(values["basic"]))
+	formed := form("/hooks/basic?api_key="+values["api_key"], "id=1") // a credential of a scheme that this source does not use
+	formed.Header.Set("Authorization", "Basic "+pair)
+	formed.Header.Set("X-Api-Key", values["api_key"])
+	h.MustPost(formed)
+	formed = form("/hooks/key", "id=2")
+	formed.Header.Set("X-Api-Key", values["api_key"])
+	h.MustPost(formed)
+	if a := ask(t, h, "GET", "/hooks/key?id=3&api_key="+values["api_key"], "", nil); a.Status != 202 {
+		t.Errorf("%+v", a)
+	}
+	formed = form("/hooks/form_bearer", "id=4")
+	formed.Header.Set("Authorization", "Bearer "+values["form_bearer"])
+	h.MustPost(formed)
+	validation := h.MustPost(harness.NewPost("/hooks/proof",
+		[]byte(`{"event":"endpoint.url_validation","payload":{"plainToken":"abc"}}`)))
+	f.none("the proof of a handshake", []byte(validation.Body))
 
 	// Requests that are refused, with secrets where they do not belong.
 	token := values["path_token"]
+	if a := ask(t, h, "GET", "/hooks/basic?hub.mode=subscribe&hub.challenge=%3C"+values["api_key"], "", nil); a.Status != 400 {
+		t.Errorf("%+v", a)
+	}
 	for _, path := range []string{
 		"/in/" + token + "x", "/inn/" + token, "/" + token, "/" + token + "/" + token, "/hooks/" + token, "/in/x/" + token,
 		"/in/" + token + "/", "/in/" + token + "?token=" + token, "/in?token=" + token + "&token=" + token,
@@ -275,10 +315,13 @@ route "rest" {
 		}
 		f.none("an answer", []byte(a.Body))
 	}
-	for _, name := range []string{"Authorization", "X-Vwd-Signature-V1", "X-Other"} {
-		for _, path := range []string{"/hooks/hr", "/hooks/bearer", "/nowhere"} {
+	for _, name := range []string{"Authorization", "X-Vwd-Signature-V1", "X-Other", "X-Api-Key"} {
+		for _, path := range []string{
+			"/hooks/hr", "/hooks/bearer", "/nowhere", "/hooks/basic", "/hooks/basic?hub.mode=subscribe&hub.challenge=" + pair,
+			"/hooks/key?api_key=" + values["api_key"],
+		} {
 			p := lynx(path, 4)
-			p.Header[name] = []string{"Bearer " + values["bearer"] + "x", values["query_key"]}
+			p.Header[name] = []string{"Bearer " + values["bearer"] + "x", values["query_key"], "Basic " + pair, values["api_key"]}
 			a, err := h.Post(p)
 			if err != nil || a.Status < 400 {
 				t.Errorf("%d, %v", a.Status, err)
@@ -352,15 +395,20 @@ route "rest" {
 		f.none("status --json", []byte(h.MustRun("status", "--json")))
 	}
 	showAll()
-	out, errOut, err := h.Run("send", "roofing", "acculynx.job.created")
-	f.none("send", []byte(out+errOut))
-	if err != nil {
-		t.Errorf("send: %v %s", err, errOut)
+	for _, args := range [][]string{
+		{"send", "roofing", "acculynx.job.created"}, {"send", "basic", "forms.message.sent"}, {"send", "key", "forms.message.query"},
+		{"send", "form_bearer", "forms.message.payload"},
+	} {
+		out, errOut, err := h.Run(args...)
+		f.none("send", []byte(out+errOut))
+		if err != nil {
+			t.Errorf("send: %v %s", err, errOut)
+		}
 	}
 	f.files(h.Path("data")) // with the log that is being written ahead
 	h.Stop()
 	showAll()
-	out, errOut, err = h.Run("send", "roofing", "acculynx.job.created")
+	out, errOut, err := h.Run("send", "roofing", "acculynx.job.created")
 	f.none("send without a host", []byte(out+errOut))
 	if err == nil {
 		t.Error("send without a host succeeds")
@@ -373,6 +421,8 @@ route "rest" {
 		`path_token = [env("S_PATH_TOKEN"), env("S_QUERY_TOKEN")]`, `path_token = "${env("S_PATH_TOKEN")}/ not a segment"`,
 		`{ x = env("S_BY_NAME") }`, `"${env("S_BY_NAME")}"`,
 		`secrets = [env("S_WHSEC")]`, `secrets = ["x${env("S_WHSEC")}"]`,
+		`accounts = [env("S_BASIC")]`, `accounts = [replace(env("S_BASIC"), ":", "")]`,
+		`secrets = [env("S_FORM_BEARER")]`, `secrets = ["${env("S_FORM_BEARER")}\nsecond line"]`,
 		`label    = local.parked`, `labl = local.hidden`,
 		`isolated = true`, `isolated = env("S_PARKED_SINK")`,
 		`from = [source.youforce.hr]`, `when = local.hidden == local.parked || local.parked == 1`,
