@@ -18,11 +18,11 @@ import (
 
 // Message is what a route says to this sink.
 type Message struct {
-	Object    string                     `json:"object" doc:"Type of the record, as the CRM's API spells it."`
-	Key       map[string]json.RawMessage `json:"key" doc:"The one field, and its value, that finds the record."`
-	Fields    map[string]json.RawMessage `json:"fields,omitempty" doc:"Fields to write, as the CRM's API spells them."`
-	Operation string                     `json:"operation,omitempty" default:"upsert" enum:"upsert|archive|flag|ignore" doc:"What to do to the record."`
-	OnNull    string                     `json:"on_null,omitempty" default:"omit" enum:"omit|clear" doc:"What a field whose value is null means."`
+	Object    string                     `json:"object" doc:"Type of the record, as the CRM's API names it."`
+	Key       map[string]json.RawMessage `json:"key" doc:"The one field whose value finds the record: { name = value }."`
+	Fields    map[string]json.RawMessage `json:"fields,omitempty" doc:"What to write, by the names of the CRM's API."`
+	Operation string                     `json:"operation,omitempty" default:"upsert" enum:"upsert|archive|flag|ignore" doc:"What to do to the record; see below."`
+	OnNull    string                     `json:"on_null,omitempty" default:"omit" enum:"omit|clear" doc:"What becomes of a field whose value is null: it stays as it is, or is cleared."`
 	Stale     string                     `json:"stale,omitempty" enum:"skip|apply" doc:"As in the configuration, for this message."`
 }
 

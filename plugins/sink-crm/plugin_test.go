@@ -89,3 +89,5 @@ func TestSecretsStayIn(t *testing.T) {
 		}
 	}
 }
+
+func TestReadme(t *testing.T) { plugintest.Readme(t, factory(), "README.md") }

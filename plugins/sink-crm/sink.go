@@ -19,17 +19,17 @@ import (
 // Config is the sink's block.
 type Config struct {
 	Dialect     string     `json:"dialect" enum:"hubspot|salesforce|rest" doc:"What kind of CRM it is."`
-	BaseURL     string     `json:"base_url,omitempty" doc:"Address of the CRM's API. Default for hubspot: https://api.hubapi.com."`
-	APIVersion  string     `json:"api_version,omitempty" doc:"hubspot: \"v3\" (default) or a date such as \"2026-03\"; salesforce: \"62.0\" (default)."`
+	BaseURL     string     `json:"base_url,omitempty" doc:"Address of the CRM's API, https (rest: http as well). hubspot: https://api.hubapi.com if left out; salesforce: the My Domain address."`
+	APIVersion  string     `json:"api_version,omitempty" doc:"hubspot: v3 if left out, or a dated one such as 2026-03. salesforce: 62.0 if left out."`
 	Token       sdk.Secret `json:"token,omitempty" doc:"A token that does not change by itself, sent with every request."`
-	TokenHeader string     `json:"token_header,omitempty" default:"Authorization" doc:"The header that carries token."`
-	TokenPrefix string     `json:"token_prefix,omitempty" default:"Bearer " doc:"What stands before token in it."`
-	OAuth       *crm.OAuth `json:"oauth,omitempty" doc:"Login with OAuth 2.0 instead of token."`
+	TokenHeader string     `json:"token_header,omitempty" default:"Authorization" doc:"The header that carries the token."`
+	TokenPrefix string     `json:"token_prefix,omitempty" default:"Bearer " doc:"What stands before the token in it."`
+	OAuth       *crm.OAuth `json:"oauth,omitempty" doc:"Login with OAuth 2.0, in place of a token."`
 
-	Stale         string        `json:"stale,omitempty" default:"skip" enum:"skip|apply" doc:"What to do with an event older than what the record has."`
-	Unknown       string        `json:"unknown,omitempty" default:"suspend" enum:"suspend|reject" doc:"What to do when the CRM does not know a field or type of records."`
-	AllowEmailKey bool          `json:"allow_email_key,omitempty" doc:"Accept e-mail addresses as keys."`
-	Timeout       time.Duration `json:"timeout,omitempty" default:"20s" doc:"Of one request; never longer than the call has left."`
+	Stale         string        `json:"stale,omitempty" default:"skip" enum:"skip|apply" doc:"What becomes of an event that is older than what the record has."`
+	Unknown       string        `json:"unknown,omitempty" default:"suspend" enum:"suspend|reject" doc:"What becomes of a message that names a field or type of records which the CRM does not know: the sink waits until someone acts, or the message is a dead letter."`
+	AllowEmailKey bool          `json:"allow_email_key,omitempty" default:"false" doc:"Accept e-mail addresses as keys."`
+	Timeout       time.Duration `json:"timeout,omitempty" default:"20s" doc:"Of one request, at least 1s. It is never longer than the call has left."`
 
 	Rest *rest.Config `json:"rest,omitempty" doc:"The steps of the dialect rest."`
 }

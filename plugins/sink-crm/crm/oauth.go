@@ -23,14 +23,15 @@ import (
 
 // OAuth is the configuration of a login with OAuth 2.0, as the block oauth has it.
 type OAuth struct {
-	TokenURL      string     `json:"token_url,omitempty" doc:"Where tokens are issued."`
-	ClientID      string     `json:"client_id" doc:"The application's id (Salesforce: consumer key)."`
-	ClientSecret  sdk.Secret `json:"client_secret,omitempty" doc:"For the client credentials grant."`
-	PrivateKey    sdk.Secret `json:"private_key,omitempty" doc:"For the JWT bearer grant: an RSA key, PEM."`
-	Subject       string     `json:"subject,omitempty" doc:"JWT bearer grant: the user to act for."`
-	Audience      string     `json:"audience,omitempty" doc:"JWT bearer grant: who is to accept the assertion."`
-	Scopes        []string   `json:"scopes,omitempty" doc:"Scopes to ask for."`
-	CredentialsIn string     `json:"credentials_in,omitempty" default:"body" enum:"body|header" doc:"Where the secret goes."`
+	TokenURL     string     `json:"token_url,omitempty" doc:"Where tokens are issued, https. salesforce: base_url + /services/oauth2/token if left out."`
+	ClientID     string     `json:"client_id" doc:"The application's id; Salesforce calls it consumer key."`
+	ClientSecret sdk.Secret `json:"client_secret,omitempty" doc:"For the client credentials grant."`
+	PrivateKey   sdk.Secret `json:"private_key,omitempty" doc:"For the JWT bearer grant: an RSA key in PEM form."`
+	Subject      string     `json:"subject,omitempty" doc:"JWT bearer grant: the user to act for."`
+	Audience     string     `json:"audience,omitempty" doc:"JWT bearer grant: who accepts the assertion. salesforce: https://login.salesforce.com if left out, for sandboxes https://test.salesforce.com."`
+	Scopes       []string   `json:"scopes,omitempty" doc:"What to ask for, where the application does not say it."`
+	// The secret's place is a matter of taste for most, but some accept one only.
+	CredentialsIn string `json:"credentials_in,omitempty" default:"body" enum:"body|header" doc:"Where client_id and client_secret are sent: as a form, or as basic authentication."`
 }
 
 // Validate checks what a schema cannot say. Its errors are sdk.AttributeErrors with paths below the block.

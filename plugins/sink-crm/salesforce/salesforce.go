@@ -30,16 +30,16 @@ type Dialect struct {
 }
 
 var (
-	version = regexp.MustCompile(`^[1-9]\d{1,2}\.0$`)
+	apiVersion = regexp.MustCompile(`^[1-9]\d{1,2}\.0$`)
 	// Names of objects and fields, with the prefix of a package and the suffix of custom ones: Contact, acme__Staff__c.
-	name = regexp.MustCompile(`^[A-Za-z]\w{0,254}$`)
+	apiName = regexp.MustCompile(`^[A-Za-z]\w{0,254}$`)
 	// A key's value that a URL carries as it is. Salesforce takes what follows a dot for a format.
-	plain = regexp.MustCompile(`^[A-Za-z0-9_:~-]+$`)
+	plainKey = regexp.MustCompile(`^[A-Za-z0-9_:~-]+$`)
 )
 
 // CheckVersion checks the configuration's api_version.
 func CheckVersion(text string) error {
-	if text != "" && !version.MatchString(text) {
+	if text != "" && !apiVersion.MatchString(text) {
 		return errors.New(`not a version such as "62.0"`)
 	}
 	return nil
@@ -88,10 +88,10 @@ func (d *Dialect) Check(ctx context.Context) error {
 
 // Apply implements crm.Dialect.
 func (d *Dialect) Apply(ctx context.Context, ops []crm.Op) []crm.Result {
-	if !name.MatchString(ops[0].Object) {
+	if !apiName.MatchString(ops[0].Object) {
 		return crm.FailAll(len(ops), sdk.Reject(errors.New("not the API name of an object"), crm.ObjectPath()...))
 	}
-	if !name.MatchString(ops[0].Key.Name) {
+	if !apiName.MatchString(ops[0].Key.Name) {
 		return crm.FailAll(len(ops), sdk.Reject(errors.New("not the API name of a field"), crm.KeyPath()...))
 	}
 	results := make([]crm.Result, len(ops))
@@ -109,7 +109,7 @@ func (d *Dialect) Apply(ctx context.Context, ops []crm.Op) []crm.Result {
 
 func checkFields(fields []crm.Field) error {
 	for _, f := range fields {
-		if !name.MatchString(f.Name) || strings.EqualFold(f.Name, "attributes") || strings.EqualFold(f.Name, "id") {
+		if !apiName.MatchString(f.Name) || strings.EqualFold(f.Name, "attributes") || strings.EqualFold(f.Name, "id") {
 			return sdk.Reject(errors.New("not the API name of a field that can be written"), crm.FieldPath(f.Name)...)
 		}
 	}
@@ -137,7 +137,7 @@ func (d *Dialect) some(ctx context.Context, ops []crm.Op, at []int, results []cr
 // send carries a batch out.
 func (d *Dialect) send(ctx context.Context, ops []crm.Op) (results []crm.Result, split bool) {
 	switch {
-	case len(ops) == 1 && plain.MatchString(ops[0].Key.Value):
+	case len(ops) == 1 && plainKey.MatchString(ops[0].Key.Value):
 		return []crm.Result{d.one(ctx, &ops[0])}, false
 	case ops[0].Kind == crm.Upsert:
 		return d.upsert(ctx, ops)

@@ -423,6 +423,9 @@ func (s *Salesforce) row(w http.ResponseWriter, r *http.Request, object, field, 
 				return
 			}
 		}
+		if string(fields["attributes"]) == `{"type":"`+object+`"}` {
+			delete(fields, "attributes") // of no use here, and accepted
+		}
 		if e := s.shape(object, fields); e != nil {
 			answer(w, http.StatusBadRequest, []sfError{*e})
 			return
