@@ -35,6 +35,7 @@ race: ## run all tests under the race detector; needs gcc
 foreign: ## run the tests that need more than Go (strace, jq, node, npm); a missing tool fails
 	cd core/internal/foreign/npm && npm ci --ignore-scripts --no-audit --no-fund
 	go test -tags foreign -count=1 ./core/internal/foreign/...
+	for m in plugins/*/conformance; do (cd $$m && GOWORK=off go test -count=1 ./...) || exit 1; done
 
 crash: ## kill the host again and again under load and count what is lost, or out of order: nothing
 	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestHostKilled -crash.kills=20 -crash.events=100000
