@@ -8,7 +8,7 @@ GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS     := $(CURDIR)/bin/tools
 FUZZTIME  ?= 10s
 
-.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash $(PLUGINS)
+.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash replay $(PLUGINS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ foreign: ## run the tests that need more than Go (strace, jq, node, npm); a miss
 crash: ## kill the host again and again under load and count what is lost, or out of order: nothing
 	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestHostKilled -crash.kills=20 -crash.events=100000
 	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestOrderAmongFailures -order.keys=100 -order.each=1000 -order.kills=5
+
+replay: ## replay 50 000 dead letters on a running host, interrupted once: each is replayed once, and accepts go on
+	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestReplay -replay.letters=50000
 
 bench: build ## measure accept and end to end against a bare server; takes some minutes
 	go run ./core/internal/bench

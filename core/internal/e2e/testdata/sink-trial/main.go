@@ -2,7 +2,7 @@
 //
 // Files in the folder "switches" turn it: with "crash" a delivery whose message says do = "crash" kills the process;
 // with "hang" no delivery gets an answer; with "down" every delivery is to be tried again, with "flaky" one in a
-// hundred, and all are slow.
+// hundred, and all are slow. A message that says do = "reject" is rejected.
 package main
 
 import (
@@ -53,6 +53,9 @@ func (s *sink) Deliver(ctx context.Context, d *sdk.Delivery[message]) error {
 	if d.Message.Do == "crash" && s.on("crash") {
 		go panic("trial: these are the last words of the sink") // a panic in Deliver itself would not end the process
 		select {}
+	}
+	if d.Message.Do == "reject" {
+		return sdk.Reject(errors.New("trial: it does not do that"), "do")
 	}
 	if s.on("hang") {
 		<-ctx.Done()
