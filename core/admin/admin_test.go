@@ -68,6 +68,7 @@ func roundTrip[F any](t *testing.T, fields func(*F) []field) {
 
 func TestFiltersTravelWhole(t *testing.T) {
 	roundTrip(t, requestFields)
+	roundTrip(t, eventFields)
 	roundTrip(t, deliveryFields)
 	roundTrip(t, rejectionFields)
 }
@@ -261,6 +262,29 @@ func TestClientSeesWhatTheStoreHolds(t *testing.T) {
 	}
 
 	for _, f := range []struct {
+		filter store.EventFilter
+		want   int
+	}{
+		{store.EventFilter{}, 2}, {store.EventFilter{Unrouted: true, Type: "x.*"}, 1},
+		{store.EventFilter{Source: "hr"}, 0}, {store.EventFilter{Subject: "thing/1", Tenant: "t", Limit: 1}, 1},
+	} {
+		got, err := c.Events(ctx, f.filter)
+		direct, err2 := d.Events(ctx, f.filter)
+		if got = same(t, "events", got, err, direct, err2); len(got.Items) != f.want {
+			t.Errorf("events %+v: %d, want %d", f.filter, len(got.Items), f.want)
+		}
+		for _, e := range got.Items {
+			one, err := c.Event(ctx, e.ID)
+			direct, err2 := d.Event(ctx, e.ID)
+			one = same(t, "event", one, err, direct, err2)
+			if len(one.Deliveries) != e.Deliveries || string(one.Data) != `{"v":1.10}` || one.RequestID != e.RequestID ||
+				!one.ReceivedAt.Equal(e.ReceivedAt) {
+				t.Errorf("event: %+v, in the list %+v", one, e)
+			}
+		}
+	}
+
+	for _, f := range []struct {
 		filter store.RejectionFilter
 		want   int
 	}{
@@ -339,7 +363,9 @@ func TestWhatIsNotThere(t *testing.T) {
 	_, err2 := s.client.Request(ctx, "../status")
 	_, err3 := s.client.Delivery(ctx, "dlv_x?y")
 	_, err4 := s.client.Rejection(ctx, 4711)
-	for i, err := range []error{err1, err2, err3, err4} {
+	_, err5 := s.client.Event(ctx, "evt_00000000000000000000000000000000_0")
+	_, err6 := s.client.Event(ctx, "evt_x")
+	for i, err := range []error{err1, err2, err3, err4, err5, err6} {
 		if !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%d: %v", i, err)
 		}

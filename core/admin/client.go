@@ -63,6 +63,18 @@ func (c *Client) RetryRequests(ctx context.Context, o RequestOrder, report func(
 	return c.stream(ctx, "requests/retry", requestOrder(&o), o.IDs, report)
 }
 
+// Events implements Control.
+func (c *Client) Events(ctx context.Context, f store.EventFilter) (v Page[ListedEvent], err error) {
+	err = c.get(ctx, "events", format(eventFields(&f)), &v)
+	return v, err
+}
+
+// Event implements Control.
+func (c *Client) Event(ctx context.Context, id string) (v EventDetail, err error) {
+	err = c.get(ctx, "events/"+url.PathEscape(id), "", &v)
+	return v, err
+}
+
 // Deliveries implements Control.
 func (c *Client) Deliveries(ctx context.Context, f store.DeliveryFilter) (v Page[Delivery], err error) {
 	err = c.get(ctx, "deliveries", format(deliveryFields(&f)), &v)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -15,6 +16,8 @@ type Control interface {
 	Status(ctx context.Context) (Status, error)
 	Requests(ctx context.Context, f store.RequestFilter) (Page[Request], error)
 	Request(ctx context.Context, id string) (Request, error)
+	Events(ctx context.Context, f store.EventFilter) (Page[ListedEvent], error)
+	Event(ctx context.Context, id string) (EventDetail, error)
 	Deliveries(ctx context.Context, f store.DeliveryFilter) (Page[Delivery], error)
 	Delivery(ctx context.Context, id string) (Delivery, error)
 	SkipDeliveries(ctx context.Context, ids []string, reason string) (Page[Delivery], error) // those that changed
@@ -89,6 +92,37 @@ func (c *Direct) Request(ctx context.Context, id string) (Request, error) {
 		v.Deliveries = append(v.Deliveries, viewDelivery(dl))
 	}
 	return v, nil
+}
+
+// Events implements Control.
+func (c *Direct) Events(ctx context.Context, f store.EventFilter) (Page[ListedEvent], error) {
+	es, next, err := c.Store.ListEvents(ctx, f)
+	return viewAll(es, next, viewListed), err
+}
+
+// Event implements Control.
+func (c *Direct) Event(ctx context.Context, id string) (EventDetail, error) {
+	key, repeat, _, err := core.ParseEventID(id)
+	if err != nil {
+		return EventDetail{}, fmt.Errorf("%w: %w", store.ErrNotFound, err)
+	}
+	rd, err := c.Store.GetRequest(ctx, core.RequestID(key, repeat))
+	if err != nil {
+		return EventDetail{}, err
+	}
+	for i := range rd.Events {
+		if rd.Events[i].ID != id {
+			continue
+		}
+		v := EventDetail{viewEvent(&rd.Events[i]), rd.Request.ID(), rd.Request.ReceivedAt, []Delivery{}}
+		for _, d := range rd.Deliveries {
+			if d.Event.ID == id {
+				v.Deliveries = append(v.Deliveries, viewDelivery(d))
+			}
+		}
+		return v, nil
+	}
+	return EventDetail{}, fmt.Errorf("%s: %w", id, store.ErrNotFound)
 }
 
 // Deliveries implements Control.

@@ -5,12 +5,20 @@
 //	GET  /v1/status                     what is stored, sinks, plugins
 //	GET  /v1/requests                   ?source= state= unrouted= since= until= cursor= limit=
 //	GET  /v1/requests/{id}
-//	POST /v1/requests/retry             {"ids": […]}
+//	POST /v1/requests/retry             {"ids": […]} or ?source= state= since= until=, and dry_run= items=
+//	GET  /v1/events                     ?source= type= subject= tenant= request= unrouted= since= until= cursor= limit=
+//	GET  /v1/events/{id}
 //	GET  /v1/deliveries                 ?source= type= subject= tenant= route= sink= request= state= since= until= cursor= limit=
 //	GET  /v1/deliveries/{id}
-//	POST /v1/deliveries/retry           {"ids": […]}
+//	POST /v1/deliveries/retry           {"ids": […]} or the filters of the list, and as_is= dry_run= items=
+//	POST /v1/deliveries/replay          likewise, and force=
+//	POST /v1/deliveries/skip            {"ids": […], "reason": "…"}
+//	POST /v1/sinks/{sink}/pause         {"reason": "…"}
+//	POST /v1/sinks/{sink}/resume
 //	GET  /v1/rejections                 ?source= cause= cursor= limit=
 //	GET  /v1/rejections/{id}
+//
+// Retries and replays answer with a line of JSON per step and per delivery, the last one with the result or an error.
 //
 // An answer other than 200 is {"error": "…"}; 404 means that there is no such thing.
 package admin

@@ -67,6 +67,14 @@ func requestFields(f *store.RequestFilter) []field {
 	}
 }
 
+func eventFields(f *store.EventFilter) []field {
+	return []field{
+		text("source", &f.Source), text("type", &f.Type), text("subject", &f.Subject), text("tenant", &f.Tenant),
+		text("request", &f.RequestID), flag("unrouted", &f.Unrouted), instant("since", &f.Since), instant("until", &f.Until),
+		text("cursor", &f.Cursor), number("limit", &f.Limit),
+	}
+}
+
 func deliveryFields(f *store.DeliveryFilter) []field {
 	return append(deliverySelection(f), text("cursor", &f.Cursor), number("limit", &f.Limit))
 }

@@ -54,6 +54,14 @@ func Handler(c Control) http.Handler {
 		return c.Requests(r.Context(), f)
 	})
 	handle("GET /v1/requests/{id}", func(r *http.Request) (any, error) { return c.Request(r.Context(), r.PathValue("id")) })
+	handle("GET /v1/events", func(r *http.Request) (any, error) {
+		var f store.EventFilter
+		if err := parse(r.URL.Query(), eventFields(&f)); err != nil {
+			return nil, badRequest{err}
+		}
+		return c.Events(r.Context(), f)
+	})
+	handle("GET /v1/events/{id}", func(r *http.Request) (any, error) { return c.Event(r.Context(), r.PathValue("id")) })
 	handle("GET /v1/deliveries", func(r *http.Request) (any, error) {
 		var f store.DeliveryFilter
 		if err := parse(r.URL.Query(), deliveryFields(&f)); err != nil {

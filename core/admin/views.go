@@ -39,6 +39,22 @@ type Event struct {
 	Changes json.RawMessage `json:"changes,omitempty"`
 }
 
+// ListedEvent is an event in a list, without its data.
+type ListedEvent struct {
+	Event
+	RequestID  string    `json:"request_id"`
+	ReceivedAt time.Time `json:"received_at"` // its request
+	Deliveries int       `json:"deliveries"`  // how many; 0: no route matched it
+}
+
+// EventDetail is an event with what came of it.
+type EventDetail struct {
+	Event
+	RequestID  string     `json:"request_id"`
+	ReceivedAt time.Time  `json:"received_at"`
+	Deliveries []Delivery `json:"deliveries"`
+}
+
 // Delivery is a delivery as shown.
 type Delivery struct {
 	ID            string     `json:"id"`
@@ -159,6 +175,19 @@ func viewRequest(r *core.Request) Request {
 
 func viewEvent(e *core.Event) Event {
 	return Event{Envelope: e.Envelope, Data: e.Data, Changes: e.Changes}
+}
+
+func viewListed(e store.ListedEvent) ListedEvent {
+	return ListedEvent{viewEvent(&e.Event), requestOf(e.Event.ID), e.ReceivedAt, e.Deliveries}
+}
+
+// requestOf is the id of an event's request.
+func requestOf(eventID string) string {
+	key, repeat, _, err := core.ParseEventID(eventID)
+	if err != nil {
+		return ""
+	}
+	return core.RequestID(key, repeat)
 }
 
 func viewDelivery(d *core.Delivery) Delivery {

@@ -93,6 +93,7 @@ type Store interface {
 	// Reads for people. Lists are newest first; next is the cursor of the following page, "" at the end.
 	ListRequests(ctx context.Context, f RequestFilter) (rs []*core.Request, next string, err error) // without Body
 	GetRequest(ctx context.Context, id string) (*RequestDetail, error)                              // ErrNotFound
+	ListEvents(ctx context.Context, f EventFilter) (es []ListedEvent, next string, err error)
 	// Its deliveries have their Event without Data.
 	ListDeliveries(ctx context.Context, f DeliveryFilter) (ds []*core.Delivery, next string, err error)
 	GetDelivery(ctx context.Context, id string) (*DeliveryDetail, error) // ErrNotFound
@@ -245,9 +246,27 @@ type RequestFilter struct {
 	Limit        int // default 50, at most 1000
 }
 
+// EventFilter narrows a list; zero fields match all.
+type EventFilter struct {
+	Source, Type, Subject, Tenant string // as DeliveryFilter's
+	RequestID                     string
+	Unrouted                      bool      // has no delivery
+	Since, Until                  time.Time // of the request's receipt; Until is exclusive
+	Cursor                        string
+	Limit                         int // default 50, at most 1000
+}
+
+// ListedEvent is an event in a list, without Data.
+type ListedEvent struct {
+	Event      core.Event
+	ReceivedAt time.Time // its request
+	Deliveries int
+}
+
 // DeliveryFilter narrows a list; zero fields match all.
 type DeliveryFilter struct {
-	Source, Type, Subject, Tenant string // of the event; Source is the source block's name
+	// Of the event: Source is the source block's name, and a * in Type stands for any text.
+	Source, Type, Subject, Tenant string
 	Route, Sink                   string
 	RequestID                     string
 	State                         core.DeliveryState // leased ones are not among the pending

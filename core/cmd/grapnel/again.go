@@ -56,7 +56,8 @@ func newRetryDeliveries() *cobra.Command {
 	}
 	var o admin.DeliveryOrder
 	againFlags(c, &o, core.DeliveryDead)
-	withAgain(c, &o.IDs, &o.Items, &o.DryRun, "deliveries", "retried",
+	withAgain(c, againSpec{&o.IDs, &o.Items, &o.DryRun, "deliveries", "retried"},
+		func(c *cobra.Command) string { return unknownNames(c, o.Filter.Source, o.Filter.Sink, o.Filter.Route) },
 		func(ctx context.Context, ctl admin.Control, report func(admin.Report)) (admin.Tally, error) {
 			return ctl.RetryDeliveries(ctx, o, report)
 		})
@@ -76,7 +77,8 @@ to apply it. ` + againHelp,
 	var o admin.DeliveryOrder
 	againFlags(c, &o, core.DeliveryDead, core.DeliveryDelivered, core.DeliverySkipped)
 	c.Flags().BoolVar(&o.Force, "force", false, "have sinks apply them even if something newer was")
-	withAgain(c, &o.IDs, &o.Items, &o.DryRun, "deliveries", "replayed",
+	withAgain(c, againSpec{&o.IDs, &o.Items, &o.DryRun, "deliveries", "replayed"},
+		func(c *cobra.Command) string { return unknownNames(c, o.Filter.Source, o.Filter.Sink, o.Filter.Route) },
 		func(ctx context.Context, ctl admin.Control, report func(admin.Report)) (admin.Tally, error) {
 			return ctl.ReplayDeliveries(ctx, o, report)
 		})
@@ -95,7 +97,8 @@ func newRetryRequests() *cobra.Command {
 	stateFlag(c, &o.Filter.State, core.RequestDead)
 	timeFlags(c, &o.Filter.Since, &o.Filter.Until)
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "change nothing: tell how many it would be")
-	withAgain(c, &o.IDs, &o.Items, &o.DryRun, "requests", "retried",
+	withAgain(c, againSpec{&o.IDs, &o.Items, &o.DryRun, "requests", "retried"},
+		func(c *cobra.Command) string { return unknownNames(c, o.Filter.Source, "", "") },
 		func(ctx context.Context, ctl admin.Control, report func(admin.Report)) (admin.Tally, error) {
 			return ctl.RetryRequests(ctx, o, report)
 		})
@@ -122,9 +125,18 @@ func againFlags(c *cobra.Command, o *admin.DeliveryOrder, states ...core.Deliver
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "change nothing: tell how many it would be, and the first few")
 }
 
-// withAgain makes c a retry or replay: what says deliveries or requests, done the word for what happens to it.
+// againSpec is what a retry or replay is told, and how it speaks of itself.
+type againSpec struct {
+	ids    *[]string
+	items  *int
+	dryRun *bool
+	what   string // "deliveries" or "requests"
+	done   string // the word for what happens to them
+}
+
+// withAgain makes c a retry or replay. unknown says which names are misspelt when nothing was selected.
 func withAgain(
-	c *cobra.Command, ids *[]string, items *int, dryRun *bool, what, done string,
+	c *cobra.Command, spec againSpec, unknown func(*cobra.Command) string,
 	work func(context.Context, admin.Control, func(admin.Report)) (admin.Tally, error),
 ) {
 	var filters []string // names of flags that choose
@@ -135,14 +147,17 @@ func withAgain(
 	}
 	c.Args = cobra.ArbitraryArgs
 	withControl(c, func(c *cobra.Command, ctl admin.Control, p printer, args []string) error {
-		*ids = args
-		a := againPrinter{printer: p, what: what, done: done, byID: len(args) > 0, dryRun: *dryRun}
-		if a.byID || p.json && !a.dryRun {
-			*items = 1 << 30
+		*spec.ids = args
+		a := againPrinter{printer: p, againSpec: spec, byID: len(args) > 0}
+		if a.byID || p.json && !*a.dryRun {
+			*spec.items = 1 << 30
 		}
-		a.bar = newBar(p.err, done)
+		a.bar = newBar(p.err, spec.done)
 		t, err := work(c.Context(), ctl, a.report)
 		a.bar.clear()
+		if text := unknown(c); err == nil && t.Selected == 0 && text != "" {
+			return errors.New(text)
+		}
 		return a.end(t, err)
 	})
 	run := c.RunE
@@ -161,24 +176,24 @@ func withAgain(
 // againPrinter shows a retry or replay.
 type againPrinter struct {
 	printer
-	what, done   string
-	byID, dryRun bool
-	bar          *bar
-	sample       []admin.Item
-	err          error // of writing
+	againSpec
+	byID   bool
+	bar    *bar
+	sample []admin.Item
+	failed error // of writing
 }
 
 func (a *againPrinter) report(r admin.Report) {
 	switch {
 	case r.Progress != nil:
 		a.bar.show(r.Progress.Seen, r.Progress.Selected)
-	case r.Item == nil || a.err != nil:
+	case r.Item == nil || a.failed != nil:
 	case a.json:
-		a.err = a.value(r)
+		a.failed = a.value(r)
 	case a.byID:
 		a.bar.clear()
-		a.err = a.item(*r.Item)
-	case a.dryRun:
+		a.failed = a.item(*r.Item)
+	case *a.dryRun:
 		a.sample = append(a.sample, *r.Item)
 	}
 }
@@ -186,7 +201,7 @@ func (a *againPrinter) report(r admin.Report) {
 // item tells of one that was named by its id.
 func (a *againPrinter) item(i admin.Item) (err error) {
 	would := ""
-	if a.dryRun {
+	if *a.dryRun {
 		would = "would be "
 	}
 	switch i.Outcome {
@@ -197,16 +212,14 @@ func (a *againPrinter) item(i admin.Item) (err error) {
 			_, err = fmt.Fprintf(a.out, "%s %s as %s\n", a.done, i.ID, i.ReplayID)
 		}
 	default:
-		_, err = fmt.Fprintf(a.err2(), "not %s: %s: %s\n", a.done, i.ID, place(i.Reason, i.RouteRange))
+		_, err = fmt.Fprintf(a.err, "not %s: %s: %s\n", a.done, i.ID, place(i.Reason, i.RouteRange))
 	}
 	return err
 }
 
-func (a *againPrinter) err2() io.Writer { return a.printer.err }
-
 // end tells what it came to. Not all that was asked for is a failure that scripts can see.
 func (a *againPrinter) end(t admin.Tally, err error) error {
-	if err = errors.Join(err, a.err); err != nil {
+	if err = errors.Join(err, a.failed); err != nil {
 		if t.Seen == 0 {
 			return err
 		}
@@ -227,7 +240,7 @@ func (a *againPrinter) end(t admin.Tally, err error) error {
 			return err
 		}
 	}
-	if left > 0 && !a.dryRun {
+	if left > 0 && !*a.dryRun {
 		return fmt.Errorf("%d of %d %s not %s", left, t.Selected, a.what, a.done)
 	}
 	return nil
@@ -235,7 +248,7 @@ func (a *againPrinter) end(t admin.Tally, err error) error {
 
 func (a *againPrinter) summary(t admin.Tally) error {
 	verb := a.done
-	if a.dryRun {
+	if *a.dryRun {
 		verb = "would be " + verb
 	}
 	fmt.Fprintf(a.out, "%d of %d %s %s\n", t.Done, t.Selected, a.what, verb)

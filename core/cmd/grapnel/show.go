@@ -191,6 +191,9 @@ func newRequests() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if len(res.Items) == 0 {
+			p.note(unknownNames(c, f.Source, "", ""))
+		}
 		return page(p, res.Items, res.Next, "RECEIVED SOURCE STATE ID REASON", func(r admin.Request) []string {
 			return []string{at(r.ReceivedAt), r.Source, r.State, r.ID, short(r.Reason)}
 		})
@@ -218,6 +221,9 @@ func newDeliveries() *cobra.Command {
 		res, err := ctl.Deliveries(c.Context(), f)
 		if err != nil {
 			return err
+		}
+		if len(res.Items) == 0 {
+			p.note(unknownNames(c, f.Source, f.Sink, f.Route))
 		}
 		return page(p, res.Items, res.Next, "RECEIVED TYPE SUBJECT ROUTE SINK STATE ATTEMPTS ID REASON", func(d admin.Delivery) []string {
 			return []string{
@@ -250,6 +256,9 @@ func newRejections() *cobra.Command {
 		res, err := ctl.Rejections(c.Context(), f)
 		if err != nil {
 			return err
+		}
+		if len(res.Items) == 0 {
+			p.note(unknownNames(c, f.Source, "", ""))
 		}
 		headings := "AT SOURCE STATUS CAUSE FROM NUMBER DETAIL"
 		return page(p, res.Items, res.Next, headings, func(r admin.Rejection) []string {

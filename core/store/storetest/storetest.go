@@ -73,6 +73,7 @@ func Run(t *testing.T, h Harness) {
 		"replay held":       testReplayHeld,
 		"attempts":          testAttempts,
 		"lists":             testLists,
+		"list events":       testListEvents,
 		"list deliveries":   testListDeliveries,
 		"rejections":        testRejections,
 		"stats":             testStats,
