@@ -12,5 +12,7 @@
 //	               ▲              │                        │
 //	               └─ retry, release, restart ◄────retry───┘
 //
+//	           dead ──► skipped, by hand, or because a replay, which is a new delivery, takes its place
+//
 // On the embedded store a lease lives in memory, and a start makes every unsettled delivery pending and due.
 package core
