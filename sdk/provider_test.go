@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"encoding/json"
+	"net/http"
 	"testing"
 )
 
@@ -23,8 +24,8 @@ func TestSampleShown(t *testing.T) {
 			t.Errorf("%s, want %s (%v)", got, c.want, err)
 		}
 	}
-	r := (&Sample{Method: "GET", Query: "a=1"}).Request()
-	if r.Method != "GET" || r.Query != "a=1" || (&Sample{}).Request().Method != "POST" {
+	r := (&Sample{Method: "PUT", Query: "a=1"}).Request()
+	if r.Method != http.MethodPut || r.Query != "a=1" || (&Sample{}).Request().Method != http.MethodPost {
 		t.Errorf("%+v", r)
 	}
 }

@@ -132,14 +132,16 @@ func FuzzBasic(f *testing.F) {
 
 // FuzzPart: extraction never panics and never writes to its input.
 func FuzzPart(f *testing.F) {
-	f.Add("/a/0", `{"a":["x"]}`, true)
-	f.Add("", `"\ud800"`, false)
-	f.Fuzz(func(t *testing.T, pointer, body string, fold bool) {
+	f.Add("/a/0", `{"a":["x"]}`, true, false)
+	f.Add("", `"\ud800"`, false, false)
+	f.Add("/a", "A=%41+&b", true, true)
+	f.Add("/a~1b/0", "a/b=%5B%22x%22%5D", false, true)
+	f.Fuzz(func(t *testing.T, pointer, body string, fold, form bool) {
 		p, err := NewPart(sdk.Part{Kind: sdk.PartJSONPointer, Name: pointer, FoldCase: fold})
 		if err != nil {
 			return
 		}
-		in := &Input{Body: []byte(body)}
+		in := &Input{Body: []byte(body), Form: form}
 		if v, ok := p.Value(in); ok && len(v) == 0 {
 			t.Fatal("an empty value is there")
 		}

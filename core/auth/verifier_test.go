@@ -733,6 +733,43 @@ func TestPartValue(t *testing.T) {
 	}
 }
 
+func TestPartValueInForm(t *testing.T) {
+	in := &Input{Form: true, Body: []byte("id=1.50&Name=%C3%A9+&a/b=x&~t=y&two=1&two=2&empty=&flag" +
+		"&payload=%7B%22o%22%3A%7B%22x%22%3A%5B1.0%5D%7D%2C%22s%22%3A%22%5Cu00e9%22%2C%22n%22%3Anull%7D&list=%5B7%5D&odd=%7B")}
+	for pointer, want := range map[string]string{
+		"/id": "1.50", "/Name": "é ", "/a~1b": "x", "/~0t": "y", "/two": "", "/empty": "", "/flag": "", "/none": "", "": "", "/": "",
+		"/name": "", "/payload/o/x/0": "1.0", "/payload/o": `{"x":[1.0]}`, "/payload/s": "é", "/payload/n": "", "/payload/q": "",
+		"/list/0": "7", "/odd/x": "", "/odd": "{", "/id/0": "",
+	} {
+		for _, checked := range []bool{false, true} {
+			c, err := NewPart(sdk.Part{Kind: sdk.PartJSONPointer, Name: pointer})
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Checked = checked
+			if value, ok := c.Value(in); string(value) != want || ok != (want != "") {
+				t.Errorf("%q: %q, %v, want %q", pointer, value, ok, want)
+			}
+		}
+	}
+	fold, err := NewPart(sdk.Part{Kind: sdk.PartJSONPointer, Name: "/PAYLOAD/S", FoldCase: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, ok := fold.Value(in); string(value) != "é" || !ok {
+		t.Errorf("%q", value)
+	}
+	for _, body := range []string{"id=%", "id=1;x", "id=1\n", strings.Repeat("id&", 2000)} {
+		p, err := NewPart(sdk.Part{Kind: sdk.PartJSONPointer, Name: "/id"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if value, ok := p.Value(&Input{Form: true, Body: []byte(body)}); ok {
+			t.Errorf("%.20q: %q", body, value)
+		}
+	}
+}
+
 func TestPresetUnknown(t *testing.T) {
 	if _, ok := Preset("none"); ok {
 		t.Error("none is no preset")

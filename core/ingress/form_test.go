@@ -209,7 +209,7 @@ func TestQueryWebhooks(t *testing.T) {
 		}
 	}
 	all := h.accepted()
-	if r := all[0]; r.Method != "GET" || r.Query != "number=1&text=a+b" || len(r.Body) != 0 {
+	if r := all[0]; r.Method != http.MethodGet || r.Query != "number=1&text=a+b" || len(r.Body) != 0 {
 		t.Errorf("%+v", r)
 	}
 	if a := get("/hooks/ids?key=k&id=7&other=1"); a.status != 200 || len(h.accepted()) != 4 {
