@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
 	"strings"
 
@@ -113,6 +114,7 @@ func writePlugin(w io.Writer, p *core.PluginInfo) {
 		writeAttributes(w, "  ", p.Message.Attributes)
 		return
 	}
+	writeRequests(w, p.Provider)
 	fmt.Fprintln(w, "\nAuthentication:")
 	for _, s := range p.Provider.Schemes {
 		attribute := s.Attribute
@@ -131,6 +133,23 @@ func writePlugin(w io.Writer, p *core.PluginInfo) {
 	for _, e := range p.Provider.Events {
 		fmt.Fprintf(w, "\n  %s\n    %s\n", e.Type, e.Description)
 		writeAttributes(w, "    ", e.Data.Attributes)
+	}
+}
+
+// writeRequests prints what a decoder's provider may send, where that is not the usual.
+func writeRequests(w io.Writer, p *sdk.Provider) {
+	if len(p.Methods) == 0 && len(p.ContentTypes) == 0 && p.Handshake == nil {
+		return
+	}
+	or := func(list []string, usual string) string {
+		if len(list) == 0 {
+			return usual
+		}
+		return strings.Join(list, ", ")
+	}
+	fmt.Fprintf(w, "\nRequests: %s; %s\n", or(p.Methods, http.MethodPost), or(p.ContentTypes, "application/json"))
+	if p.Handshake != nil {
+		fmt.Fprintln(w, "  the provider's test of the endpoint is answered")
 	}
 }
 
