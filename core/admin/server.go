@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -149,6 +150,9 @@ func stream(
 	var t Tally
 	if err == nil {
 		t, err = work(say)
+	}
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("the host stops") // or nobody listens any more
 	}
 	switch {
 	case err == nil:

@@ -379,6 +379,7 @@ func (d *dispatcher) renew(ctx context.Context, ds []*core.Delivery) ([]*core.De
 	}
 	live := make([]*core.Delivery, 0, len(ds))
 	var ended []store.Settlement
+	why := map[string]*endedFor{}
 	var err error
 	for _, dl := range ds {
 		if err = d.Renew(ctx, dl); err != nil {
@@ -393,8 +394,12 @@ func (d *dispatcher) renew(ctx context.Context, ds []*core.Delivery) ([]*core.De
 			Key: dl.Key, State: dl.State, Crashes: dl.Crashes, Reason: dl.Reason, RouteRange: dl.RouteRange,
 			Sink: d.Name, OrderKey: dl.OrderKey, Hold: d.HoldDead && dl.State == core.DeliveryDead,
 		})
-		d.log.Warn("a delivery cannot be rendered by the configuration as it is now", "delivery_id", dl.ID,
-			"route", dl.Route, "state", dl.State, "reason", dl.Reason)
+		// A route that is gone may end a whole backlog: one line per claim and reason tells enough.
+		if first, ok := why[dl.Reason]; ok {
+			first.n++
+		} else {
+			why[dl.Reason] = &endedFor{dl, 1}
+		}
 	}
 	if err == nil && len(ended) > 0 {
 		err = d.store.Settle(ctx, ended)
@@ -407,7 +412,17 @@ func (d *dispatcher) renew(ctx context.Context, ds []*core.Delivery) ([]*core.De
 		d.giveBack(keys)
 		return nil, err
 	}
+	for reason, e := range why {
+		d.log.Warn("waiting deliveries end, as the routes are now", "delivery_id", e.first.ID, "route", e.first.Route,
+			"state", e.first.State, "reason", reason, "count", e.n)
+	}
 	return live, nil
+}
+
+// endedFor is what ended for one reason.
+type endedFor struct {
+	first *core.Delivery
+	n     int
 }
 
 // work calls the sink, one call at a time, until ctx ends.

@@ -220,11 +220,11 @@ func (a *againPrinter) item(i admin.Item) (err error) {
 // end tells what it came to. Not all that was asked for is a failure that scripts can see.
 func (a *againPrinter) end(t admin.Tally, err error) error {
 	if err = errors.Join(err, a.failed); err != nil {
-		if t.Seen == 0 {
-			return err
-		}
 		if errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted")
+		}
+		if t.Seen == 0 {
+			return err
 		}
 		return fmt.Errorf("%w after %d of %d %s; the same command goes on with the rest", err, t.Seen, t.Selected, a.what)
 	}

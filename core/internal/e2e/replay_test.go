@@ -24,6 +24,7 @@ var replayLetters = flag.Int("replay.letters", 2000, "how many dead letters Test
 // run gives their number, an interrupted replay is repeated, and each is delivered once, as the mended route says it,
 // under an id of its own, in the order of its key. Webhooks are accepted meanwhile.
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	wrong := strings.Replace(trial, `event.subject == "employment/poison" ? "crash" : null`, `"reject"`, 1)
 	h := programs.NewHost(t, harness.Options{Config: wrong})
 	h.Start()

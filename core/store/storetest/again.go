@@ -155,6 +155,7 @@ func testSelect(k *kit) {
 	k.selects(dead(store.DeliveryFilter{Type: "*.leave.*"}), a[2], a[5], a[8])
 	k.selects(dead(store.DeliveryFilter{Type: "peopleforce.*"}), a...)
 	k.selects(dead(store.DeliveryFilter{Type: "people*.[u]pdated"}))
+	k.selects(dead(store.DeliveryFilter{Type: "PeopleForce.*"}))
 	k.selects(dead(store.DeliveryFilter{Type: "peopleforce*.employe?.updated"}))
 	k.selects(dead(store.DeliveryFilter{Subject: "employee/7"}), a[2], a[5], a[8])
 	k.selects(dead(store.DeliveryFilter{Tenant: "other", Since: a[3].ReceivedAt}), a[5], a[8])
