@@ -38,7 +38,8 @@ foreign: ## run the tests that need more than Go (strace, jq, node, npm); a miss
 	for m in plugins/*/conformance; do (cd $$m && GOWORK=off go test -count=1 ./...) || exit 1; done
 
 crash: ## kill the host again and again under load and count what is lost, or out of order: nothing
-	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestHostKilled -crash.kills=20 -crash.events=100000
+	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestHostKilled -crash.kills=20 -crash.events=100000 \
+		-crash.http.kills=20 -crash.http.events=100000
 	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestOrderAmongFailures -order.keys=100 -order.each=1000 -order.kills=5
 
 replay: ## replay 50 000 dead letters on a running host, interrupted once: each is replayed once, and accepts go on

@@ -3,11 +3,14 @@
 package e2e
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +20,8 @@ import (
 var (
 	crashKills  = flag.Int("crash.kills", 5, "how often TestHostKilled kills the host")
 	crashEvents = flag.Int("crash.events", 8000, "how many accepted events TestHostKilled goes on for")
+	httpKills   = flag.Int("crash.http.kills", 3, "the same of TestHostKilledHTTP")
+	httpEvents  = flag.Int("crash.http.events", 3000, "the same of TestHostKilledHTTP")
 
 	orderKeys  = flag.Int("order.keys", 32, "order keys of TestOrderAmongFailures, a multiple of 4")
 	orderEach  = flag.Int("order.each", 100, "its events per key, about")
@@ -27,11 +32,56 @@ var (
 // 2xx must be at the sink, in order per key, and nothing of a killed host may stay.
 func TestHostKilled(t *testing.T) {
 	h := programs.NewHost(t, harness.Options{Config: harness.YouforceToFile})
+	killHost(t, h, *crashKills, *crashEvents, func() []harness.Line { return h.Lines("out/events.jsonl") })
+}
+
+// TestHostKilledHTTP is TestHostKilled with an HTTP endpoint that is not always up.
+func TestHostKilledHTTP(t *testing.T) {
+	var mu sync.Mutex
+	var lines []harness.Line
+	e := harness.NewEndpoint(t)
+	e.Answer = func(r *http.Request, body []byte) int {
+		var l harness.Line
+		if err := json.Unmarshal(body, &l); err != nil || r.Header.Get("Webhook-Id") != l.DeliveryID {
+			t.Errorf("webhook-id %s, %v in %s", r.Header.Get("Webhook-Id"), err, body)
+		}
+		if rand.IntN(500) == 0 {
+			return http.StatusServiceUnavailable
+		}
+		mu.Lock()
+		lines = append(lines, l)
+		mu.Unlock()
+		return http.StatusNoContent
+	}
+	h := programs.NewHost(t, harness.Options{Config: harness.YouforceSource + `
+sink "http" "out" {
+  url           = "` + e.URL + `"
+  allow_private = true
+  delivery {
+    retry {
+      min = "10ms"
+    }
+  }
+}
+route "all" {
+  to "http" "out" {}
+}
+`})
+	killHost(t, h, *httpKills, *httpEvents, func() []harness.Line {
+		mu.Lock()
+		defer mu.Unlock()
+		return lines
+	})
+}
+
+// killHost has a host under load, kills it again and again, and checks what came to its sink.
+func killHost(t *testing.T, h *harness.Host, kills, events int, lines func() []harness.Line) {
+	t.Helper()
 	h.Start()
 	started := time.Now()
 	l := h.StartLoad(harness.LoadOptions{Conns: 16})
 	inStart := 0
-	for kill := range *crashKills {
+	for kill := range kills {
 		if rand.IntN(4) == 0 && kill > 0 {
 			// While it starts: once more, before it is ready.
 			time.Sleep(rand.N(250 * time.Millisecond))
@@ -40,7 +90,7 @@ func TestHostKilled(t *testing.T) {
 			inStart++
 		}
 		h.WaitReady()
-		share := int64(*crashEvents / *crashKills)
+		share := int64(events / kills)
 		l.WaitAccepted(int64(kill)*share+rand.Int64N(share), time.Minute)
 		time.Sleep(rand.N(20 * time.Millisecond))
 		h.Kill()
@@ -65,12 +115,12 @@ func TestHostKilled(t *testing.T) {
 		}
 	}
 	h.WaitReady()
-	l.WaitAccepted(int64(*crashEvents), time.Minute)
+	l.WaitAccepted(int64(events), time.Minute)
 	l.Stop()
 	h.WaitSettled(time.Minute)
-	found := l.Verify(h.Lines("out/events.jsonl"))
+	found := l.Verify(lines())
 	took := time.Since(started).Round(time.Millisecond)
-	t.Logf("%d kills and %d during starts in %s: %s", *crashKills, inStart, took, found)
+	t.Logf("%d kills and %d during starts in %s: %s", kills, inStart, took, found)
 	check(t, found)
 	h.Stop()
 	if left := h.Plugins(); len(left) > 0 {
