@@ -1,4 +1,4 @@
 // Package foreign has tests that need more than Go: strace, which sees what the host really asks of the kernel, and
-// jq, which knows nothing of this project. They have the build tag foreign; `make foreign` runs them, and a missing
-// tool fails.
+// programs that know nothing of this project, such as jq and the packages of npm in folder npm. They have the build tag
+// foreign; `make foreign` runs them, and a missing tool fails.
 package foreign
