@@ -45,9 +45,9 @@ type Lookup struct {
 	Headers map[string]string `json:"headers,omitempty" doc:"Of this request; values may have placeholders."`
 	Body    json.RawMessage   `json:"body,omitempty" doc:"Sent as JSON; texts in it may have placeholders. Null: none."`
 	Escape  map[string]string `json:"escape,omitempty" doc:"As in the other steps."`
-	Found   string            `json:"found" doc:"JSON pointer to the records in the answer: a list, or one record. Null, false, an empty text and an empty list: none was found."`
+	Found   string            `json:"found" doc:"JSON pointer to the records in the answer: a list, or one record. Null, false, 0 and what is empty: none was found."`
 	ID      string            `json:"id" doc:"JSON pointer to the id within a record; empty: what was found is the id."`
-	Where   map[string]string `json:"where,omitempty" doc:"By JSON pointer within a record, what must stand there, for searches that find more than they are asked for; values may have placeholders."`
+	Where   map[string]string `json:"where,omitempty" doc:"By JSON pointer within a record, what must stand there, alone or in a list, for searches that find more than they are asked for; values may have placeholders."`
 	None    []int             `json:"none,omitempty" default:"[404]" doc:"Statuses that say that there is no such record."`
 	Many    string            `json:"many" enum:"reject|first" default:"reject" doc:"When several are found: reject the message, naming their ids, or take the first."`
 }
@@ -76,7 +76,7 @@ type Session struct {
 
 // Errors say how failures show.
 type Errors struct {
-	At      string `json:"at,omitempty" doc:"JSON pointer. What stands there in an answer, unless null, false or empty, is an error, whatever the status."`
+	At      string `json:"at,omitempty" doc:"JSON pointer. What stands there in an answer, unless null, false, 0 or empty, is an error, whatever the status."`
 	Expect  string `json:"expect,omitempty" doc:"JSON pointer to what every answer with a status of success has, if only null. Where it is missing, the message is tried again."`
 	Message string `json:"message,omitempty" doc:"JSON pointer to the words that explain a failure. Left out, or nothing there: the whole answer."`
 	Field   string `json:"field,omitempty" doc:"JSON pointer to the name of the field that is wrong, or to an object with such names, to show its line in the route."`

@@ -282,7 +282,14 @@ func (l *lookup) meets(record rawjson.Value, v values) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if is := w.at.in(record); !is.Given() || plain(is) != want {
+		is := w.at.in(record)
+		one := is.Given() && plain(is) == want
+		if is.Kind() == rawjson.Array {
+			for e := rawjson.Elements(is); e.Next() && !one; {
+				one = e.Value.Given() && plain(e.Value) == want
+			}
+		}
+		if !one {
 			return false, nil
 		}
 	}

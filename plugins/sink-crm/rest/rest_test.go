@@ -512,6 +512,8 @@ func TestRequests(t *testing.T) {
 	if d := cmp.Diff(wantRequests, got); d != "" {
 		t.Errorf("requests (-want +got):\n%s", d)
 	}
+	reply = `{"items":[{"id":"r3","rev":1,"email":[null,1,"a"]},{"id":"r4","email":["b"]}]}`
+	want(t, apply(t, d, one), "updated r3")
 	// Messages that no request can be made of.
 	evil := op(crm.Upsert, "x' || 1=1 || '", "email", `"a"`)
 	want(t, apply(t, d, evil), `rejected [key]: {key} holds '\'', which does not go into a text unless the step's escape says how`)

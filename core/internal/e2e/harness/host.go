@@ -86,7 +86,7 @@ func (p *Programs) NewHost(t testing.TB, o Options) *Host {
 	p.mu.Lock()
 	p.hosts = append(p.hosts, dir)
 	p.mu.Unlock()
-	h := &Host{Dir: dir, Address: p.freeAddress(t), t: t, programs: p, options: o}
+	h := &Host{Dir: dir, Address: p.FreeAddress(t), t: t, programs: p, options: o}
 	h.URL = "http://" + h.Address
 	if err := os.Mkdir(filepath.Join(dir, "run"), 0o700); err != nil {
 		t.Fatal(err)
@@ -367,9 +367,9 @@ func (h *Host) Eventually(within time.Duration, what string, so func() bool) {
 	}
 }
 
-// freeAddress finds a port below those that the system gives to connections: a client that tries to reach a host that
+// FreeAddress finds a port below those that the system gives to connections: a client that tries to reach a host that
 // is down must never be given the host's own port.
-func (p *Programs) freeAddress(t testing.TB) string {
+func (p *Programs) FreeAddress(t testing.TB) string {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
