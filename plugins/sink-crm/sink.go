@@ -96,6 +96,9 @@ func (c *Config) Validate() error {
 		bad("is of no use here", `It belongs to dialect = "rest".`, "rest")
 	case c.Rest != nil:
 		errs = append(errs, c.Rest.Validate())
+		if c.Rest.Login != nil && (c.OAuth != nil || !c.Token.IsZero()) {
+			bad("is given beside token or oauth", "Write one of them.", "rest", "login")
+		}
 	}
 	return errors.Join(errs...)
 }

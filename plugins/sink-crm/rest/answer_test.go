@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/grapnelhq/grapnel/plugins/sink-crm/crm"
+	"github.com/grapnelhq/grapnel/plugins/sink-crm/internal/fake"
 )
 
 // canned answers every request with one response.
@@ -40,7 +41,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Add(429, "-1", "", "")
 	f.Add(503, "Fri, 31 Dec 1999 23:59:59 GMT", "\x00\x1b[31m", "")
-	cfg := mustLoad(f, strings.Replace(rpcConfig, `"errors": {`, `"check": {"method": "GET", "path": "/me"}, "errors": {"field": "/data",`, 1))
+	cfg := mustLoad(f, strings.Replace(fake.RPCSteps, `"errors": {`, `"check": {"method": "GET", "path": "/me"}, "errors": {"field": "/data",`, 1))
 	f.Fuzz(func(t *testing.T, status int, after, first, second string) {
 		if status < 200 || status > 599 {
 			return // the transport's business
@@ -52,7 +53,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		check := func(results []crm.Result) {
 			for _, r := range results {
-				o := outcome(r)
+				o := fake.OutcomeOf(r.Err)
 				if o.Reason != "" && (!utf8.ValidString(o.Reason) || len(o.Reason) > 1000 || strings.ContainsAny(o.Reason, "\n\x00\x1b")) {
 					t.Fatalf("reason %q", o.Reason)
 				}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/grapnelhq/grapnel/plugins/sink-crm/internal/fake"
 	"github.com/grapnelhq/grapnel/sdk"
 	"github.com/grapnelhq/grapnel/sdk/rawjson"
 )
@@ -78,7 +79,7 @@ func TestConfigMistakes(t *testing.T) {
 	if _, err := load(`{` + good + `}`); err != nil {
 		t.Error(err)
 	}
-	if _, err := load(rpcConfig); err != nil {
+	if _, err := load(fake.RPCSteps); err != nil {
 		t.Error(err)
 	}
 }

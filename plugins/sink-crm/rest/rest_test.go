@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/grapnelhq/grapnel/plugins/sink-crm/crm"
+	"github.com/grapnelhq/grapnel/plugins/sink-crm/internal/fake"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -57,23 +58,6 @@ func newDialect(t testing.TB, config, address string) *dialect {
 	return d.(*dialect)
 }
 
-// outcome is what the sdk makes of a result.
-func outcome(r crm.Result) sdk.Outcome {
-	type message struct{}
-	factory := sdk.NewSink(sdk.SinkInfo{Name: "test"}, func(context.Context, struct{}) (sdk.Sink[message], error) {
-		return deliver[message](func() error { return r.Err }), nil
-	})
-	instance, err := factory.Open(context.Background(), []byte(`{}`))
-	if err != nil {
-		panic(err)
-	}
-	return instance.DeliverRaw(context.Background(), []*sdk.Delivery[json.RawMessage]{{Message: []byte(`{}`)}})[0]
-}
-
-type deliver[M any] func() error
-
-func (d deliver[M]) Deliver(context.Context, *sdk.Delivery[M]) error { return d() }
-
 // op is an operation on the party with a code; fields alternate between names and JSON.
 func op(kind crm.Kind, code string, fields ...string) crm.Op {
 	o := crm.Op{
@@ -89,7 +73,7 @@ func op(kind crm.Kind, code string, fields ...string) crm.Op {
 
 // show is an outcome in one line: kind, time, path, reason or reference.
 func show(r crm.Result) string {
-	o := outcome(r)
+	o := fake.OutcomeOf(r.Err)
 	s := string(o.Kind)
 	switch {
 	case r.Absent:
@@ -117,6 +101,12 @@ func show(r crm.Result) string {
 	return s
 }
 
+func newRPC(t testing.TB) *fake.RPC {
+	f := fake.NewRPC()
+	t.Cleanup(f.Close)
+	return f
+}
+
 func apply(t testing.TB, d *dialect, ops ...crm.Op) []string {
 	t.Helper()
 	results := d.Apply(t.Context(), ops)
@@ -138,23 +128,23 @@ func want(t testing.TB, got []string, want ...string) {
 }
 
 func TestRPC(t *testing.T) {
-	f := newFakeRPC(t)
-	d := newDialect(t, rpcConfig, f.URL)
+	f := newRPC(t)
+	d := newDialect(t, fake.RPCSteps, f.URL)
 
 	want(t, apply(t, d, op(crm.Upsert, "A", "name", `"Ünï 名 \"x\""`, "rank", "1.10")), "created 1")
-	if got, w := f.seen(), "login search_read create"; got != w {
+	if got, w := f.Seen(), "login search_read create"; got != w {
 		t.Errorf("calls %q, want %q", got, w)
 	}
-	if got := string(f.parties[0]["rank"]); got != "1.10" {
+	if got := string(f.Parties[0]["rank"]); got != "1.10" {
 		t.Errorf("a number's digits became %s", got)
 	}
 	want(t, apply(t, d, op(crm.Upsert, "A", "name", `"Second"`, "phone", "null")), "updated 1")
-	if got, w := f.seen(), "search_read write"; got != w {
+	if got, w := f.Seen(), "search_read write"; got != w {
 		t.Errorf("calls %q, want %q", got, w)
 	}
 	want(t, apply(t, d, op(crm.Archive, "A"), op(crm.Archive, "B"), op(crm.Flag, "B", "name", `"x"`), op(crm.Flag, "A", "name", `"Left"`)),
 		"delivered 1", "absent", "absent", "updated 1")
-	p, err := json.Marshal(f.parties)
+	p, err := json.Marshal(f.Parties)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,21 +159,21 @@ func TestRPC(t *testing.T) {
 
 // A session that ends is replaced once, whoever notices, and however the far end says so.
 func TestSessionEnds(t *testing.T) {
-	f := newFakeRPC(t)
-	d := newDialect(t, rpcConfig, f.URL)
+	f := newRPC(t)
+	d := newDialect(t, fake.RPCSteps, f.URL)
 	want(t, apply(t, d, op(crm.Upsert, "A")), "created 1")
-	f.mu.Lock()
-	f.sessions++ // the one that is in use is not the last any more
-	f.mu.Unlock()
-	f.seen()
+	f.Lock()
+	f.Sessions++ // the one that is in use is not the last any more
+	f.Unlock()
+	f.Seen()
 	want(t, apply(t, d, op(crm.Upsert, "A"), op(crm.Upsert, "B")), "updated 1", "created 2")
-	if got, w := f.seen(), "search_read login search_read write search_read create"; got != w {
+	if got, w := f.Seen(), "search_read login search_read write search_read create"; got != w {
 		t.Errorf("calls %q, want %q", got, w)
 	}
 	// In words, with status 200.
 	said := false
-	f.mu.Lock()
-	f.before = func(method string, w http.ResponseWriter) bool {
+	f.Lock()
+	f.Before = func(method string, w http.ResponseWriter) bool {
 		if method != "create" || said {
 			return false
 		}
@@ -191,31 +181,31 @@ func TestSessionEnds(t *testing.T) {
 		io.WriteString(w, `{"error":["UserError",["your session is over"]]}`)
 		return true
 	}
-	f.mu.Unlock()
+	f.Unlock()
 	want(t, apply(t, d, op(crm.Upsert, "C")), "created 3")
-	if got, w := f.seen(), "search_read create login create"; got != w {
+	if got, w := f.Seen(), "search_read create login create"; got != w {
 		t.Errorf("calls %q, want %q", got, w)
 	}
 	// For ever: once, and then somebody has to look.
-	f.mu.Lock()
-	f.before = func(method string, w http.ResponseWriter) bool {
+	f.Lock()
+	f.Before = func(method string, w http.ResponseWriter) bool {
 		if method == "login" {
 			return false
 		}
 		w.WriteHeader(http.StatusUnauthorized)
 		return true
 	}
-	f.mu.Unlock()
+	f.Unlock()
 	want(t, apply(t, d, op(crm.Upsert, "C")), "suspend: the CRM answers 401 Unauthorized")
-	if got, w := f.seen(), "search_read login search_read"; got != w {
+	if got, w := f.Seen(), "search_read login search_read"; got != w {
 		t.Errorf("calls %q, want %q", got, w)
 	}
 	// Many at once log in once.
-	f.mu.Lock()
-	f.before = nil
-	f.sessions += 10
-	f.mu.Unlock()
-	f.seen()
+	f.Lock()
+	f.Before = nil
+	f.Sessions += 10
+	f.Unlock()
+	f.Seen()
 	var all sync.WaitGroup
 	for range 16 {
 		all.Go(func() {
@@ -225,19 +215,19 @@ func TestSessionEnds(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := strings.Count(f.seen(), "login"); n != 1 {
+	if n := strings.Count(f.Seen(), "login"); n != 1 {
 		t.Errorf("%d logins", n)
 	}
 }
 
 func TestLoginFails(t *testing.T) {
-	f := newFakeRPC(t)
-	wrong := strings.Replace(rpcConfig, `"password": "pa`, `"password": "not-pa`, 1)
+	f := newRPC(t)
+	wrong := strings.Replace(fake.RPCSteps, `"password": "pa`, `"password": "not-pa`, 1)
 	d := newDialect(t, wrong, f.URL)
 	// The far end repeats the password; the reason does not.
 	w := "suspend: login: the CRM answers 401 Unauthorized: 401 Unauthorized wrong credentials: (sensitive)"
 	want(t, apply(t, d, op(crm.Upsert, "A")), w)
-	if got := f.seen(); got != "login" {
+	if got := f.Seen(); got != "login" {
 		t.Errorf("calls %q", got)
 	}
 	if err := d.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "401") {
@@ -259,8 +249,8 @@ func TestLoginFails(t *testing.T) {
 		{200, `{"error":["UserError",["no such user"]]}`, `suspend: login: the CRM answers: no such user`},
 		{302, "", "suspend: login: the CRM answers 302 Found"},
 	} {
-		f.mu.Lock()
-		f.before = func(method string, w http.ResponseWriter) bool {
+		f.Lock()
+		f.Before = func(method string, w http.ResponseWriter) bool {
 			if method == "login" {
 				w.WriteHeader(c.status)
 				io.WriteString(w, c.body)
@@ -268,8 +258,8 @@ func TestLoginFails(t *testing.T) {
 			}
 			return false
 		}
-		f.mu.Unlock()
-		got := apply(t, newDialect(t, rpcConfig, f.URL), op(crm.Upsert, "A"))[0]
+		f.Unlock()
+		got := apply(t, newDialect(t, fake.RPCSteps, f.URL), op(crm.Upsert, "A"))[0]
 		if c.want != "" && got != c.want {
 			t.Errorf("login answered with %d %q:\ngot  %s\nwant %s", c.status, c.body, got, c.want)
 		}
@@ -278,25 +268,25 @@ func TestLoginFails(t *testing.T) {
 
 // What comes between the lookup and the write.
 func TestRaces(t *testing.T) {
-	f := newFakeRPC(t)
-	d := newDialect(t, rpcConfig, f.URL)
+	f := newRPC(t)
+	d := newDialect(t, fake.RPCSteps, f.URL)
 	// Somebody else creates the record right after the lookup.
-	f.before = func(method string, _ http.ResponseWriter) bool {
-		if method == "create" && len(f.parties) == 0 {
-			f.parties = append(f.parties, map[string]json.RawMessage{"code": json.RawMessage(`"A"`)})
+	f.Before = func(method string, _ http.ResponseWriter) bool {
+		if method == "create" && len(f.Parties) == 0 {
+			f.Parties = append(f.Parties, map[string]json.RawMessage{"code": json.RawMessage(`"A"`)})
 		}
 		return false
 	}
 	want(t, apply(t, d, op(crm.Upsert, "A", "name", `"Jane"`)),
 		"updated 1 (somebody else created the record at the same time: it was updated)")
-	if got, w := f.seen(), "login search_read create search_read write"; got != w {
+	if got, w := f.Seen(), "login search_read create search_read write"; got != w {
 		t.Errorf("calls %q, want %q", got, w)
 	}
-	if len(f.parties) != 1 || string(f.parties[0]["name"]) != `"Jane"` {
-		t.Errorf("parties %v", f.parties)
+	if len(f.Parties) != 1 || string(f.Parties[0]["name"]) != `"Jane"` {
+		t.Errorf("parties %v", f.Parties)
 	}
 	// The refusal is about something else than the key.
-	f.before = func(method string, w http.ResponseWriter) bool {
+	f.Before = func(method string, w http.ResponseWriter) bool {
 		if method == "create" {
 			io.WriteString(w, `{"error":["UserError",["The email must be unique."]]}`)
 			return true
@@ -305,13 +295,13 @@ func TestRaces(t *testing.T) {
 	}
 	want(t, apply(t, d, op(crm.Upsert, "B")), "rejected: the CRM answers: The email must be unique.")
 	// Two records have the key.
-	f.before = nil
-	f.parties = append(f.parties, f.parties[0])
+	f.Before = nil
+	f.Parties = append(f.Parties, f.Parties[0])
 	want(t, apply(t, d, op(crm.Upsert, "A")), "rejected [key]: 2 records have this key: 1, 2")
-	first := newDialect(t, strings.Replace(rpcConfig, `"found": "/result"`, `"many": "first", "found": "/result"`, 1), f.URL)
+	first := newDialect(t, strings.Replace(fake.RPCSteps, `"found": "/result"`, `"many": "first", "found": "/result"`, 1), f.URL)
 	want(t, apply(t, first, op(crm.Upsert, "A")), "updated 1 (2 records have this key; the first was taken)")
 	// A conflict that passes.
-	f.before = func(method string, w http.ResponseWriter) bool {
+	f.Before = func(method string, w http.ResponseWriter) bool {
 		if method == "write" {
 			io.WriteString(w, `{"error":["ConcurrencyException",["changed meanwhile"]]}`)
 			return true
@@ -323,8 +313,8 @@ func TestRaces(t *testing.T) {
 
 // What the far end may answer to a lookup.
 func TestLookupAnswers(t *testing.T) {
-	f := newFakeRPC(t)
-	d := newDialect(t, rpcConfig, f.URL)
+	f := newRPC(t)
+	d := newDialect(t, fake.RPCSteps, f.URL)
 	for _, c := range []struct{ body, want string }{
 		{`{"result":[]}`, "created 1"},
 		{`{"result":null}`, "created 1"},
@@ -347,25 +337,25 @@ func TestLookupAnswers(t *testing.T) {
 		{`{"error":0,"result":[]}`, "created 1"},
 		{`{"error":1,"result":[]}`, "rejected: the CRM answers: 1"},
 	} {
-		f.mu.Lock()
-		f.parties = nil
+		f.Lock()
+		f.Parties = nil
 		if strings.HasPrefix(c.want, "updated") {
-			f.parties = []map[string]json.RawMessage{{"code": json.RawMessage(`"A"`)}}
+			f.Parties = []map[string]json.RawMessage{{"code": json.RawMessage(`"A"`)}}
 		}
-		f.before = func(method string, w http.ResponseWriter) bool {
+		f.Before = func(method string, w http.ResponseWriter) bool {
 			switch method {
 			case "search_read":
 				io.WriteString(w, c.body)
 				return true
 			case "write":
-				if len(f.parties) == 0 {
+				if len(f.Parties) == 0 {
 					w.WriteHeader(http.StatusInternalServerError)
 					return true
 				}
 			}
 			return false
 		}
-		f.mu.Unlock()
+		f.Unlock()
 		got := apply(t, d, op(crm.Upsert, "A"))[0]
 		if strings.HasPrefix(c.body, `{"result":[{"id":"1"`) || c.want == "" {
 			continue
@@ -567,8 +557,8 @@ func TestCheckBeforeAbsent(t *testing.T) {
 }
 
 func TestDown(t *testing.T) {
-	f := newFakeRPC(t)
-	d := newDialect(t, rpcConfig, f.URL)
+	f := newRPC(t)
+	d := newDialect(t, fake.RPCSteps, f.URL)
 	want(t, apply(t, d, op(crm.Upsert, "A")), "created 1")
 	f.Server.Close()
 	for _, got := range apply(t, d, op(crm.Upsert, "A"), op(crm.Upsert, "B")) {

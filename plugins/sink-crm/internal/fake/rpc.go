@@ -1,4 +1,4 @@
-package rest
+package fake
 
 import (
 	"encoding/base64"
@@ -9,41 +9,48 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"testing"
 )
 
-// fakeRPC is a CRM behind JSON-RPC that behaves as Tryton does where it matters here: sessions, failures in answers with
-// status 200, unique codes, archived parties that a search does not see unless it asks for them.
-type fakeRPC struct {
+// RPC is a CRM behind JSON-RPC that behaves as Tryton does where it matters to a client: sessions, failures in answers
+// with the status 200, unique codes, archived parties that a search does not see unless it asks for them. Its user is
+// "bot", with the password RPCPassword.
+type RPC struct {
 	*httptest.Server
 
-	mu       sync.Mutex
-	parties  []map[string]json.RawMessage // index + 1 is the id
-	sessions int                          // how many there were; only the last is valid
-	calls    []string
-	// before is asked before a call is carried out. true: it has answered.
-	before func(method string, w http.ResponseWriter) bool
+	sync.Mutex                              // of all that follows
+	Parties    []map[string]json.RawMessage // the index + 1 is the id
+	Sessions   int                          // how many there were; only the last is valid
+	// Before is asked before a call is carried out. true: it has answered.
+	Before func(method string, w http.ResponseWriter) bool
+	// After is asked when a call was carried out. true: the connection breaks, and nobody hears of it.
+	After func(method string) bool
+
+	calls []string
 }
 
-func newFakeRPC(t *testing.T) *fakeRPC {
-	f := &fakeRPC{}
+// RPCPassword has what JSON and templates mind.
+const RPCPassword = `pa"ss{word}`
+
+// NewRPC starts one.
+func NewRPC() *RPC {
+	f := &RPC{}
 	f.Server = httptest.NewServer(f)
-	t.Cleanup(f.Close)
 	return f
 }
 
-// seen returns the methods that were called since the last time.
-func (f *fakeRPC) seen() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// Seen returns the methods that were called since the last time, without their objects.
+func (f *RPC) Seen() string {
+	f.Lock()
+	defer f.Unlock()
 	out := strings.Join(f.calls, " ")
 	f.calls = nil
 	return out
 }
 
-func (f *fakeRPC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// ServeHTTP implements http.Handler.
+func (f *RPC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.Lock()
+	defer f.Unlock()
 	body, _ := io.ReadAll(r.Body)
 	var call struct {
 		Method string
@@ -55,27 +62,29 @@ func (f *fakeRPC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	short := call.Method[strings.LastIndexByte(call.Method, '.')+1:]
 	f.calls = append(f.calls, short)
-	if f.before != nil && f.before(short, w) {
+	if f.Before != nil && f.Before(short, w) {
 		return
 	}
 	reply := func(kind string, v any) {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(map[string]any{"id": 1, kind: v})
+		if f.After != nil && f.After(short) {
+			panic(http.ErrAbortHandler)
+		}
+		answer(w, http.StatusOK, map[string]any{"id": 1, kind: v})
 	}
 	if call.Method == "common.db.login" {
 		var secret struct{ Password string }
-		json.Unmarshal(call.Params[1], &secret)
-		if string(call.Params[0]) != `"bot"` || secret.Password != "pa\"ss{word}" {
+		_ = json.Unmarshal(call.Params[1], &secret)
+		if string(call.Params[0]) != `"bot"` || secret.Password != RPCPassword {
 			w.Header().Set("Content-Type", "text/html")
 			w.WriteHeader(http.StatusUnauthorized)
-			io.WriteString(w, "<!doctype html><title>401 Unauthorized</title><p>wrong credentials: "+secret.Password)
+			_, _ = io.WriteString(w, "<!doctype html><title>401 Unauthorized</title><p>wrong credentials: "+secret.Password)
 			return
 		}
-		f.sessions++
-		reply("result", []any{7, fmt.Sprint("s", f.sessions)})
+		f.Sessions++
+		reply("result", []any{7, fmt.Sprint("s", f.Sessions)})
 		return
 	}
-	want := "Session " + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "bot:7:s%d", f.sessions))
+	want := "Session " + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "bot:7:s%d", f.Sessions))
 	if r.Header.Get("Authorization") != want {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
@@ -86,12 +95,12 @@ func (f *fakeRPC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var context struct {
 			ActiveTest *bool `json:"active_test"`
 		}
-		json.Unmarshal(call.Params[0], &domain)
-		json.Unmarshal(call.Params[5], &context)
+		_ = json.Unmarshal(call.Params[0], &domain)
+		_ = json.Unmarshal(call.Params[5], &context)
 		found := []any{}
-		for i, p := range f.parties {
+		for i, p := range f.Parties {
 			var code any
-			json.Unmarshal(p["code"], &code)
+			_ = json.Unmarshal(p["code"], &code)
 			if code == domain[0][2] && (string(p["active"]) != "false" || context.ActiveTest != nil && !*context.ActiveTest) {
 				found = append(found, map[string]any{"id": i + 1, "name": p["name"]})
 			}
@@ -99,38 +108,38 @@ func (f *fakeRPC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply("result", found)
 	case "model.party.party.create":
 		var records []map[string]json.RawMessage
-		json.Unmarshal(call.Params[0], &records)
+		_ = json.Unmarshal(call.Params[0], &records)
 		if _, ok := records[0]["nmae"]; ok {
 			reply("error", []any{"'nmae'", ""})
 			return
 		}
-		for _, p := range f.parties {
+		for _, p := range f.Parties {
 			if string(p["code"]) == string(records[0]["code"]) {
 				reply("error", []any{"UserError", []any{"The code on party must be unique.", "", nil}})
 				return
 			}
 		}
-		f.parties = append(f.parties, records[0])
-		reply("result", []int{len(f.parties)})
+		f.Parties = append(f.Parties, records[0])
+		reply("result", []int{len(f.Parties)})
 	case "model.party.party.write":
 		var ids []int
-		json.Unmarshal(call.Params[0], &ids)
+		_ = json.Unmarshal(call.Params[0], &ids)
 		var values map[string]json.RawMessage
-		json.Unmarshal(call.Params[1], &values)
+		_ = json.Unmarshal(call.Params[1], &values)
 		for name, value := range values {
-			f.parties[ids[0]-1][name] = value
+			f.Parties[ids[0]-1][name] = value
 		}
 		reply("result", nil)
 	default:
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(http.StatusForbidden)
-		io.WriteString(w, "<!doctype html>\n<html lang=en>\n<title>403 Forbidden</title>\n<h1>Forbidden</h1>\n"+
+		_, _ = io.WriteString(w, "<!doctype html>\n<html lang=en>\n<title>403 Forbidden</title>\n<h1>Forbidden</h1>\n"+
 			"<p>You don&#39;t have the permission.</p>")
 	}
 }
 
-// rpcConfig speaks to a fakeRPC.
-const rpcConfig = `{
+// RPCSteps is the block rest that speaks to an RPC.
+const RPCSteps = `{
 	"login": {
 		"user": "bot", "password": "pa\"ss{word}", "path": "/crm/",
 		"body": {"id": 1, "method": "common.db.login", "params": ["{user}", {"password": "{password}"}]},
