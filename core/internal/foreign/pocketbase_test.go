@@ -103,7 +103,7 @@ func (s *pocketBase) refusals() int {
 func TestPocketBase(t *testing.T) {
 	t.Parallel()
 	s := newPocketBase(t)
-	config := documented(t, "PocketBase")
+	config := harness.Documented(t, restReadme, "PocketBase")
 	// Faster than the far end admits, so that it has to say so.
 	for _, change := range [][2]string{{`rate = "20/s" # below its limit`, ""}, {`pause = "2s"`, `pause = "500ms"`}} {
 		if !strings.Contains(config, change[0]) {

@@ -118,24 +118,8 @@ func run(t testing.TB, dir string, env []string, args ...string) {
 	}
 }
 
-// documented is the configuration below a heading of the dialect's README, so that what is tested is what people copy.
-func documented(t testing.TB, heading string) string {
-	t.Helper()
-	b, err := os.ReadFile("../../../plugins/sink-crm/rest/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, ok := strings.Cut(string(b), "\n## "+heading+"\n")
-	if !ok {
-		t.Fatalf("the README has no heading %q", heading)
-	}
-	_, section, _ = strings.Cut(section, "```hcl\n")
-	config, _, ok := strings.Cut(section, "```\n")
-	if !ok || strings.Contains(config, "\n## ") {
-		t.Fatalf("%q has no configuration", heading)
-	}
-	return config
-}
+// restReadme has the configurations that are tested.
+const restReadme = "../../../plugins/sink-crm/rest/README.md"
 
 // quick is a documented configuration with short pauses, and with more in its delivery block.
 func quick(t testing.TB, config, more string) string {

@@ -110,7 +110,7 @@ func wantParties(h *history) map[string]map[string]any {
 func trytonHost(t *testing.T, s *tryton) *harness.Host {
 	t.Helper()
 	return programs.NewHost(t, harness.Options{
-		Config: quick(t, documented(t, "Tryton"), ""),
+		Config: quick(t, harness.Documented(t, restReadme, "Tryton"), ""),
 		Env:    []string{"TRYTON_URL=" + s.url, "TRYTON_PASSWORD=" + trytonPassword},
 	})
 }

@@ -21,19 +21,14 @@ func (c *Config) Validate() error {
 	return err
 }
 
-// program is a configuration, ready to be run.
+// program is a configuration, ready to be run. What it does not have is nil.
 type program struct {
-	headers http.Header
-	login   *login
-	check   *step
-	steps   steps // of objects that objects does not have
-	objects map[string]steps
-	errors  failures
-}
-
-type steps struct {
+	headers                         http.Header
+	login                           *login
 	lookup                          *lookup
 	create, update, upsert, archive *step
+	check                           *step
+	errors                          failures
 }
 
 // step is a request to be made.
@@ -123,24 +118,24 @@ func (s scope) with(more scope) scope {
 	return out
 }
 
-// check says what is wrong with a placeholder, if anything is.
-func (s scope) check(r ref, inBody bool) error {
+// check says what is wrong with a placeholder, if anything is, and what to do about it.
+func (s scope) check(r ref, inBody bool) (summary, detail string) {
 	known, ok := s[r[0]]
 	if !ok {
-		return fmt.Errorf("{%s} means nothing here; there are %s", r, s)
+		return fmt.Sprintf("{%s} means nothing here", r), fmt.Sprintf("There are %s.", s)
 	}
 	switch {
 	case known == keyed && (len(r) == 1 || len(r) == 2 && r[1] == "name"),
 		(known == members || known == either) && len(r) > 1:
-		return nil
+		return "", ""
 	case known == members:
-		return fmt.Errorf("{%s} needs a member behind it: {%s.name}", r, r)
+		return fmt.Sprintf("{%s} needs a member behind it", r), fmt.Sprintf("As in {%s.name}.", r)
 	case len(r) > 1:
-		return fmt.Errorf("{%s} has no members to name", r[0])
+		return fmt.Sprintf("{%s} has no members to name", r[0]), fmt.Sprintf("There are %s.", s)
 	case (known == either || known == whole) && !inBody:
-		return fmt.Errorf("{%s} is an object: it can only be all of a text in a body", r)
+		return fmt.Sprintf("{%s} is an object", r), "It can only be all of a text in a body."
 	}
-	return nil
+	return "", ""
 }
 
 // String lists the placeholders.
@@ -167,7 +162,7 @@ func (s scope) String() string {
 // compile makes a program. Its error holds every mistake.
 func compile(cfg *Config) (*program, error) {
 	c := &compiler{}
-	p := &program{headers: http.Header{}, objects: map[string]steps{}}
+	p := &program{headers: http.Header{}}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
 		value := cfg.Headers[name]
 		at := []string{"headers", name}
@@ -180,155 +175,112 @@ func compile(cfg *Config) (*program, error) {
 	if cfg.Login != nil {
 		p.login = c.login(cfg.Login)
 	}
-	if cfg.Check != nil {
-		p.check = c.step("check", []string{"check"}, cfg.Check, scope{})
+	if cfg.Lookup != nil {
+		p.lookup = c.lookup(cfg.Lookup)
 	}
-	p.steps = c.steps(nil, &cfg.Steps)
-	c.complete(nil, p.steps, len(cfg.Objects) > 0)
-	for _, name := range slices.Sorted(maps.Keys(cfg.Objects)) {
-		own := cfg.Objects[name]
-		at := []string{"objects", name}
-		p.objects[name] = c.steps(at, &own)
-		c.complete(at, p.objects[name], false)
+	found := about.with(scope{"id": scalar, "found": members})
+	if cfg.Create != nil {
+		p.create = c.writing("create", cfg.Create)
+	}
+	if cfg.Update != nil {
+		p.update = c.step("update", cfg.Update, found)
+	}
+	if cfg.Upsert != nil {
+		p.upsert = c.writing("upsert", cfg.Upsert)
+	}
+	if cfg.Archive != nil {
+		if cfg.Lookup == nil {
+			found = about
+		}
+		p.archive = c.step("archive", cfg.Archive, found)
+	}
+	if cfg.Check != nil {
+		p.check = c.request("check", cfg.Check, scope{})
+	}
+	switch {
+	case p.lookup == nil && (p.create != nil || p.update != nil):
+		c.bad([]string{"lookup"}, "is missing", "create and update follow a lookup. Where the API can write a record by its "+
+			"key at once, write upsert instead.")
+	case p.lookup == nil && p.upsert == nil && p.archive == nil:
+		c.bad([]string{"lookup"}, "is missing", "Write lookup with create and update, or upsert.")
+	case p.upsert != nil && p.create != nil:
+		c.bad([]string{"create"}, "is given beside upsert", "Write one of them.")
+	case p.lookup != nil && p.create == nil && p.update == nil && p.archive == nil:
+		c.bad([]string{"lookup"}, "is given without a step that follows it", "Write create and update.")
 	}
 	p.errors = c.failures(&cfg.Errors)
 	return p, errors.Join(c.errs...)
 }
 
-func (c *compiler) steps(at []string, cfg *Steps) steps {
-	var out steps
-	in := func(name string) []string { return append(slices.Clip(at), name) }
-	if cfg.Lookup != nil {
-		out.lookup = c.lookup(in("lookup"), cfg.Lookup)
-	}
-	found := about.with(scope{"id": scalar, "found": members})
-	for _, s := range []struct {
-		name string
-		cfg  *Step
-		to   **step
-		in   scope
-	}{
-		{"create", cfg.Create, &out.create, about},
-		{"update", cfg.Update, &out.update, found},
-		{"upsert", cfg.Upsert, &out.upsert, about},
-		{"archive", cfg.Archive, &out.archive, found},
-	} {
-		if s.cfg == nil {
-			continue
-		}
-		*s.to = c.step(s.name, in(s.name), s.cfg, s.in)
-		if s.cfg.ID != "" && s.name != "create" && s.name != "upsert" {
-			c.bad(append(in(s.name), "id"), "is of no use here", "The id is known from the lookup.")
-		}
-	}
-	// Without a lookup, an archive step has the key only.
-	if a := out.archive; a != nil && out.lookup == nil && len(c.errs) == 0 {
-		for _, r := range a.refs() {
-			if r[0] == "id" || r[0] == "found" {
-				c.bad(append(slices.Clip(at), "archive"), fmt.Sprintf("{%s} comes from a lookup, and there is none", r), "")
-			}
-		}
-	}
-	return out
-}
-
-// complete checks that there is a way to write a record.
-func (c *compiler) complete(at []string, s steps, objects bool) {
-	switch {
-	case s.lookup == nil && (s.create != nil || s.update != nil):
-		c.bad(append(slices.Clip(at), "lookup"), "is missing", "create and update follow a lookup. Where the API can write a "+
-			"record by its key at once, write upsert instead.")
-	case s.lookup == nil && s.upsert == nil && s.archive == nil && !objects:
-		c.bad(append(slices.Clip(at), "lookup"), "is missing", "Write lookup with create and update, or upsert.")
-	case s.upsert != nil && s.create != nil:
-		c.bad(append(slices.Clip(at), "create"), "is given beside upsert", "Write one of them.")
-	case s.lookup != nil && s.create == nil && s.update == nil && s.upsert == nil && s.archive == nil:
-		c.bad(append(slices.Clip(at), "lookup"), "is given without a step that follows it", "Write create and update.")
-	}
-}
-
-// refs lists the placeholders of a step.
-func (s *step) refs() []ref {
-	var out []ref
-	add := func(t template) {
-		for _, p := range t.parts {
-			if p.ref != nil {
-				out = append(out, p.ref)
-			}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.path.refs)) {
-		out = append(out, s.path.refs[name])
-	}
-	for _, n := range slices.Concat(s.query, s.headers) {
-		add(n.text)
-	}
-	add(s.body)
-	return out
-}
-
-func (c *compiler) step(name string, at []string, cfg *Step, in scope) *step {
-	s := &step{name: name, method: cfg.Method, escape: cfg.Escape}
-	below := func(name string) []string { return append(slices.Clip(at), name) }
-	s.path = c.path(below("path"), cfg.Path, in)
-	s.query = c.texts(below("query"), cfg.Query, in)
-	s.headers = c.texts(below("headers"), cfg.Headers, in)
-	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
-		c.header(append(below("headers"), name), name)
+// request compiles what all steps have.
+func (c *compiler) request(name string, cfg *Request, in scope) *step {
+	s := &step{name: name, method: cfg.Method}
+	s.path = c.path([]string{name, "path"}, cfg.Path, in)
+	s.query = c.texts([]string{name, "query"}, cfg.Query, in)
+	s.headers = c.texts([]string{name, "headers"}, cfg.Headers, in)
+	for _, header := range slices.Sorted(maps.Keys(cfg.Headers)) {
+		c.header([]string{name, "headers", header}, header)
 	}
 	if len(cfg.Body) > 0 && string(cfg.Body) != "null" {
-		s.body, s.hasBody = c.body(below("body"), cfg.Body, in), true
+		s.body, s.hasBody = c.body([]string{name, "body"}, cfg.Body, in), true
 		if s.method == http.MethodGet {
-			c.bad(below("body"), "does not go with GET", "")
+			c.bad([]string{name, "body"}, "does not go with GET", "")
 		}
-	}
-	for _, from := range slices.Sorted(maps.Keys(cfg.Escape)) {
-		if len([]rune(from)) != 1 {
-			c.bad(append(below("escape"), from), "is not a single character", "")
-		}
-	}
-	if cfg.ID != "" {
-		s.id = c.pointer(below("id"), cfg.ID)
 	}
 	return s
 }
 
-func (c *compiler) lookup(at []string, cfg *Lookup) *lookup {
-	below := func(name string) []string { return append(slices.Clip(at), name) }
-	s := c.step("lookup", at, &Step{
-		Method: cfg.Method, Path: cfg.Path, Query: cfg.Query, Headers: cfg.Headers, Body: cfg.Body, Escape: cfg.Escape,
-	}, about)
-	l := &lookup{step: *s, none: cfg.None, first: cfg.Many == "first"}
-	l.found = c.pointer(below("found"), cfg.Found)
-	l.id = c.pointer(below("id"), cfg.ID)
+func (c *compiler) step(name string, cfg *Step, in scope) *step {
+	s := c.request(name, &cfg.Request, in)
+	s.escape = cfg.Escape
+	for _, from := range slices.Sorted(maps.Keys(cfg.Escape)) {
+		if len([]rune(from)) != 1 {
+			c.bad([]string{name, "escape", from}, "is not a single character", "")
+		}
+	}
+	return s
+}
+
+func (c *compiler) writing(name string, cfg *Writing) *step {
+	s := c.step(name, &cfg.Step, about)
+	if cfg.ID != "" {
+		s.id = c.pointer([]string{name, "id"}, cfg.ID)
+	}
+	return s
+}
+
+func (c *compiler) lookup(cfg *Lookup) *lookup {
+	l := &lookup{step: *c.step("lookup", &cfg.Step, about), none: cfg.None, first: cfg.Many == "first"}
+	l.found = c.pointer([]string{"lookup", "found"}, cfg.Found)
+	l.id = c.pointer([]string{"lookup", "id"}, cfg.ID)
 	for _, p := range slices.Sorted(maps.Keys(cfg.Where)) {
-		l.where = append(l.where, where{
-			at:   c.pointer(append(below("where"), p), p),
-			text: c.text(append(below("where"), p), cfg.Where[p], about, false),
-		})
+		at := []string{"lookup", "where", p}
+		l.where = append(l.where, where{at: c.pointer(at, p), text: c.text(at, cfg.Where[p], about, false)})
 	}
 	for i, status := range cfg.None {
-		c.status(append(below("none"), strconv.Itoa(i)), status)
+		c.status([]string{"lookup", "none", strconv.Itoa(i)}, status)
 	}
 	return l
 }
 
 func (c *compiler) login(cfg *Login) *login {
 	credentials := scope{"user": scalar, "password": scalar}
-	s := c.step("login", []string{"login"}, &Step{
-		Method: cfg.Method, Path: cfg.Path, Query: cfg.Query, Headers: cfg.Headers, Body: cfg.Body,
-	}, credentials)
+	s := c.request("login", &cfg.Request, credentials)
 	// User and password are the author's own.
 	s.path.careful, s.body.careful = false, false
 	for i := range s.query {
 		s.query[i].text.careful = false
+	}
+	for i := range s.headers {
+		s.headers[i].text.careful = false
 	}
 	l := &login{step: *s, config: cfg, values: map[string]pointer{}}
 	session := credentials.with(nil)
 	for _, name := range slices.Sorted(maps.Keys(cfg.Values)) {
 		at := []string{"login", "values", name}
 		l.values[name] = c.pointer(at, cfg.Values[name])
-		if _, taken := credentials[name]; taken || name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isNameRune(r) }) {
+		_, taken := credentials[name]
+		if taken || name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isNameRune(r) }) {
 			c.bad(at, "is no name for a value", "Letters, digits and underscores; not user or password.")
 		}
 		session[name] = scalar
@@ -442,8 +394,8 @@ func (c *compiler) body(at []string, body json.RawMessage, in scope) template {
 }
 
 func (c *compiler) ref(at []string, r ref, in scope, inBody bool) {
-	if err := in.check(r, inBody); err != nil {
-		c.bad(at, err.Error(), "")
+	if summary, detail := in.check(r, inBody); summary != "" {
+		c.bad(at, summary, detail)
 	}
 }
 

@@ -9,58 +9,53 @@ import (
 
 // Config is the block "rest" of the sink: how an API is spoken to, in steps.
 type Config struct {
-	Login *Login `json:"login" doc:"Obtains a session. Left out: the credentials are those of the block auth."`
-	Steps
-	Objects map[string]Steps  `json:"objects,omitempty" doc:"By a message's object: its steps, in place of all those above."`
-	Check   *Step             `json:"check" doc:"A request that only valid credentials can make. It is sent by grapnel validate --online, and before a record that was not found is believed to be missing, where nothing is to be done then: some APIs show an empty list to whoever is not signed in."`
+	Login   *Login            `json:"login" doc:"Obtains a session. Left out: the credentials are token or oauth of the sink."`
+	Lookup  *Lookup           `json:"lookup" doc:"Finds the record with the key."`
+	Create  *Writing          `json:"create" doc:"Creates a record that was not found. Left out: messages about such records are skipped."`
+	Update  *Step             `json:"update" doc:"Changes the record that was found. Left out: messages about such records are skipped."`
+	Upsert  *Writing          `json:"upsert" doc:"Creates or changes a record by its key, in place of lookup, create and update."`
+	Archive *Step             `json:"archive" doc:"Takes a record out of the lists: for messages with the operation archive."`
+	Check   *Request          `json:"check" doc:"A request that only valid credentials can make; see above."`
 	Headers map[string]string `json:"headers,omitempty" doc:"Sent with every request, the login's too."`
 	Errors  Errors            `json:"errors,omitzero" doc:"How failures show, beyond the status."`
 }
 
-// Steps are what is done to a record.
-type Steps struct {
-	Lookup  *Lookup `json:"lookup" doc:"Finds the record with the key."`
-	Create  *Step   `json:"create" doc:"Creates a record that was not found. Left out: messages about such records are skipped."`
-	Update  *Step   `json:"update" doc:"Changes the record that was found. Left out: messages about such records are skipped."`
-	Upsert  *Step   `json:"upsert" doc:"Creates or changes a record by its key, in place of lookup, create and update."`
-	Archive *Step   `json:"archive" doc:"Takes a record out of the lists: for messages with the operation archive."`
+// Request is what every step sends.
+type Request struct {
+	Method  string            `json:"method" enum:"GET|POST|PUT|PATCH|DELETE" doc:"Of the request."`
+	Path    string            `json:"path" doc:"URI template (RFC 6570), added to base_url."`
+	Query   map[string]string `json:"query,omitempty" doc:"Added to the path; values may have placeholders."`
+	Headers map[string]string `json:"headers,omitempty" doc:"Of this request; values may have placeholders."`
+	Body    json.RawMessage   `json:"body,omitempty" doc:"Sent as JSON; texts in it may have placeholders. Null: none."`
 }
 
-// Step is a request.
+// Step is a request about a record.
 type Step struct {
-	Method  string            `json:"method" enum:"GET|POST|PUT|PATCH|DELETE" doc:"Of the request."`
-	Path    string            `json:"path" doc:"URI template (RFC 6570), added to base_url."`
-	Query   map[string]string `json:"query,omitempty" doc:"Added to the path; values may have placeholders."`
-	Headers map[string]string `json:"headers,omitempty" doc:"Of this request; values may have placeholders."`
-	Body    json.RawMessage   `json:"body,omitempty" doc:"Sent as JSON; texts in it may have placeholders. Null: none."`
-	Escape  map[string]string `json:"escape,omitempty" doc:"What takes the place of a character of a value that goes into the middle of a text. Quotation marks, backslashes and control characters that it does not name are refused there."`
-	ID      string            `json:"id,omitempty" doc:"JSON pointer to the record's id in the answer, for create and upsert. It is shown as the delivery's reference."`
+	Request
+	Escape map[string]string `json:"escape,omitempty" doc:"What takes the place of a character where a value goes into the middle of a text."`
 }
 
-// Lookup is the request that finds a record.
+// Writing is a step whose answer tells the id of the record.
+type Writing struct {
+	Step
+	ID string `json:"id,omitempty" doc:"JSON pointer to the record's id in the answer; it is shown as the delivery's reference."`
+}
+
+// Lookup is the step that finds a record.
 type Lookup struct {
-	Method  string            `json:"method" enum:"GET|POST|PUT|PATCH|DELETE" doc:"Of the request."`
-	Path    string            `json:"path" doc:"URI template (RFC 6570), added to base_url."`
-	Query   map[string]string `json:"query,omitempty" doc:"Added to the path; values may have placeholders."`
-	Headers map[string]string `json:"headers,omitempty" doc:"Of this request; values may have placeholders."`
-	Body    json.RawMessage   `json:"body,omitempty" doc:"Sent as JSON; texts in it may have placeholders. Null: none."`
-	Escape  map[string]string `json:"escape,omitempty" doc:"As in the other steps."`
-	Found   string            `json:"found" doc:"JSON pointer to the records in the answer: a list, or one record. Null, false, 0 and what is empty: none was found."`
-	ID      string            `json:"id" doc:"JSON pointer to the id within a record; empty: what was found is the id."`
-	Where   map[string]string `json:"where,omitempty" doc:"By JSON pointer within a record, what must stand there, alone or in a list, for searches that find more than they are asked for; values may have placeholders."`
-	None    []int             `json:"none,omitempty" default:"[404]" doc:"Statuses that say that there is no such record."`
-	Many    string            `json:"many" enum:"reject|first" default:"reject" doc:"When several are found: reject the message, naming their ids, or take the first."`
+	Step
+	Found string            `json:"found" doc:"JSON pointer to the records in the answer: a list, or one record. Null, false, 0 and what is empty: none was found."`
+	ID    string            `json:"id" doc:"JSON pointer to the id within a record; empty: what was found is the id."`
+	Where map[string]string `json:"where,omitempty" doc:"By JSON pointer within a record, what must stand there, alone or in a list; values may have placeholders."`
+	None  []int             `json:"none,omitempty" default:"[404]" doc:"Statuses that say that there is no such record."`
+	Many  string            `json:"many" enum:"reject|first" default:"reject" doc:"When several are found: reject the message, naming their ids, or take the first."`
 }
 
 // Login is the request that obtains a session.
 type Login struct {
-	User     string            `json:"user,omitempty" doc:"{user} in this step."`
-	Password sdk.Secret        `json:"password,omitzero" doc:"{password} in this step."`
-	Method   string            `json:"method" enum:"GET|POST|PUT|PATCH|DELETE" default:"POST" doc:"Of the request."`
-	Path     string            `json:"path" doc:"URI template (RFC 6570), added to base_url."`
-	Query    map[string]string `json:"query,omitempty" doc:"Added to the path; values may have placeholders."`
-	Headers  map[string]string `json:"headers,omitempty" doc:"Of this request; values may have placeholders."`
-	Body     json.RawMessage   `json:"body,omitempty" doc:"Sent as JSON; texts in it may have placeholders. Null: none."`
+	User     string     `json:"user,omitempty" doc:"{user} in this step."`
+	Password sdk.Secret `json:"password,omitzero" doc:"{password} in this step."`
+	Request
 	Values   map[string]string `json:"values" doc:"JSON pointers into the answer, by the names that session calls them."`
 	Session  Session           `json:"session" doc:"What is sent with all other requests."`
 	Lifetime time.Duration     `json:"lifetime,omitempty" doc:"After this time a new session is obtained. Left out: when the old one is refused."`

@@ -121,35 +121,31 @@ func (m match) text() string {
 func (r *run) fail(err error) { r.result.Err = err }
 
 func (r *run) do(ctx context.Context) {
-	s, ok := r.d.objects[r.op.Object]
-	if !ok {
-		s = r.d.steps
-	}
+	d := r.d
 	switch r.op.Kind {
 	case crm.Upsert:
-		if s.upsert != nil {
-			r.write(ctx, s.upsert)
-			return
+		switch {
+		case d.upsert != nil:
+			r.write(ctx, d.upsert)
+		case d.lookup == nil:
+			r.fail(sdk.Reject(errors.New("the sink has no steps to write a record"), "operation"))
+		default:
+			r.upsert(ctx)
 		}
-		if s.lookup == nil {
-			r.fail(sdk.Reject(fmt.Errorf("the sink has no steps to write an object %q", r.op.Object), crm.ObjectPath()...))
-			return
-		}
-		r.upsert(ctx, s)
 	case crm.Flag:
-		if s.lookup == nil || s.update == nil {
+		if d.lookup == nil || d.update == nil {
 			r.fail(sdk.Reject(errors.New("the sink has no lookup and update, which the operation flag needs"), "operation"))
 			return
 		}
-		if r.sure(ctx, s.lookup) {
-			r.write(ctx, s.update)
+		if r.sure(ctx) {
+			r.write(ctx, d.update)
 		}
 	case crm.Archive:
 		switch {
-		case s.archive == nil:
+		case d.archive == nil:
 			r.fail(sdk.Reject(errors.New("the sink has no step archive"), "operation"))
-		case s.lookup == nil || r.sure(ctx, s.lookup):
-			r.write(ctx, s.archive)
+		case d.lookup == nil || r.sure(ctx):
+			r.write(ctx, d.archive)
 		}
 	default:
 		r.fail(sdk.Reject(fmt.Errorf("the dialect rest has no operation %q", r.op.Kind), "operation"))
@@ -157,45 +153,46 @@ func (r *run) do(ctx context.Context) {
 }
 
 // upsert is lookup, then create or update.
-func (r *run) upsert(ctx context.Context, s steps) {
-	found, err := r.lookup(ctx, s.lookup)
+func (r *run) upsert(ctx context.Context) {
+	d := r.d
+	found, err := r.lookup(ctx)
 	switch {
 	case err != nil:
 		r.fail(err)
-	case found && s.update == nil:
+	case found && d.update == nil:
 		r.fail(sdk.Skip("the record is there already, and the sink has no step update"))
 	case found:
-		r.write(ctx, s.update)
-	case s.create == nil:
+		r.write(ctx, d.update)
+	case d.create == nil:
 		r.fail(sdk.Skip("there is no such record, and the sink has no step create"))
 	default:
-		f := r.write(ctx, s.create)
+		f := r.write(ctx, d.create)
 		if f == nil || f.class != classDuplicate {
 			return
 		}
 		// Somebody created it just now; or another record has one of its values.
 		refused := r.result.Err
-		found, err := r.lookup(ctx, s.lookup)
+		found, err := r.lookup(ctx)
 		switch {
 		case err != nil:
 			r.fail(err)
-		case !found || s.update == nil:
+		case !found || d.update == nil:
 			r.fail(refused)
 		default:
 			r.result.Err = nil
 			r.result.Notes = append(r.result.Notes, "somebody else created the record at the same time: it was updated")
-			r.write(ctx, s.update)
+			r.write(ctx, d.update)
 		}
 	}
 }
 
 // sure looks a record up for an operation that has nothing to do where there is none. It reports whether there is one.
-func (r *run) sure(ctx context.Context, l *lookup) bool {
-	found, err := r.lookup(ctx, l)
+func (r *run) sure(ctx context.Context) bool {
+	found, err := r.lookup(ctx)
 	if err == nil && !found && r.d.check != nil {
 		// An API that shows an empty list to a session that has ended would lose the operation.
 		if _, err = r.send(ctx, r.d.check); err == nil {
-			found, err = r.lookup(ctx, l)
+			found, err = r.lookup(ctx)
 		}
 	}
 	r.result.Err, r.result.Absent = err, err == nil && !found
@@ -203,7 +200,8 @@ func (r *run) sure(ctx context.Context, l *lookup) bool {
 }
 
 // lookup finds the record with the key.
-func (r *run) lookup(ctx context.Context, l *lookup) (bool, error) {
+func (r *run) lookup(ctx context.Context) (bool, error) {
+	l := r.d.lookup
 	resp, err := r.request(ctx, &l.step)
 	if err != nil {
 		return false, err

@@ -141,7 +141,7 @@ func (f *RPC) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // RPCSteps is the block rest that speaks to an RPC.
 const RPCSteps = `{
 	"login": {
-		"user": "bot", "password": "pa\"ss{word}", "path": "/crm/",
+		"user": "bot", "password": "pa\"ss{word}", "method": "POST", "path": "/crm/",
 		"body": {"id": 1, "method": "common.db.login", "params": ["{user}", {"password": "{password}"}]},
 		"values": {"uid": "/result/0", "token": "/result/1"},
 		"session": {"prefix": "Session ", "value": "{user}:{uid}:{token}", "base64": true}
