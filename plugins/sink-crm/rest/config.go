@@ -15,7 +15,7 @@ type Config struct {
 	Update  *Step             `json:"update" doc:"Changes the record that was found. Left out: messages about such records are skipped."`
 	Upsert  *Writing          `json:"upsert" doc:"Creates or changes a record by its key, in place of lookup, create and update."`
 	Archive *Step             `json:"archive" doc:"Takes a record out of the lists: for messages with the operation archive."`
-	Check   *Request          `json:"check" doc:"A request that only valid credentials can make; see above."`
+	Check   *Request          `json:"check" doc:"A request that only valid credentials can make, for grapnel validate --online, and before nothing is found to archive or flag."`
 	Headers map[string]string `json:"headers,omitempty" doc:"Sent with every request, the login's too."`
 	Errors  Errors            `json:"errors,omitzero" doc:"How failures show, beyond the status."`
 }
