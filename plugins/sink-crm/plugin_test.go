@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -61,8 +62,11 @@ func TestSecretsStayIn(t *testing.T) {
 		n, _ := r.Body.Read(body)
 		fmt.Fprintf(w, `{"category":"X","message":%q,"error":%[1]q}`, r.Header.Get("Authorization")+" "+string(body[:n]))
 	})
+	basic := base64.StdEncoding.EncodeToString([]byte("a:pat-0123456789"))
 	for _, config := range []string{
 		`{"dialect": "hubspot", "base_url": %q, "token": "pat-0123456789"}`,
+		`{"dialect": "salesforce", "base_url": %q, "oauth": {"client_id": "a", "client_secret": "pat-0123456789", "credentials_in": "header"}}`,
+		`{"dialect": "salesforce", "base_url": %q, "oauth": {"client_id": "a", "client_secret": "pat-/0123456789"}}`,
 		`{"dialect": "salesforce", "base_url": %q, "token": "pat-0123456789"}`,
 		`{"dialect": "salesforce", "base_url": %q, "oauth": {"client_id": "a", "client_secret": "pat-0123456789"}}`,
 	} {
@@ -78,7 +82,7 @@ func TestSecretsStayIn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if o[0].Kind == sdk.Delivered || strings.Contains(string(text), "0123456789") {
+		if o[0].Kind == sdk.Delivered || strings.Contains(string(text), "0123456789") || strings.Contains(string(text), basic) {
 			t.Errorf("%s", text)
 		}
 		if err := in.Check(t.Context()); err == nil || strings.Contains(err.Error(), "0123456789") {

@@ -421,3 +421,36 @@ func TestOptions(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FuzzMessage delivers any message: what reaches a dialect is as package crm says.
+func FuzzMessage(f *testing.F) {
+	f.Add([]byte(`{"object":"contacts","key":{"hr_id":"p:1"},"fields":{"a":[1,null],"b":null},"on_null":"clear"}`))
+	f.Add([]byte(`{"object":"contacts","key":{"hr_id":1e400},"operation":"flag","fields":{"":{}}}`))
+	f.Add([]byte(`{"object":"contacts","key":{"\u0000":"\ud800"},"operation":"archive"}`))
+	notes := &notebook{max: 1}
+	in := sdk.NewBatchSink(factory().Info, func(_ context.Context, cfg Config) (sdk.BatchSink[Message], error) {
+		return &sink{cfg: cfg, dialect: notes, maxBatch: 1}, nil
+	})
+	opened, err := in.Open(context.Background(), []byte(`{"dialect": "hubspot", "token": "pat-123456"}`))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		notes.ops = nil
+		d := &sdk.Delivery[json.RawMessage]{ID: "d", OrderKey: "k", Message: message, Event: sdk.Envelope{Time: "2026-01-15T10:00:00Z"}}
+		o := opened.DeliverRaw(t.Context(), []*sdk.Delivery[json.RawMessage]{d})
+		if (o[0].Kind == sdk.Delivered) != (len(notes.ops) == 1) {
+			t.Fatalf("%+v", o[0])
+		}
+		for _, op := range notes.ops {
+			if op.Object == "" || op.Key.Name == "" || op.Key.Value == "" || !json.Valid(op.Key.Token) || isEmailName(op.Key.Name) {
+				t.Errorf("%+v", op)
+			}
+			for i, f := range op.Fields {
+				if f.Name == "" || !json.Valid(f.Value) || i > 0 && op.Fields[i-1].Name >= f.Name || f.Name == op.Key.Name {
+					t.Errorf("%+v", op)
+				}
+			}
+		}
+	})
+}

@@ -73,7 +73,8 @@ func (c *crms) get(path string, v any) {
 }
 
 // TestCRM runs the examples of the CRM sink's README, with the addresses of the fakes: PeopleForce to HubSpot and Youforce
-// to Salesforce, with repeats, late events, a record that is refused, a login that ends, and a host that is killed.
+// to Salesforce, with repeats, late events, a record that is refused, a login that ends, a token that is revoked, and a host
+// that is killed.
 func TestCRM(t *testing.T) {
 	t.Parallel()
 	far := startCRMs(t)
@@ -141,6 +142,26 @@ func TestCRM(t *testing.T) {
 	employee("employee_terminate", 999, 9, "", "") // whom the CRM does not know
 	h.WaitSettled(30 * time.Second)
 
+	// The token is revoked: the sink waits for somebody to act, and nothing is lost.
+	var valid bool
+	far.get("/token?valid=false", &valid)
+	employee("employee_update", 1, 10, "ada1@example.com", "Director")
+	state := func(sink string) string {
+		for _, s := range h.Status().Sinks {
+			if s.Sink == sink {
+				return s.State
+			}
+		}
+		return ""
+	}
+	h.Eventually(20*time.Second, "the sink is suspended", func() bool { return state("hubspot") == "suspended" })
+	if out := h.MustRun("status"); !strings.Contains(out, "401 Unauthorized") || state("salesforce") != "working" {
+		t.Errorf("status: %s", out)
+	}
+	far.get("/token?valid=true", &valid)
+	h.MustRun("sinks", "resume", "hubspot")
+	h.WaitSettled(20 * time.Second)
+
 	type contact struct {
 		Properties map[string]string
 		Archived   bool
@@ -156,6 +177,9 @@ func TestCRM(t *testing.T) {
 		status, title, email := "employed", "Architect", fmt.Sprintf("ada%d@example.com", i)
 		if i%3 == 0 {
 			status = "left"
+		}
+		if i == 1 {
+			title = "Director"
 		}
 		if i == 7 {
 			title, email = "Intern", "old7@example.com"

@@ -93,7 +93,7 @@ func NewClient(o Options) (*Client, error) {
 func ParseBaseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
-	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "":
+	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "":
 		return nil, errors.New(`not an address like "https://crm.example.com"`)
 	case u.User != nil:
 		return nil, errors.New("credentials do not belong in an address")

@@ -459,3 +459,26 @@ func TestBisect(t *testing.T) {
 		}
 	}
 }
+
+// FuzzAddress makes addresses of anything: a path never leads to another host.
+func FuzzAddress(f *testing.F) {
+	f.Add("https://crm.example.com/api", "/x/../y?z=1#f")
+	f.Add("http://[::1]:8080", "//evil.example/x")
+	f.Add("https://a%41.example/%2f", "/%zz")
+	f.Fuzz(func(t *testing.T, base, path string) {
+		u, err := crm.ParseBaseURL(base)
+		if err != nil {
+			return
+		}
+		c, err := crm.NewClient(crm.Options{BaseURL: base, Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Host != strings.TrimSuffix(u.Host, ":") || r.URL.Scheme != u.Scheme || r.URL.User != nil {
+				t.Errorf("%q and %q lead to %s", base, path, r.URL)
+			}
+			return httptest.NewRecorder().Result(), nil
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Do(t.Context(), crm.Request{Method: http.MethodGet, Path: path}) // an error is as good
+	})
+}

@@ -89,16 +89,24 @@ func (o *OAuth) Login() (Login, error) {
 	return func(ctx context.Context, c *Client) (Token, error) { return o.jwtBearer(ctx, c, key) }, nil
 }
 
-// Secrets are the texts that must not show.
-func (o *OAuth) Secrets() []string { return []string{o.ClientSecret.Reveal(), o.PrivateKey.Reveal()} }
+// Secrets are the texts that must not show: the secrets themselves, and how they are written in requests.
+func (o *OAuth) Secrets() []string {
+	secret := o.ClientSecret.Reveal()
+	return []string{o.PrivateKey.Reveal(), o.basic(), url.QueryEscape(secret), secret}
+}
+
+// basic is the client's id and secret as RFC 6749, section 2.3.1, has them in a header.
+func (o *OAuth) basic() string {
+	pair := url.QueryEscape(o.ClientID) + ":" + url.QueryEscape(o.ClientSecret.Reveal())
+	return base64.StdEncoding.EncodeToString([]byte(pair))
+}
 
 // clientCredentials is RFC 6749, section 4.4.
 func (o *OAuth) clientCredentials(ctx context.Context, c *Client) (Token, error) {
 	form := url.Values{"grant_type": {"client_credentials"}}
 	header := http.Header{}
 	if o.CredentialsIn == "header" {
-		pair := url.QueryEscape(o.ClientID) + ":" + url.QueryEscape(o.ClientSecret.Reveal())
-		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+		header.Set("Authorization", "Basic "+o.basic())
 	} else {
 		form.Set("client_id", o.ClientID)
 		form.Set("client_secret", o.ClientSecret.Reveal())

@@ -5,6 +5,7 @@
 //	control/salesforce/Contact  the records of an object, by their HR_Id__c
 //	control/requests            the requests so far, of both, in two lists
 //	control/sessions            ends Salesforce's sessions
+//	control/token?valid=false   makes HubSpot's token invalid, or with true valid again
 package main
 
 import (
@@ -19,6 +20,8 @@ import (
 	"github.com/grapnelhq/grapnel/plugins/sink-crm/internal/fake"
 )
 
+const hubspotToken = "pat-na1-fake-token"
+
 func main() {
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "fakecrm:", err)
@@ -27,7 +30,7 @@ func main() {
 }
 
 func run() error {
-	hubspot := fake.NewHubSpot("pat-na1-fake-token")
+	hubspot := fake.NewHubSpot(hubspotToken)
 	org := fake.SalesforceOrg{ClientID: "fake-client", ClientSecret: "fake-client-secret"}
 	salesforce := fake.NewSalesforce(org)
 	salesforce.AddSession("fake-session-token")
@@ -51,6 +54,16 @@ func run() error {
 	control.HandleFunc("/sessions", show(func(*http.Request) any {
 		salesforce.EndSessions()
 		return true
+	}))
+
+	control.HandleFunc("/token", show(func(r *http.Request) any {
+		valid := r.FormValue("valid") == "true"
+		if valid {
+			hubspot.SetToken(hubspotToken)
+		} else {
+			hubspot.SetToken("another one")
+		}
+		return valid
 	}))
 
 	addresses := map[string]string{}
