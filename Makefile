@@ -44,6 +44,9 @@ crash: ## kill the host again and again under load and count what is lost, or ou
 		-crash.http.kills=20 -crash.http.events=100000
 	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestOrderAmongFailures -order.keys=100 -order.each=1000 -order.kills=5
 
+parked: ## have 100 000 deliveries wait for a sink that is down, in three ways, on fake time
+	go test ./core/engine -count=1 -timeout 20m -v -run TestParked -parked 100000
+
 replay: ## replay 50 000 dead letters on a running host, interrupted once: each is replayed once, and accepts go on
 	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestReplay -replay.letters=50000
 
