@@ -10,7 +10,7 @@ GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS     := $(CURDIR)/bin/tools
 FUZZTIME  ?= 10s
 
-.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash replay $(PLUGINS)
+.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash parked replay $(PLUGINS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
