@@ -67,6 +67,12 @@ sink "file" "payroll" {
   }
 }
 
+# A channel of Slack. Without the address of a webhook it stays out, too.
+sink "slack" "people_ops" {
+  enabled     = env("SLACK_WEBHOOK_URL", null) != null
+  webhook_url = env("SLACK_WEBHOOK_URL", null)
+}
+
 # Values that are known when the configuration is loaded.
 locals {
   contractors = ["Contractors", "Freelancers"]
@@ -98,6 +104,10 @@ route "new_hires" {
       department = event.data.department.name
       received   = request.received_at
     }
+  }
+
+  to "slack" "people_ops" { # what comes from the event is escaped: a first name <!channel> pings nobody
+    text = "Welcome ${coalesce(event.data.attributes.first_name, "our new colleague")}!"
   }
 }
 

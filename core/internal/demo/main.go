@@ -58,7 +58,7 @@ func main() {
 }
 
 func run(ctx context.Context, once bool) error {
-	env := os.Environ()
+	env := append(os.Environ(), "SLACK_WEBHOOK_URL=") // samples are for nobody's channel
 	for _, s := range sources {
 		env = append(env, s.variable+"="+rand.Text())
 	}
