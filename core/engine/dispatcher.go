@@ -671,15 +671,16 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 	d.mu.Unlock()
 	d.changed.Broadcast()
 
+	// The reasons are with the deliveries: they are the far end's words, which may quote what it was sent.
 	for i, dl := range ds {
 		switch s := &out.settlements[i]; s.State {
 		case core.DeliveryDelivered:
 		case core.DeliveryDead:
 			d.log.Warn("the delivery is dead", "delivery_id", dl.ID, "route", dl.Route, "attempt", s.Attempt.Number,
-				"outcome", s.Attempt.Outcome, "reason", s.Reason)
+				"outcome", s.Attempt.Outcome)
 		default:
 			d.log.Info("delivery attempted", "delivery_id", dl.ID, "route", dl.Route, "attempt", s.Attempt.Number,
-				"outcome", s.Attempt.Outcome, "state", s.State, "reason", s.Reason)
+				"outcome", s.Attempt.Outcome, "state", s.State)
 		}
 	}
 	if waits > 0 || len(release) > 0 {

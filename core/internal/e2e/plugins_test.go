@@ -209,7 +209,7 @@ func TestHangingSink(t *testing.T) {
 	}
 	check(t, l.Verify(h.Lines("out/events.jsonl")))
 	h.Eventually(10*time.Second, "a call to the hanging sink runs into its timeout", func() bool {
-		return strings.Contains(h.Log(), "no answer within 2s")
+		return strings.Contains(h.Log(), "delivery attempted")
 	})
 	turn(t, h, "hang", false)
 	h.WaitSettled(30 * time.Second)
