@@ -16,8 +16,9 @@ func TestNotPublic(t *testing.T) {
 	for kind, addresses := range map[string]string{
 		"": "1.1.1.1 8.8.8.8 172.15.255.255 172.32.0.1 100.63.255.255 100.128.0.1 192.0.1.1 198.17.0.1 223.255.255.255 " +
 			"2606:4700::1111 2a00:1450::1 64:ff9b::101:101 ::ffff:8.8.8.8 2001:200::1 2003::1",
-		"loopback":          "127.0.0.1 127.255.255.255 ::1 ::ffff:127.0.0.1 64:ff9b::7f00:1",
-		"private":           "10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 fc00::1 fd12::1 ::ffff:10.0.0.1 ::ffff:c0a8:101 64:ff9b::a00:1",
+		"loopback": "127.0.0.1 127.255.255.255 ::1 ::ffff:127.0.0.1 64:ff9b::7f00:1",
+		"private": "10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 fc00::1 fd12::1 ::ffff:10.0.0.1 ::ffff:c0a8:101 " +
+			"64:ff9b::a00:1",
 		"link-local":        "169.254.169.254 fe80::1 fe80::1%eth0 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe",
 		"carrier-grade NAT": "100.64.0.1 100.127.255.255",
 		"unspecified":       "0.0.0.0 0.1.2.3 ::",
@@ -66,7 +67,8 @@ func TestResolvedAddresses(t *testing.T) {
 	}
 	token := newSink(t, `{"url": "https://v4.example.com`+port+`/", "oauth": {
 		"token_url": "https://v4.example.com`+port+`/", "client_id": "a", "client_secret": "s3cr3t"}}`)
-	if o := deliverOne(t, token, newDelivery(1)); o.Kind != sdk.Suspended || !strings.Contains(o.Reason, "loopback address 127.0.0.1") {
+	o := deliverOne(t, token, newDelivery(1))
+	if o.Kind != sdk.Suspended || !strings.Contains(o.Reason, "loopback address 127.0.0.1") {
 		t.Errorf("token address: %+v", o)
 	}
 	if n := len(e.requests()); n > 0 {

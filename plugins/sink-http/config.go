@@ -333,7 +333,8 @@ func (c *Config) checkHeaders(p *problems, u *url.URL) http.Header {
 		}
 		login("oauth", "")
 	}
-	if u != nil && u.Scheme == "http" && !c.AllowPrivate && len(logins)+len(c.SecretHeaders) > 0 {
+	if u != nil && u.Scheme == "http" && !c.AllowPrivate && literalRefusal(u.Hostname()) == "" &&
+		len(logins)+len(c.SecretHeaders) > 0 {
 		p.add(at("url"), "If the endpoint is in a network of your own, write allow_private = true.",
 			"must be https: credentials would go over the internet in clear")
 	}

@@ -126,11 +126,23 @@ func TestNoToken(t *testing.T) {
 			401, nil, `{"error": "invalid_client", "error_description": "not cl1ent-secret\u0000"}`, sdk.Suspended, 0,
 			"no token: the token address answers 401 Unauthorized: invalid_client: not (sensitive)",
 		},
-		"scope":    {400, nil, `{"error": "invalid_scope"}`, sdk.Suspended, 0, "no token: the token address answers 400 Bad Request: invalid_scope"},
-		"down":     {503, map[string]string{"Retry-After": "9"}, "", sdk.Retried, 9 * time.Second, "no token: the token address answers 503 Service Unavailable:"},
-		"redirect": {307, map[string]string{"Location": "/x"}, "", sdk.Suspended, 0, "no token: the token address answers 307 Temporary Redirect:"},
-		"empty":    {200, nil, `{}`, sdk.Retried, 0, "the endpoint cannot be reached: token: oauth2: server response missing access_token"},
-		"no JSON":  {200, nil, `oh`, sdk.Retried, 0, "the endpoint cannot be reached: token: oauth2: cannot parse"},
+		"scope": {
+			400, nil, `{"error": "invalid_scope"}`, sdk.Suspended, 0,
+			"no token: the token address answers 400 Bad Request: invalid_scope",
+		},
+		"down": {
+			503, map[string]string{"Retry-After": "9"}, "", sdk.Retried, 9 * time.Second,
+			"no token: the token address answers 503 Service Unavailable:",
+		},
+		"redirect": {
+			307, map[string]string{"Location": "/x"}, "", sdk.Suspended, 0,
+			"no token: the token address answers 307 Temporary Redirect:",
+		},
+		"empty": {
+			200, nil, `{}`, sdk.Retried, 0,
+			"the endpoint cannot be reached: token: oauth2: server response missing access_token",
+		},
+		"no JSON": {200, nil, `oh`, sdk.Retried, 0, "the endpoint cannot be reached: token: oauth2: cannot parse"},
 	} {
 		tokens := newEndpoint(t, func(w http.ResponseWriter, _ got) {
 			for k, v := range c.header {

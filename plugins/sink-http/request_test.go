@@ -56,12 +56,20 @@ func TestRequests(t *testing.T) {
 			header: map[string]string{"Content-Type": "application/json", "Ce-Id": ""},
 			body:   `{"id": 1.0, "name": "x"}`,
 		},
-		"raw, event's data":   {config: `"mode": "raw"`, body: `{"n": 7, "amount": 1.10}`},
-		"raw, no data":        {config: `"mode": "raw"`, noData: true, body: `null`},
-		"raw, scalar":         {config: `"mode": "raw"`, message: `{"body": "text"}`, body: `"text"`},
-		"raw, own JSON type":  {config: `"mode": "raw", "content_type": "application/vnd.x+json"`, message: `{"body": "text"}`, body: `"text"`},
-		"raw, text":           {config: `"mode": "raw", "content_type": "text/plain"`, message: `{"body": "a\n\u00e9 <b>"}`, body: "a\né <b>"},
-		"raw, form from text": {config: `"mode": "raw", "content_type": "application/x-www-form-urlencoded"`, message: `{"body": "a=b"}`, body: "a=b"},
+		"raw, event's data": {config: `"mode": "raw"`, body: `{"n": 7, "amount": 1.10}`},
+		"raw, no data":      {config: `"mode": "raw"`, noData: true, body: `null`},
+		"raw, scalar":       {config: `"mode": "raw"`, message: `{"body": "text"}`, body: `"text"`},
+		"raw, own JSON type": {
+			config: `"mode": "raw", "content_type": "application/vnd.x+json"`, message: `{"body": "text"}`, body: `"text"`,
+		},
+		"raw, text": {
+			config:  `"mode": "raw", "content_type": "text/plain"`,
+			message: `{"body": "a\n\u00e9 <b>"}`, body: "a\né <b>",
+		},
+		"raw, form from text": {
+			config:  `"mode": "raw", "content_type": "application/x-www-form-urlencoded"`,
+			message: `{"body": "a=b"}`, body: "a=b",
+		},
 		"raw, form from object": {
 			config:  `"mode": "raw", "content_type": "application/x-www-form-urlencoded"`,
 			message: `{"body": {"z z": "ä&=", "n": 1.50, "b": true, "none": null, "l": [1, "x"]}}`,
@@ -133,6 +141,7 @@ func TestRequests(t *testing.T) {
 }
 
 func TestMessagesThatCannotBeSent(t *testing.T) {
+	const rawForm = `"mode": "raw", "content_type": "application/x-www-form-urlencoded"`
 	for name, c := range map[string]struct {
 		config, message string
 		path, reason    string
@@ -161,11 +170,13 @@ func TestMessagesThatCannotBeSent(t *testing.T) {
 		"GET with body":   {`"mode": "raw", "method": "GET"`, `{"body": 1}`, "body", "GET"},
 		"object as text":  {`"mode": "raw", "content_type": "text/plain"`, `{"body": {"a": 1}}`, "body", "must be a text"},
 		"data as text":    {`"mode": "raw", "content_type": "text/plain"`, `{}`, "", "give a body"},
-		"nested form":     {`"mode": "raw", "content_type": "application/x-www-form-urlencoded"`, `{"body": {"a": {}}}`, "body", `"a" is no text`},
-		"number as form":  {`"mode": "raw", "content_type": "application/x-www-form-urlencoded"`, `{"body": 7}`, "body", "must be a text"},
+		"nested form":     {rawForm, `{"body": {"a": {}}}`, "body", `"a" is no text`},
+		"number as form":  {rawForm, `{"body": 7}`, "body", "must be a text"},
 		"too long":        {`"max_bytes": 1024`, `{"body": "` + strings.Repeat("x", 1024) + `"}`, "body", "max_bytes is 1024"},
-		"batch, too long": {`"mode": "batch", "max_bytes": 1024`, `{"body": "` + strings.Repeat("x", 1024) + `"}`, "body", "max_bytes is 1024"},
-		"batch, path":     {`"mode": "batch"`, `{"path": ".."}`, "path", ". or .."},
+		"batch, too long": {
+			`"mode": "batch", "max_bytes": 1024`, `{"body": "` + strings.Repeat("x", 1024) + `"}`, "body", "max_bytes is 1024",
+		},
+		"batch, path": {`"mode": "batch"`, `{"path": ".."}`, "path", ". or .."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEndpoint(t, nil)
@@ -182,7 +193,9 @@ func TestMessagesThatCannotBeSent(t *testing.T) {
 }
 
 func FuzzJoin(f *testing.F) {
-	for _, s := range []string{"a/b?c=d", "../x", "%2e%2e/x", "a%2f..%2f", "//evil.example/x", "\\\\evil\\x", "?#", "é ü", "%", ";/..;"} {
+	for _, s := range []string{
+		"a/b?c=d", "../x", "%2e%2e/x", "a%2f..%2f", "//evil.example/x", "\\\\evil\\x", "?#", "é ü", "%", ";/..;",
+	} {
 		f.Add(s)
 	}
 	base, err := url.Parse("https://example.com:8443/hooks/v1?k=v")

@@ -31,9 +31,11 @@ func TestOutcomes(t *testing.T) {
 		after           time.Duration
 		reference       string
 	}{
-		"200":            {status: 200, body: "ok", kind: sdk.Delivered},
-		"201, reference": {status: 201, header: map[string]string{"Location": "/things/7"}, kind: sdk.Delivered, reference: "/things/7"},
-		"204":            {status: 204, kind: sdk.Delivered},
+		"200": {status: 200, body: "ok", kind: sdk.Delivered},
+		"201, reference": {
+			status: 201, header: map[string]string{"Location": "/things/7"}, kind: sdk.Delivered, reference: "/things/7",
+		},
+		"204": {status: 204, kind: sdk.Delivered},
 		"400": {
 			status: 400, body: "{\"error\":\r\n\t\"bad\x00 \u202Ething\"}", kind: sdk.Rejected,
 			reason: `the endpoint answers 400 Bad Request: {"error": "bad thing"}`,
@@ -46,9 +48,15 @@ func TestOutcomes(t *testing.T) {
 			config: `"bearer_token": "t0ken-t0ken"`, status: 401, body: "no t0ken-t0ken here", kind: sdk.Suspended,
 			reason: `the endpoint answers 401 Unauthorized: no (sensitive) here`,
 		},
-		"404":           {status: 404, kind: sdk.Suspended, reason: `the endpoint answers 404 Not Found`},
-		"404, own path": {status: 404, message: `{"path": "x"}`, kind: sdk.Rejected, path: "path", reason: `the endpoint answers 404 Not Found`},
-		"410, own path": {status: 410, message: `{"path": "x"}`, kind: sdk.Rejected, path: "path", reason: `the endpoint answers 410 Gone: it wants no more events`},
+		"404": {status: 404, kind: sdk.Suspended, reason: `the endpoint answers 404 Not Found`},
+		"404, own path": {
+			status: 404, message: `{"path": "x"}`, kind: sdk.Rejected, path: "path",
+			reason: `the endpoint answers 404 Not Found`,
+		},
+		"410, own path": {
+			status: 410, message: `{"path": "x"}`, kind: sdk.Rejected, path: "path",
+			reason: `the endpoint answers 410 Gone: it wants no more events`,
+		},
 		"404, own path, configured": {
 			config: `"status": {"suspend": ["404"]}`, status: 404, message: `{"path": "x"}`, kind: sdk.Suspended,
 			reason: `the endpoint answers 404 Not Found`,
@@ -77,7 +85,10 @@ func TestOutcomes(t *testing.T) {
 			status: 500, header: map[string]string{"Content-Type": "text/html"}, body: "<p>oh", kind: sdk.Retried,
 			reason: "the endpoint answers 500 Internal Server Error",
 		},
-		"500, XML": {status: 500, body: "<e>oh</e>", kind: sdk.Retried, reason: "the endpoint answers 500 Internal Server Error: <e>oh</e>"},
+		"500, XML": {
+			status: 500, body: "<e>oh</e>", kind: sdk.Retried,
+			reason: "the endpoint answers 500 Internal Server Error: <e>oh</e>",
+		},
 		"500, long": {
 			status: 500, body: strings.Repeat("é", 400), kind: sdk.Retried,
 			reason: "the endpoint answers 500 Internal Server Error: " + strings.Repeat("é", 150) + "…",
@@ -120,7 +131,8 @@ func TestOutcomes(t *testing.T) {
 // deliverBatched delivers over the sdk, which keeps notes and references.
 func deliverBatched(t testing.TB, s *sink, ds ...*delivery) []sdk.Outcome {
 	t.Helper()
-	f := sdk.NewBatchSink(sdk.SinkInfo{Name: "probe"}, func(context.Context, struct{}) (sdk.BatchSink[Message], error) { return s, nil })
+	f := sdk.NewBatchSink(sdk.SinkInfo{Name: "probe"},
+		func(context.Context, struct{}) (sdk.BatchSink[Message], error) { return s, nil })
 	in, err := f.Open(t.Context(), []byte("{}"))
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +300,9 @@ func TestKeptConnections(t *testing.T) {
 	}
 
 	var opened atomic.Int64
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+	}))
 	server.Config.ConnState = func(_ net.Conn, st http.ConnState) {
 		if st == http.StateNew {
 			opened.Add(1)
@@ -367,7 +381,8 @@ func TestBatchBounds(t *testing.T) {
 			message(t, d, `{"headers": {"x-a": "b"}}`)
 		}
 	}
-	ds = append(ds, message(t, newDelivery(12), `{"body": "`+strings.Repeat("x", 3000)+`"}`), message(t, newDelivery(13), `{"path": ".."}`))
+	ds = append(ds,
+		message(t, newDelivery(12), `{"body": "`+strings.Repeat("x", 3000)+`"}`), message(t, newDelivery(13), `{"path": ".."}`))
 	for i, err := range s.DeliverBatch(t.Context(), ds) {
 		if o := outcomeOf(err); o.Kind != sdk.Delivered && (i < 12 || o.Kind != sdk.Rejected) {
 			t.Errorf("%d: %+v", i, o)
