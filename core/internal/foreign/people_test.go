@@ -38,13 +38,15 @@ type history struct {
 
 // names are first and last names; with bytes that JSON, HTML, SQL, shells and filters mind.
 var names = []string{
-	"Ada", "Zoë", "José", "Łukasz", "Nguyễn", "Þórður", "Ἀλέξανδρος", "Владимир", "田中", "さくら", "이서연", "محمد", "שרה", "नरेंद्र",
-	"O'Brien", "d'Ängelo", `"Quote"`, `back\slash`, "<b>bold</b>", "a & b", "100 %", "{key}", "Müller; DROP", "👩‍🔬 Curie", "  ", "Ñandú",
+	"Ada", "Zoë", "José", "Łukasz", "Nguyễn", "Þórður", "Ἀλέξανδρος", "Владимир",
+	"田中", "さくら", "이서연", "محمد", "שרה", "नरेंद्र",
+	"O'Brien", "d'Ängelo", `"Quote"`, `back\slash`, "<b>bold</b>", "a & b", "100 %", "{key}",
+	"Müller; DROP", "👩‍🔬 Curie", "  ", "Ñandú",
 }
 
 // newHistory makes n changes from a seed: persons of PeopleForce and of Youforce that come, change, leave and return;
-// requests that are repeated, that come late, in the wrong order and with the time of another one; nulls, and fields that
-// are not mentioned; names with a tab, which the CRM refuses.
+// requests that are repeated, that come late, in the wrong order and with the time of another one; nulls, and fields
+// that are not mentioned; names with a tab, which the CRM refuses.
 func newHistory(seed uint64, n int) *history {
 	r := rand.New(rand.NewPCG(seed, 1))
 	h := &history{}
@@ -120,7 +122,8 @@ func peopleForce(r *rand.Rand, id, n int, at time.Time, what string, refused boo
 		return of[r.IntN(len(of))]
 	}
 	first, last := text(names), text(names)
-	email, phone := text([]string{"ada@example.com", "zoe@example.org"}), text([]string{"", "+31 20 5550100", "(030) 12-34"})
+	email := text([]string{"ada@example.com", "zoe@example.org"})
+	phone := text([]string{"", "+31 20 5550100", "(030) 12-34"})
 	if refused {
 		last = "Tab\tles"
 	}
@@ -130,7 +133,8 @@ func peopleForce(r *rand.Rand, id, n int, at time.Time, what string, refused boo
 		location = map[string]any{"id": 51, "name": city}
 	}
 	action := map[string]string{
-		"create": "employee_create", "update": "employee_update", "return": "employee_termination_revert", "leave": "employee_terminate",
+		"create": "employee_create", "update": "employee_update", "return": "employee_termination_revert",
+		"leave": "employee_terminate",
 		"other": "employee_start",
 	}[what]
 	if c.nothing = what == "other"; c.nothing {
@@ -139,7 +143,8 @@ func peopleForce(r *rand.Rand, id, n int, at time.Time, what string, refused boo
 	body, err := json.Marshal(map[string]any{"action": action, "data": map[string]any{
 		"id": 4000 + id,
 		"attributes": map[string]any{
-			"employee_number": fmt.Sprintf("EX-%d-%d", id, n), "first_name": first, "last_name": last, "email": email, "mobile_number": phone,
+			"employee_number": fmt.Sprintf("EX-%d-%d", id, n), "first_name": first, "last_name": last,
+			"email": email, "mobile_number": phone,
 		},
 		"location": location,
 		"meta": map[string]any{
@@ -161,7 +166,10 @@ func peopleForce(r *rand.Rand, id, n int, at time.Time, what string, refused boo
 // youforce makes a change of a person, which mentions some fields only.
 func youforce(r *rand.Rand, id, n int, at time.Time, what string, refused bool) *change {
 	tenant := 100000 + id%3
-	c := &change{key: fmt.Sprintf("YF-%d/person/%d %d", tenant, 700000+id, id%5), at: at, archive: what == "leave", fields: map[string]any{"active": true}}
+	c := &change{
+		key: fmt.Sprintf("YF-%d/person/%d %d", tenant, 700000+id, id%5), at: at, archive: what == "leave",
+		fields: map[string]any{"active": true},
+	}
 	record := map[string]any{"personCode": fmt.Sprint(n)}
 	if r.IntN(4) > 0 || n == 0 {
 		// Decomposed: bytes that are passed on are not normalized.
@@ -181,7 +189,8 @@ func youforce(r *rand.Rand, id, n int, at time.Time, what string, refused bool) 
 		record["lastName"] = "Tab\tles"
 	}
 	body := map[string]any{
-		"id": fmt.Sprintf("%d %d", 700000+id, id%5), "tenantId": fmt.Sprint(tenant), "timestamp": at.Format("2006-01-02T15:04:05.0000000-07:00"),
+		"id": fmt.Sprintf("%d %d", 700000+id, id%5), "tenantId": fmt.Sprint(tenant),
+		"timestamp": at.Format("2006-01-02T15:04:05.0000000-07:00"),
 		"operation": map[string]string{"create": "Insert", "leave": "Delete"}[what], "value": record,
 	}
 	if what == "leave" {
@@ -273,8 +282,8 @@ func (h *history) expected() int64 {
 	return int64(h.count(func(c *change) bool { return !c.repeated && !c.nothing }))
 }
 
-// send posts everything to a host until it is accepted, some persons at a time. It returns at once; finish waits until all
-// is sent and settled, and checks what became of the deliveries to the sink.
+// send posts everything to a host until it is accepted, some persons at a time. It returns at once; finish waits until
+// all is sent and settled, and checks what became of the deliveries to the sink.
 func (h *history) send(t *testing.T, host *harness.Host, sink string) (finish func()) {
 	t.Helper()
 	began := time.Now()
@@ -301,9 +310,11 @@ func (h *history) send(t *testing.T, host *harness.Host, sink string) (finish fu
 		done.Wait()
 		host.WaitSettled(5 * time.Minute)
 		s := host.Status().Stats.Deliveries[sink]
-		t.Logf("%d requests about %d persons, %d of them repeated, %d late, in %s: %d delivered, %d skipped, %d dead; %d records",
+		t.Logf("%d requests about %d persons, %d of them repeated, %d late, in %s: %d delivered, %d skipped, %d dead; "+
+			"%d records",
 			len(h.changes), len(h.persons), h.count(func(c *change) bool { return c.repeated }), h.late(),
-			time.Since(began).Round(time.Millisecond), s[core.DeliveryDelivered], s[core.DeliverySkipped], s[core.DeliveryDead], len(h.want()))
+			time.Since(began).Round(time.Millisecond), s[core.DeliveryDelivered], s[core.DeliverySkipped],
+			s[core.DeliveryDead], len(h.want()))
 		if got := settled(host, sink); got != h.expected() {
 			t.Errorf("%d deliveries, want %d", got, h.expected())
 		}
@@ -336,7 +347,8 @@ func postUntil(t *testing.T, host *harness.Host, p harness.Post) bool {
 // waitFor waits until a share of the deliveries is settled.
 func (h *history) waitFor(host *harness.Host, sink string, share float64) {
 	what := fmt.Sprintf("%.0f %% of the deliveries are settled", share*100)
-	host.Eventually(2*time.Minute, what, func() bool { return float64(settled(host, sink)) >= share*float64(h.expected()) })
+	n := int64(share * float64(h.expected()))
+	host.Eventually(2*time.Minute, what, func() bool { return settled(host, sink) >= n })
 }
 
 // settled is how many deliveries of a sink are done.

@@ -3,6 +3,8 @@
 package foreign
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +38,8 @@ func newPocketBase(t *testing.T) *pocketBase {
 	addr := programs.FreeAddress(t)
 	data := filepath.Join(dir, "data")
 	run(t, dir, nil, program, "superuser", "upsert", "root@example.com", pocketBaseRoot, "--dir", data)
-	s := &pocketBase{server: newServer(t, dir, addr, program, "serve", "--http", addr, "--dir", data), url: "http://" + addr}
+	s := &pocketBase{url: "http://" + addr}
+	s.server = newServer(t, dir, addr, program, "serve", "--dev=false", "--http", addr, "--dir", data)
 	s.start()
 	var login struct{ Token string }
 	ask(t, "POST", s.url+"/api/collections/_superusers/auth-with-password", "",
@@ -77,7 +80,8 @@ func (s *pocketBase) people() map[string]map[string]any {
 	out := map[string]map[string]any{}
 	for page := 1; ; page++ {
 		var found struct{ Items []map[string]any }
-		ask(s.t, "GET", s.url+"/api/collections/people/records?skipTotal=1&perPage=500&sort=id&page="+string(rune('0'+page)), s.root, nil, &found)
+		address := fmt.Sprintf("%s/api/collections/people/records?skipTotal=1&perPage=500&sort=id&page=%d", s.url, page)
+		ask(s.t, "GET", address, s.root, nil, &found)
 		for _, p := range found.Items {
 			code, _ := p["code"].(string)
 			if _, twice := out[code]; twice {
@@ -143,6 +147,30 @@ func TestPocketBase(t *testing.T) {
 	t.Logf("%d requests were answered with 429", n)
 	if n < 20 {
 		t.Errorf("only %d requests met the rate limit", n)
+	}
+	// All sessions end. A lookup finds nothing then, and says so with 200: neither a deletion nor a new person is lost.
+	ask(t, "PATCH", s.url+"/api/collections/users", s.root,
+		map[string]any{"authToken": map[string]any{"secret": strings.Repeat("another secret ", 3), "duration": 86400}}, nil)
+	r := rand.New(rand.NewPCG(1, 1))
+	at := time.Date(2026, 2, 1, 8, 0, 0, 0, time.UTC)
+	var known int
+	for want[fmt.Sprintf("PF-%d", 4000+known)]["active"] != true {
+		known += 2
+	}
+	left := peopleForce(r, known, 1, at, "leave", false)
+	h.MustPost(left.post)
+	h.WaitSettled(time.Minute)
+	ask(t, "PATCH", s.url+"/api/collections/users", s.root,
+		map[string]any{"authToken": map[string]any{"secret": strings.Repeat("a third secret ", 3), "duration": 86400}}, nil)
+	created := peopleForce(r, 5000, 1, at, "create", false)
+	h.MustPost(created.post)
+	h.WaitSettled(time.Minute)
+	found := s.people()
+	if p := found[left.key]; p["active"] != false {
+		t.Errorf("%s left while the session was over: %v", left.key, p)
+	}
+	if p := found[created.key]; p["name"] != created.fields["name"] {
+		t.Errorf("%s came while the session was over: %v", created.key, p)
 	}
 	// The field that the far end refuses is shown where the route says it.
 	dead := h.MustRun("deliveries", "list", "--state", "dead", "--json")

@@ -301,7 +301,10 @@ func (c *compiler) failures(cfg *Errors) failures {
 	for _, p := range []struct {
 		name, text string
 		to         *pointer
-	}{{"at", cfg.At, &f.at}, {"expect", cfg.Expect, &f.expect}, {"message", cfg.Message, &f.message}, {"field", cfg.Field, &f.field}} {
+	}{
+		{"at", cfg.At, &f.at}, {"expect", cfg.Expect, &f.expect},
+		{"message", cfg.Message, &f.message}, {"field", cfg.Field, &f.field},
+	} {
 		if p.text != "" {
 			*p.to = c.pointer([]string{"errors", p.name}, p.text)
 		}
@@ -406,7 +409,8 @@ func (c *compiler) header(at []string, name string) {
 	if bad {
 		c.bad(at, "is no name of a header", "")
 	}
-	if slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection"}, http.CanonicalHeaderKey(name)) {
+	switch http.CanonicalHeaderKey(name) {
+	case "Host", "Content-Length", "Transfer-Encoding", "Connection":
 		c.bad(at, "cannot be set", "It is made from the request.")
 	}
 }

@@ -24,8 +24,8 @@ type failure struct {
 	resp  *crm.Response
 }
 
-// judge says whether an answer is a success and returns its body, or what is wrong with it. need: without a body of JSON
-// it is none.
+// judge says whether an answer is a success and returns its body, or what is wrong with it. need: without a body of
+// JSON it is none.
 func (e *failures) judge(c *crm.Client, resp *crm.Response, need bool) (rawjson.Value, *failure) {
 	body := bodyOf(resp)
 	if !e.wrong(resp, body) {

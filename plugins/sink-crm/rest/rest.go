@@ -1,10 +1,11 @@
-// Package rest is the dialect for any CRM with a JSON API, by steps that the configuration declares: login, lookup, create,
-// update, archive. What a step sends is a template, what comes back is read by JSON pointers; nothing is computed.
+// Package rest is the dialect for any CRM with a JSON API, by steps that the configuration declares: login, lookup,
+// create, update, archive. What a step sends is a template, what comes back is read by JSON pointers; nothing is
+// computed.
 //
-// An upsert is a lookup and then a create or an update. Between them somebody else can create the record; the far end's
-// refusal of a second one (class duplicate) is answered with one more lookup and an update. Where the far end has no such
-// rule, two writers at the same time make two records: the host's order of deliveries per key keeps this sink from being
-// both of them.
+// An upsert is a lookup and then a create or an update. Between them somebody else can create the record; the far
+// end's refusal of a second one (class duplicate) is answered with one more lookup and an update. Where the far end
+// has no such rule, two writers at the same time make two records: the host's order of deliveries per key keeps this
+// sink from being both of them.
 package rest
 
 import (
@@ -25,9 +26,9 @@ import (
 	"github.com/grapnelhq/grapnel/sdk/rawjson"
 )
 
-// New makes the dialect. options hold the address, the login of the sink's own attributes (token, oauth; nil where they
-// are not given) and the secrets that no error may show; New sets what the steps need (a Login of their own, Refused) and
-// makes the client. It reaches nothing.
+// New makes the dialect. options hold the address, the login of the sink's own attributes (token, oauth; nil where
+// they are not given) and the secrets that no error may show; New sets what the steps need (a Login of their own,
+// Refused) and makes the client. It reaches nothing.
 func New(cfg *Config, options crm.Options) (crm.Dialect, error) {
 	p, err := compile(cfg)
 	if err != nil {
@@ -58,8 +59,8 @@ type dialect struct {
 	client *crm.Client
 }
 
-// MaxBatch implements crm.Dialect. A record takes two requests or more, so one that is slow would hold up the others of its
-// batch.
+// MaxBatch implements crm.Dialect. A record takes two requests or more, so one that is slow would hold up the others
+// of its batch.
 func (d *dialect) MaxBatch() int { return 1 }
 
 // Apply implements crm.Dialect.
@@ -77,8 +78,8 @@ func (d *dialect) Apply(ctx context.Context, ops []crm.Op) []crm.Result {
 	return out
 }
 
-// Check implements crm.Dialect. Without a step for it, it signs in or, with credentials that need no login, sees whether
-// the far end answers at all.
+// Check implements crm.Dialect. Without a step for it, it signs in or, with credentials that need no login, sees
+// whether the far end answers at all.
 func (d *dialect) Check(ctx context.Context) error {
 	r := run{d: d, op: &crm.Op{}}
 	switch {
@@ -294,8 +295,8 @@ func (l *lookup) meets(record rawjson.Value, v values) (bool, error) {
 	return true, nil
 }
 
-// write makes a step's request and says in the run's result what came of it. The failure, if there is one, is returned as
-// well.
+// write makes a step's request and says in the run's result what came of it. The failure, if there is one, is returned
+// as well.
 func (r *run) write(ctx context.Context, s *step) *failure {
 	resp, err := r.request(ctx, s)
 	if err != nil {

@@ -509,7 +509,8 @@ func TestRequests(t *testing.T) {
 		`rejected: the header If-Match cannot hold what the message gives it`)
 }
 
-// An API that shows an empty list to whoever is not signed in: nothing is taken for missing before the session is checked.
+// An API that shows an empty list to whoever is not signed in: nothing is taken for missing before the session is
+// checked.
 func TestCheckBeforeAbsent(t *testing.T) {
 	valid := "t1"
 	var calls []string

@@ -14,8 +14,8 @@ import (
 	"github.com/grapnelhq/grapnel/sdk/rawjson"
 )
 
-// Placeholders stand for what a step is about: {key}, {fields.email}, {id}. There are three places for them, and nothing
-// is computed in any:
+// Placeholders stand for what a step is about: {key}, {fields.email}, {id}. There are three places for them, and
+// nothing is computed in any:
 //
 //   - a path is a URI template (RFC 6570), whose expansions are percent-encoded;
 //   - a text (header, query value) has placeholders in their simplest form, and {{ and }} for braces;
