@@ -48,28 +48,39 @@ func TestLimits(t *testing.T) {
 		want   string // of the blocks; "" is not compared, "text" is none
 		note   string
 	}{
-		{"as it is", raws(section("a"), `{"type":"divider"}`), `[{"text":{"text":"a","type":"mrkdwn"},"type":"section"},{"type":"divider"}]`, ""},
-		{"nulls", raws(`null`, section("a"), `{"type":"section","accessory":null,"fields":[null,{"type":"mrkdwn","text":"f","emoji":null}],"text":null}`),
+		{"as it is", raws(section("a"), `{"type":"divider"}`),
+			`[{"text":{"text":"a","type":"mrkdwn"},"type":"section"},{"type":"divider"}]`, ""},
+		{"nulls", raws(`null`, section("a"),
+			`{"type":"section","accessory":null,"fields":[null,{"type":"mrkdwn","text":"f","emoji":null}],"text":null}`),
 			`[{"text":{"text":"a","type":"mrkdwn"},"type":"section"},{"fields":[{"text":"f","type":"mrkdwn"}],"type":"section"}]`, ""},
-		{"nested lists", raws(section("a"), `{"type":"table","rows":[[{"type":"raw_text","text":"a&amp;b"},null],null,[]]}`),
+		{"nested lists", raws(section("a"),
+			`{"type":"table","rows":[[{"type":"raw_text","text":"a&amp;b"},null],null,[]]}`),
 			`[{"text":{"text":"a","type":"mrkdwn"},"type":"section"},{"rows":[[{"text":"a&b","type":"raw_text"}],[]],"type":"table"}]`, ""},
 		{"number", raws(`{"type":"divider","x":12345678901234567890.10}`), "", ""},
-		{"51 blocks", raws(strings.Split(repeated(51, `{"type":"divider"}`), ",")...), "", "51 blocks, of which Slack takes 50"},
+		{"51 blocks", raws(strings.Split(repeated(51, `{"type":"divider"}`), ",")...), "",
+			"51 blocks, of which Slack takes 50"},
 		{"section text", raws(section(x(3001))), "", "blocks[0].text.text has 3001 characters and is cut to 3000"},
-		{"empty section", raws(section(""), section("a")), `[{"text":{"text":"a","type":"mrkdwn"},"type":"section"}]`, "blocks[0] has nothing to show"},
+		{"empty section", raws(section(""), section("a")), `[{"text":{"text":"a","type":"mrkdwn"},"type":"section"}]`,
+			"blocks[0] has nothing to show"},
 		{"blank section", raws(section(" \n"), section("a")), "", "blocks[0] has nothing to show"},
 		{"section without text", raws(`{"type":"section"}`, section("a")), "", "blocks[0] has nothing to show"},
 		{"fields", raws(`{"type":"section","fields":[` + repeated(11, `{"type":"mrkdwn","text":"f#"}`) + `]}`), "",
 			"blocks[0].fields has 11 elements, of which Slack takes 10"},
-		{"field text", raws(`{"type":"section","fields":[{"type":"mrkdwn","text":"` + x(2001) + `"}]}`), "", "blocks[0].fields[0].text has 2001"},
-		{"empty field", raws(`{"type":"section","fields":[{"type":"mrkdwn","text":""},{"type":"mrkdwn","text":"f"}]}`), "", "blocks[0].fields[0] is left out"},
-		{"header", raws(`{"type":"header","text":{"type":"plain_text","text":"` + x(151) + `"}}`), "", "blocks[0].text.text has 151"},
+		{"field text", raws(`{"type":"section","fields":[{"type":"mrkdwn","text":"` + x(2001) + `"}]}`), "",
+			"blocks[0].fields[0].text has 2001"},
+		{"empty field", raws(`{"type":"section","fields":[{"type":"mrkdwn","text":""},{"type":"mrkdwn","text":"f"}]}`),
+			"", "blocks[0].fields[0] is left out"},
+		{"header", raws(`{"type":"header","text":{"type":"plain_text","text":"` + x(151) + `"}}`), "",
+			"blocks[0].text.text has 151"},
 		{"header in mrkdwn", raws(`{"type":"header","text":{"type":"mrkdwn","text":"a","verbatim":true}}`),
 			`[{"text":{"text":"a","type":"plain_text"},"type":"header"}]`, ""},
-		{"context", raws(`{"type":"context","elements":[` + repeated(11, `{"type":"mrkdwn","text":"c#"}`) + `]}`), "", "blocks[0].elements has 11"},
-		{"empty context", raws(`{"type":"context","elements":[{"type":"mrkdwn","text":""}]}`, section("a")), "", "blocks[0] has nothing"},
+		{"context", raws(`{"type":"context","elements":[` + repeated(11, `{"type":"mrkdwn","text":"c#"}`) + `]}`), "",
+			"blocks[0].elements has 11"},
+		{"empty context", raws(`{"type":"context","elements":[{"type":"mrkdwn","text":""}]}`, section("a")), "",
+			"blocks[0] has nothing"},
 		{"context without elements", raws(`{"type":"context"}`, section("a")), "", "blocks[0] has nothing"},
-		{"actions", raws(`{"type":"actions","elements":[` + repeated(26, `{"type":"button","text":{"type":"plain_text","text":"b#"}}`) + `]}`), "",
+		{"actions", raws(`{"type":"actions","elements":[` + repeated(26,
+			`{"type":"button","text":{"type":"plain_text","text":"b#"}}`) + `]}`), "",
 			"blocks[0].elements has 26"},
 		{"button", raws(`{"type":"actions","elements":[{"type":"button","action_id":"` + x(256) + `","value":"` + x(2001) + `","accessibility_label":"` + x(76) +
 			`","text":{"type":"mrkdwn","text":"` + x(76) + `","verbatim":false}}]}`), "", "value is longer than 2000"},
@@ -83,22 +94,28 @@ func TestLimits(t *testing.T) {
 			"", "blocks[0].alt_text has 2001"},
 		{"image without alt_text", raws(`{"type":"image","image_url":"https://x.example/i.png","title":{"type":"plain_text","text":"P &amp; C"}}`),
 			`[{"alt_text":"P & C","image_url":"https://x.example/i.png","title":{"text":"P &amp; C","type":"plain_text"},"type":"image"}]`, ""},
-		{"image address", raws(`{"type":"image","image_url":"https://`+x(3000)+`","alt_text":"i"}`, section("a")), "", "blocks[0] has nothing"},
-		{"block ids", raws(`{"type":"divider","block_id":"a"}`, `{"type":"divider","block_id":"a"}`, `{"type":"divider","block_id":"`+x(256)+`"}`,
+		{"image address", raws(`{"type":"image","image_url":"https://`+x(3000)+`","alt_text":"i"}`, section("a")), "",
+			"blocks[0] has nothing"},
+		{"block ids", raws(`{"type":"divider","block_id":"a"}`, `{"type":"divider","block_id":"a"}`,
+			`{"type":"divider","block_id":"`+x(256)+`"}`,
 			`{"type":"divider","block_id":""}`, `{"type":"divider","block_id":7}`),
 			`[{"block_id":"a","type":"divider"},{"type":"divider"},{"type":"divider"},{"type":"divider"},{"type":"divider"}]`, "blocks[1].block_id is that"},
 		{"markdown", raws(`{"type":"markdown","text":"`+x(6000)+`"}`, `{"type":"markdown","text":"`+x(4000)+`"}`), "", ""},
-		{"too much markdown", raws(`{"type":"markdown","text":"`+x(11990)+`"}`, `{"type":"markdown","text":"`+strings.Repeat("é", 100)+`"}`), "text",
+		{"too much markdown", raws(`{"type":"markdown","text":"`+x(11990)+`"}`,
+			`{"type":"markdown","text":"`+strings.Repeat("é", 100)+`"}`), "text",
 			"blocks[1].text is cut"},
 		{"rich text", raws(`{"type":"rich_text","elements":[{"type":"rich_text_section","elements":[{"type":"text","text":"&lt;!channel&gt; &amp; co"}]}]}`),
 			`[{"elements":[{"elements":[{"text":"<!channel> & co","type":"text"}],"type":"rich_text_section"}],"type":"rich_text"}]`, ""},
 		{"deep text", raws(`{"type":"section","text":{"type":"mrkdwn","text":"a"},"accessory":{"type":"overflow","confirm":{"text":{"type":"mrkdwn","text":"` + x(3001) + `"}}}}`),
 			"", "blocks[0].accessory.confirm.text.text has 3001"},
-		{"too many bytes", raws(section(x(2990)), section(x(2990)), section(x(2990)), section(x(2990))), "text", "the blocks have"},
-		{"too many bytes of few characters", raws(section(strings.Repeat("é", 2900)), section(strings.Repeat("é", 2900)), section(strings.Repeat("é", 900))),
+		{"too many bytes", raws(section(x(2990)), section(x(2990)), section(x(2990)), section(x(2990))), "text",
+			"the blocks have"},
+		{"too many bytes of few characters", raws(section(strings.Repeat("é", 2900)), section(strings.Repeat("é", 2900)),
+			section(strings.Repeat("é", 900))),
 			"text", "the blocks have"},
 		{"emoji", raws(section(strings.Repeat("😀", 1501))), "", "blocks[0].text.text has 3002"},
-		{"an unknown block", raws(`{"type":"hologram","text":"&lt;a&gt;","x_url":"a&amp;b"}`), `[{"text":"&lt;a&gt;","type":"hologram","x_url":"a&b"}]`, ""},
+		{"an unknown block", raws(`{"type":"hologram","text":"&lt;a&gt;","x_url":"a&amp;b"}`),
+			`[{"text":"&lt;a&gt;","type":"hologram","x_url":"a&b"}]`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := mustCompose(t, Message{Blocks: tt.blocks})
@@ -159,7 +176,8 @@ func TestFallback(t *testing.T) {
 			`{"type":"section","text":{"type":"mrkdwn","text":"*b*"},"fields":[{"type":"mrkdwn","text":"f1"},{"type":"plain_text","text":"f2"}],
 				"accessory":{"type":"button","text":{"type":"plain_text","text":"press"}}}`,
 			`{"type":"divider"}`, `{"type":"context","elements":[{"type":"image","image_url":"https://x","alt_text":"a <b>"},{"type":"mrkdwn","text":"c"}]}`,
-			`{"type":"actions","elements":[{"type":"button","text":{"type":"plain_text","text":"press"}}]}`, `{"type":"markdown","text":"**m**"}`)},
+			`{"type":"actions","elements":[{"type":"button","text":{"type":"plain_text","text":"press"}}]}`,
+			`{"type":"markdown","text":"**m**"}`)},
 			"H &amp; M\n*b*\nf1\nf2\na &lt;b&gt;\nc\n**m**", "H &amp; M\n*b*\nf1\nf2\na &lt;b&gt;\nc\n**m**"},
 		{"rich text", Message{Blocks: raws(`{"type":"rich_text","elements":[
 				{"type":"rich_text_section","elements":[{"type":"text","text":"Hi &lt;you&gt; "},{"type":"user","user_id":"U1"},
@@ -170,8 +188,10 @@ func TestFallback(t *testing.T) {
 			"Hi &lt;you&gt; https://x.example/?a&amp;b&lt;l&gt;:wave:\none\ntwo"},
 		{"table", Message{Blocks: raws(`{"type":"table","rows":[[{"type":"raw_text","text":"a&b"},{"type":"raw_text","text":"c"}]]}`)}, "a&amp;b\nc", "a&amp;b\nc"},
 		{"nothing to say", Message{Blocks: raws(`{"type":"divider"}`)}, "test.thing.created", "test.thing.created"},
-		{"both", Message{Text: "short", Blocks: raws(`{"type":"section","text":{"type":"mrkdwn","text":"long"}}`)}, "short", "short\nlong"},
-		{"the same", Message{Text: "long", Blocks: raws(`{"type":"section","text":{"type":"mrkdwn","text":"long"}}`)}, "long", "long"},
+		{"both", Message{Text: "short", Blocks: raws(`{"type":"section","text":{"type":"mrkdwn","text":"long"}}`)},
+			"short", "short\nlong"},
+		{"the same", Message{Text: "long", Blocks: raws(`{"type":"section","text":{"type":"mrkdwn","text":"long"}}`)},
+			"long", "long"},
 	} {
 		c := mustCompose(t, tt.m)
 		if c.text != tt.text || c.plain != tt.plain {
@@ -261,7 +281,8 @@ func FuzzBlocks(f *testing.F) {
 	f.Add(`[{"type":"section","fields":[{"type":"mrkdwn","text":"#"},null,3,{"text":{}}]},null]`, "", 3100)
 	f.Add(`[{"type":"context","elements":[{"type":"image","alt_text":"#"}]},{"type":"markdown","text":"#"}]`, "#", 13000)
 	f.Add(`[{"type":"actions","elements":[{"type":"button","text":{"type":"plain_text","text":"#"},"value":"#","url":"#"}]}]`, "", 2999)
-	f.Add(`[{"type":"rich_text","elements":[{"type":"rich_text_section","elements":[{"type":"text","text":"#"}]}]}]`, "", 1)
+	f.Add(`[{"type":"rich_text","elements":[{"type":"rich_text_section","elements":[{"type":"text","text":"#"}]}]}]`,
+		"", 1)
 	f.Add(`[{"type":"image","image_url":"#","title":{"type":"plain_text","text":"#"},"block_id":"#"},{"type":"header","text":{"text":"#"}}]`, "x", 256)
 	f.Fuzz(func(t *testing.T, blocks, text string, n int) {
 		var list []json.RawMessage

@@ -40,7 +40,8 @@ func fakeOptions() fakeslack.Options {
 	}
 }
 
-// handlerTransport answers requests from a handler, in the caller's goroutine: there is no network, so time can be fake.
+// handlerTransport answers requests from a handler, in the caller's goroutine: there is no network, so time can be
+// fake.
 type handlerTransport struct{ http.Handler }
 
 func (h handlerTransport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
@@ -104,7 +105,8 @@ func withPacer(t *testing.T, cfg Config, fake *fakeslack.Server, h http.Handler,
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	f := sdk.NewSink(sdk.SinkInfo{Name: "slack", State: true}, func(context.Context, struct{}) (sdk.Sink[Message], error) {
+	f := sdk.NewSink(sdk.SinkInfo{Name: "slack", State: true}, func(context.Context, struct{}) (sdk.Sink[Message],
+		error) {
 		return open(cfg, paces, &http.Client{Transport: handlerTransport{h}}), nil
 	})
 	in, err := f.Open(t.Context(), []byte("{}"))

@@ -12,7 +12,7 @@ import (
 
 // Message is what a route says to this sink.
 type Message struct {
-	Text        string            `json:"text,omitempty" escape:"slack_mrkdwn" doc:"The message, or what stands for blocks."`
+	Text        string            `json:"text,omitempty" escape:"slack_mrkdwn" doc:"The message, or what blocks say."`
 	Blocks      []json.RawMessage `json:"blocks,omitempty" escape:"slack_mrkdwn" doc:"Block Kit. Nulls are left out."`
 	UnfurlLinks bool              `json:"unfurl_links,omitempty" doc:"Whether pages that are linked get a preview."`
 	UnfurlMedia bool              `json:"unfurl_media,omitempty" doc:"Whether images and videos that are linked show."`
@@ -48,8 +48,8 @@ type content struct {
 	notes  []string        // what was changed
 }
 
-// compose makes a message's content. subject is what is said where blocks hold no text at all; most is the length that a
-// text may have. Errors are rejections.
+// compose makes a message's content. subject is what is said where blocks hold no text at all; most is the length that
+// a text may have. Errors are rejections.
 func compose(m *Message, subject string, most int) (content, error) {
 	blocks, err := decodeBlocks(m.Blocks)
 	if err != nil {

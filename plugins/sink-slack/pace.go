@@ -11,8 +11,8 @@ import (
 // maxLanes bounds the channels that a pacer knows at a time.
 const maxLanes = 10_000
 
-// pacer spaces the messages to each channel. All sinks of a process share one, since Slack counts by channel and app, not
-// by block. A lane is what is spaced: a webhook, or a channel of a token.
+// pacer spaces the messages to each channel. All sinks of a process share one, since Slack counts by channel and app,
+// not by block. A lane is what is spaced: a webhook, or a channel of a token.
 type pacer struct {
 	mu    sync.Mutex
 	lanes map[laneKey]*lane

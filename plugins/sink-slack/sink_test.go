@@ -63,19 +63,23 @@ func TestBot(t *testing.T) {
 		t.Errorf("posted %+v %s", m, m.Metadata)
 	}
 	for message, path := range map[string]string{
-		`{"text": "a", "channel": "a b"}`:                                                                             "channel",
-		`{"text": "a", "broadcast": true}`:                                                                            "broadcast",
-		`{"text": "a", "broadcast": true, "update": true}`:                                                            "broadcast",
-		`{"text": "a", "username": "` + strings.Repeat("x", 81) + `"}`:                                                "username",
-		`{"text": "a", "icon_url": "https://` + strings.Repeat("x", 3000) + `"}`:                                      "icon_url",
-		`{"text": "a", "metadata": {"event_type": ""}}`:                                                               "metadata",
-		`{"text": "a", "metadata": {"event_type": "x", "event_payload": {"a": "` + strings.Repeat("x", 9000) + `"}}}`: "metadata",
+		`{"text": "a", "channel": "a b"}`:                  "channel",
+		`{"text": "a", "broadcast": true}`:                 "broadcast",
+		`{"text": "a", "broadcast": true, "update": true}`: "broadcast",
+		`{"text": "a", "username": "` + strings.Repeat("x",
+			81) + `"}`: "username",
+		`{"text": "a", "icon_url": "https://` + strings.Repeat("x",
+			3000) + `"}`: "icon_url",
+		`{"text": "a", "metadata": {"event_type": ""}}`: "metadata",
+		`{"text": "a", "metadata": {"event_type": "x", "event_payload": {"a": "` + strings.Repeat("x",
+			9000) + `"}}}`: "metadata",
 		`{"text": " "}`: "text",
 		`{}`:            "text",
-		`{"blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": ""}}]}`:                                 "text",
-		`{"text": "a", "blocks": [1]}`:                                                                              "blocks.0",
-		`{"text": "a", "blocks": [{"type": "divider"}, {"text": "a"}]}`:                                             "blocks.1",
-		`{"text": "a", "blocks": [` + strings.Repeat(`{"type":"x","a":`, 40) + `1` + strings.Repeat(`}`, 40) + `]}`: "blocks.0",
+		`{"blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": ""}}]}`: "text",
+		`{"text": "a", "blocks": [1]}`:                                              "blocks.0",
+		`{"text": "a", "blocks": [{"type": "divider"}, {"text": "a"}]}`:             "blocks.1",
+		`{"text": "a", "blocks": [` + strings.Repeat(`{"type":"x","a":`, 40) + `1` + strings.Repeat(`}`,
+			40) + `]}`: "blocks.0",
 	} {
 		if o := h.deliver("k", message); o.Kind != sdk.Rejected || strings.Join(o.AttributePath, ".") != path {
 			t.Errorf("%.80s: %+v", message, o)
@@ -248,7 +252,8 @@ func TestRefusedBlocks(t *testing.T) {
 	const message = `{"text": "short", "blocks": [{"type": "header", "text": {"type": "plain_text", "text": "Head"}},
 		{"type": "section", "text": {"type": "mrkdwn", "text": "*body*"}}]}`
 	for _, c := range []Config{webhookConfig(), botConfig()} {
-		for _, word := range []string{"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "invalid_blocks_of_tomorrow"} {
+		for _, word := range []string{"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long",
+			"invalid_blocks_of_tomorrow"} {
 			h := newHarness(t, quick(c), fakeOptions(), nil)
 			h.fake.Fail(fakeslack.Failure{Word: word})
 			o := h.must("k", message)
@@ -308,8 +313,10 @@ func TestOddAnswers(t *testing.T) {
 		{"429 without a time", fakeslack.Failure{Status: 429}, sdk.Retried, sdk.Retried, defaultPause},
 		{"429 with seconds", fakeslack.Failure{Status: 429, RetryAfter: "30"}, sdk.Retried, sdk.Retried, 30 * time.Second},
 		{"429 with nonsense", fakeslack.Failure{Status: 429, RetryAfter: "soon"}, sdk.Retried, sdk.Retried, defaultPause},
-		{"429 for ever", fakeslack.Failure{Status: 429, RetryAfter: "999999999999"}, sdk.Retried, sdk.Retried, 24 * time.Hour},
-		{"429 with a page", fakeslack.Failure{Status: 429, Body: "<html>slow down</html>"}, sdk.Retried, sdk.Retried, defaultPause},
+		{"429 for ever", fakeslack.Failure{Status: 429, RetryAfter: "999999999999"}, sdk.Retried, sdk.Retried,
+			24 * time.Hour},
+		{"429 with a page", fakeslack.Failure{Status: 429, Body: "<html>slow down</html>"}, sdk.Retried, sdk.Retried,
+			defaultPause},
 		{"429 in JSON", fakeslack.Failure{Status: 429, Body: `{"retry_after":7,"ok":false,"error":"rate_limited"}`},
 			sdk.Retried, sdk.Retried, 7 * time.Second},
 		{"200 ratelimited", fakeslack.Failure{Status: 200, RetryAfter: "9", Body: `{"ok":false,"error":"ratelimited"}`},
@@ -319,7 +326,8 @@ func TestOddAnswers(t *testing.T) {
 		{"503 with a time", fakeslack.Failure{Status: 503, RetryAfter: "60"}, sdk.Retried, sdk.Retried, time.Minute},
 		{"500 with a page", fakeslack.Failure{Status: 500, Body: "<html>"}, sdk.Retried, sdk.Retried, 0},
 		{"not ok, no word", fakeslack.Failure{Status: 200, Body: `{"ok":false}`}, sdk.Retried, sdk.Retried, 0},
-		{"a page", fakeslack.Failure{Status: 200, Body: "<html>Welcome to Hotel Wi-Fi</html>"}, sdk.Suspended, sdk.Suspended, 0},
+		{"a page", fakeslack.Failure{Status: 200, Body: "<html>Welcome to Hotel Wi-Fi</html>"}, sdk.Suspended,
+			sdk.Suspended, 0},
 		{"an array", fakeslack.Failure{Status: 200, Body: "[]"}, sdk.Suspended, sdk.Suspended, 0},
 		{"ok is a text", fakeslack.Failure{Status: 200, Body: `{"ok":"true"}`}, "", sdk.Suspended, 0},
 		{"a redirect", fakeslack.Failure{Status: 302}, sdk.Suspended, sdk.Suspended, 0},
@@ -328,9 +336,12 @@ func TestOddAnswers(t *testing.T) {
 		{"unknown 400", fakeslack.Failure{Status: 400, Body: "no_way"}, sdk.Rejected, sdk.Rejected, 0},
 		{"unknown 422", fakeslack.Failure{Status: 422}, sdk.Rejected, sdk.Rejected, 0},
 		{"unknown 500", fakeslack.Failure{Status: 500, Body: "no_way"}, sdk.Retried, sdk.Retried, 0},
-		{"unknown word", fakeslack.Failure{Status: 200, Body: `{"ok":false,"error":"no_way"}`}, sdk.Rejected, sdk.Rejected, 0},
-		{"a sentence", fakeslack.Failure{Status: 200, Body: `{"ok":false,"error":"No way!"}`}, sdk.Suspended, sdk.Suspended, 0},
-		{"posted, oddly", fakeslack.Failure{Status: 200, Body: `{"ok":true,"channel":{"id":"C1"},"ts":5,"errors":[7],"message":{"blocks":3}}`},
+		{"unknown word", fakeslack.Failure{Status: 200, Body: `{"ok":false,"error":"no_way"}`}, sdk.Rejected,
+			sdk.Rejected, 0},
+		{"a sentence", fakeslack.Failure{Status: 200, Body: `{"ok":false,"error":"No way!"}`}, sdk.Suspended,
+			sdk.Suspended, 0},
+		{"posted, oddly", fakeslack.Failure{Status: 200,
+			Body: `{"ok":true,"channel":{"id":"C1"},"ts":5,"errors":[7],"message":{"blocks":3}}`},
 			sdk.Delivered, sdk.Delivered, 0},
 		{"two megabytes", fakeslack.Failure{Status: 200, Body: `{"ok":true,"x":"` + strings.Repeat("x", 2<<20) + `"}`},
 			sdk.Retried, sdk.Retried, 0},
@@ -367,7 +378,8 @@ func TestDate(t *testing.T) {
 // TestChannels has channels that cannot be posted to: the sink's own stops the sink, one of a route only its delivery.
 func TestChannels(t *testing.T) {
 	h := newHarness(t, quick(botConfig()), fakeOptions(), nil)
-	for channel, word := range map[string]string{"C99": "channel_not_found", "#old": "is_archived", "C04": "not_in_channel"} {
+	for channel, word := range map[string]string{"C99": "channel_not_found", "#old": "is_archived",
+		"C04": "not_in_channel"} {
 		o := h.deliver("k", fmt.Sprintf(`{"text": "a", "channel": %q}`, channel))
 		if o.Kind != sdk.Rejected || o.AttributePath[0] != "channel" || !strings.Contains(o.Reason, word) {
 			t.Errorf("%s: %+v", channel, o)
@@ -383,7 +395,8 @@ func TestChannels(t *testing.T) {
 	}
 	h = newHarness(t, quick(webhookConfig()), fakeOptions(), nil)
 	h.fake.SetChannel("C01", fakeslack.Channel{Archived: true})
-	if o := h.deliver("k", `{"text": "a"}`); o.Kind != sdk.Suspended || !strings.Contains(o.Reason, "channel_is_archived (410)") {
+	if o := h.deliver("k", `{"text": "a"}`); o.Kind != sdk.Suspended || !strings.Contains(o.Reason,
+		"channel_is_archived (410)") {
 		t.Errorf("%+v", o)
 	}
 }

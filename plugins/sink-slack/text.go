@@ -21,8 +21,8 @@ func units(r rune) int {
 	return 1
 }
 
-// cut shortens a text to at most limit units, with … at its end. It cuts between characters and not within an entity such
-// as &amp; or a link such as <https://example.com|name>, if that leaves anything.
+// cut shortens a text to at most limit units, with … at its end. It cuts between characters and not within an entity
+// such as &amp; or a link such as <https://example.com|name>, if that leaves anything.
 func cut(s string, limit int) string {
 	if len(s) <= limit || length(s) <= limit {
 		return s

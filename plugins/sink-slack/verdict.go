@@ -29,8 +29,8 @@ type meaning struct {
 	advice string
 }
 
-// words are Slack's words for errors, of incoming webhooks, chat.postMessage, chat.update and auth.test. What is not among
-// them is judged by its status.
+// words are Slack's words for errors, of incoming webhooks, chat.postMessage, chat.update and auth.test. What is not
+// among them is judged by its status.
 var words = map[string]meaning{
 	// The message.
 	"invalid_payload":                           {class: reject, advice: "Slack cannot read the message"},

@@ -107,8 +107,10 @@ func TestReadmeWords(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Duration{
-		"": 0, "30": 30 * time.Second, " 1 ": time.Second, "0": 0, "-5": 0, "1.5": 1500 * time.Millisecond, "1e99": longestAfter,
-		"inf": longestAfter, "nan": 0, "soon": 0, "Thu, 01 Jan 2026 12:01:00 GMT": time.Minute, "Thu, 01 Jan 2026 11:00:00 GMT": 0,
+		"": 0, "30": 30 * time.Second, " 1 ": time.Second, "0": 0, "-5": 0, "1.5": 1500 * time.Millisecond,
+		"1e99": longestAfter,
+		"inf":  longestAfter, "nan": 0, "soon": 0, "Thu, 01 Jan 2026 12:01:00 GMT": time.Minute,
+		"Thu, 01 Jan 2026 11:00:00 GMT":    0,
 		"Thursday, 01-Jan-26 12:00:10 GMT": 10 * time.Second, "Thu, 01 Jan 2099 12:01:00 GMT": longestAfter,
 	} {
 		if got := retryAfter(text, now); got != want {
@@ -121,7 +123,8 @@ func TestRetryAfter(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	f.Add(200, "", "", "ok")
 	f.Add(200, "", "application/json", `{"ok":true,"channel":"C1","ts":"1.2","message":{"thread_ts":"1.1"}}`)
-	f.Add(200, "", "application/json", `{"ok":false,"error":"missing_scope","needed":"chat:write","provided":"x","response_metadata":{"messages":["a\nb"]}}`)
+	f.Add(200, "", "application/json",
+		`{"ok":false,"error":"missing_scope","needed":"chat:write","provided":"x","response_metadata":{"messages":["a\nb"]}}`)
 	f.Add(429, "30", "", `{"retry_after":1e400,"ok":false,"error":"rate_limited"}`)
 	f.Add(404, "", "text/html", "no_service")
 	f.Add(500, "Thu, 01 Jan 2026 12:01:00 GMT", "text/html", "<html>")
@@ -166,7 +169,8 @@ func TestReasons(t *testing.T) {
 				`needed: chat:write, provided: channels:read`},
 		{`{"ok":false,"error":"invalid_arguments","response_metadata":{"messages":["[ERROR] must be a string [json-pointer:/text]"]}}`,
 			`slack answers invalid_arguments: [ERROR] must be a string [json-pointer:/text]`},
-		{`{"ok":false,"error":"` + strings.Repeat("x y ", 200) + `"}`, "slack answers 200: this is not Slack's answer; check the address: x y"},
+		{`{"ok":false,"error":"` + strings.Repeat("x y ", 200) + `"}`,
+			"slack answers 200: this is not Slack's answer; check the address: x y"},
 	} {
 		a := readAPI(200, http.Header{}, []byte(tt.body), time.Now())
 		if got := a.reason(a.meaning()); !strings.HasPrefix(got, tt.want) || len(got) > 500 {

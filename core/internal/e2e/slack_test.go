@@ -51,7 +51,8 @@ func startSlack(t *testing.T) *slackFake {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	// Twenty messages a second, and ten at once: so that a slow machine is not taken for a sink that sends too fast.
-	cmd := exec.Command(program, "-token", slackToken, "-hook", slackHook+"=C01", "-channel", "C01=people", "-channel", "C02=status",
+	cmd := exec.Command(program, "-token", slackToken, "-hook", slackHook+"=C01", "-channel", "C01=people", "-channel",
+		"C02=status",
 		"-spacing", "50ms", "-burst", "10")
 	stdin, err := cmd.StdinPipe() // its end ends the program
 	if err != nil {
@@ -208,7 +209,10 @@ route "hook" {
 		t.Errorf("status: %s", out)
 	}
 	post("ann", 100)
-	h.Eventually(20*time.Second, "the webhook works", func() bool { return h.Count("hook", core.DeliveryDelivered) == 1 })
+	h.Eventually(20*time.Second, "the webhook works", func() bool {
+		return h.Count("hook",
+			core.DeliveryDelivered) == 1
+	})
 	if h.Settled() {
 		t.Error("nothing waits for the bot")
 	}
@@ -240,7 +244,8 @@ route "hook" {
 			want := `[{"text":{"text":"<https://x.example|link> &lt;!channel&gt; &amp; co","type":"mrkdwn"},"type":"section"},` +
 				`{"alt_text":"<!channel> & co","image_url":"https://x.example/p?a=1&b=2","type":"image"}]`
 			var got, wanted any
-			if json.Unmarshal(m.Blocks, &got) != nil || json.Unmarshal([]byte(want), &wanted) != nil || fmt.Sprint(got) != fmt.Sprint(wanted) {
+			if json.Unmarshal(m.Blocks, &got) != nil || json.Unmarshal([]byte(want),
+				&wanted) != nil || fmt.Sprint(got) != fmt.Sprint(wanted) {
 				t.Errorf("blocks %s", m.Blocks)
 			}
 		}
@@ -308,8 +313,10 @@ func TestSlackReadme(t *testing.T) {
 		}
 	}
 	config = strings.NewReplacer(
-		`env("SLACK_WEBHOOK_URL")`, fmt.Sprintf("env(\"SLACK_WEBHOOK_URL\")\n base_url = %q\n spacing = \"60ms\"", far.address),
-		`env("SLACK_BOT_TOKEN")`, fmt.Sprintf("env(\"SLACK_BOT_TOKEN\")\n base_url = \"%s/api\"\n spacing = \"60ms\"", far.address),
+		`env("SLACK_WEBHOOK_URL")`, fmt.Sprintf("env(\"SLACK_WEBHOOK_URL\")\n base_url = %q\n spacing = \"60ms\"",
+			far.address),
+		`env("SLACK_BOT_TOKEN")`, fmt.Sprintf("env(\"SLACK_BOT_TOKEN\")\n base_url = \"%s/api\"\n spacing = \"60ms\"",
+			far.address),
 		"C0123456789", "C01", "C0987654321", "C02",
 	).Replace(config)
 	h := programs.NewHost(t, harness.Options{Config: config, Env: []string{

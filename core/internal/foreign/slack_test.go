@@ -29,7 +29,8 @@ func fakeSlack(t *testing.T) (address, control string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	cmd := exec.Command(program, "-token", slackToken, "-hook", slackHook+"=C04", "-channel", "C01=people", "-channel", "C02=other",
+	cmd := exec.Command(program, "-token", slackToken, "-hook", slackHook+"=C04", "-channel", "C01=people", "-channel",
+		"C02=other",
 		"-channel", "C03=busy", "-channel", "C04=hooked", "-spacing", "1s", "-burst", "6")
 	stdin, err := cmd.StdinPipe() // its end ends the program
 	if err != nil {
@@ -59,8 +60,8 @@ func fakeSlack(t *testing.T) (address, control string) {
 	return address, control
 }
 
-// TestSlackSDKs has Slack's own SDKs work with the fake of Slack: messages, threads, updates, its words for errors, and a
-// 429 that one of them obeys. So what the Slack sink is tested against is what the SDKs know.
+// TestSlackSDKs has Slack's own SDKs work with the fake of Slack: messages, threads, updates, its words for errors, and
+// a 429 that one of them obeys. So what the Slack sink is tested against is what the SDKs know.
 func TestSlackSDKs(t *testing.T) {
 	need(t, "node")
 	packages, err := filepath.Abs("npm/node_modules")

@@ -59,7 +59,7 @@ type Message struct {
 
 // Failure is an answer that a test orders. It takes the place of the next answers to messages.
 type Failure struct {
-	Method     string        `json:"method,omitempty"` // "webhook", "chat.postMessage", "chat.update", "auth.test"; empty: any
+	Method     string        `json:"method,omitempty"` // "webhook" or as "chat.update"; empty: any
 	Text       string        `json:"text,omitempty"`   // only for messages with this in their text
 	Word       string        `json:"word,omitempty"`   // Slack's word; the status is Slack's for it, unless it is given
 	Status     int           `json:"status,omitempty"`
@@ -214,10 +214,11 @@ type refusal struct {
 
 // statuses are those of webhooks.
 var statuses = map[string]int{
-	"invalid_payload": 400, "no_text": 400, "too_many_attachments": 400, "invalid_blocks": 400, "msg_blocks_too_long": 400,
-	"invalid_blocks_format": 400, "user_not_found": 400, "msg_too_long": 400, "action_prohibited": 403, "invalid_token": 403,
-	"posting_to_general_channel_denied": 403, "no_service": 404, "no_service_id": 404, "no_active_hooks": 404, "no_team": 404,
-	"team_disabled": 403, "channel_not_found": 404, "channel_is_archived": 410, "rollup_error": 500, "rate_limited": 429,
+	"invalid_payload": 400, "no_text": 400, "too_many_attachments": 400, "invalid_blocks": 400, "user_not_found": 400,
+	"msg_blocks_too_long": 400, "invalid_blocks_format": 400, "msg_too_long": 400, "action_prohibited": 403,
+	"invalid_token": 403, "posting_to_general_channel_denied": 403, "team_disabled": 403, "no_service": 404,
+	"no_service_id": 404, "no_active_hooks": 404, "no_team": 404, "channel_not_found": 404, "channel_is_archived": 410,
+	"rollup_error": 500, "rate_limited": 429,
 }
 
 func refuse(w http.ResponseWriter, isAPI bool, bad refusal) {

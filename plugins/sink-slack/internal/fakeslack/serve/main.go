@@ -1,5 +1,5 @@
-// Command serve runs the fake of Slack as a process of its own, for tests that are no part of this module. It prints the
-// address of the fake, and that of its control, in one line each, and ends when its standard input does.
+// Command serve runs the fake of Slack as a process of its own, for tests that are no part of this module. It prints
+// the address of the fake, and that of its control, in one line each, and ends when its standard input does.
 package main
 
 import (
