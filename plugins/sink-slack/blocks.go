@@ -423,6 +423,8 @@ func fallback(blocks []object) string {
 func spoken(v any) []string {
 	var lines []string
 	switch v := v.(type) {
+	case string: // where Block Kit wants an object: Slack will refuse it
+		return []string{v}
 	case []any:
 		for _, el := range v {
 			lines = append(lines, spoken(el)...)

@@ -187,6 +187,7 @@ func TestFallback(t *testing.T) {
 			"Hi &lt;you&gt; https://x.example/?a&amp;b&lt;l&gt;:wave:\none\ntwo",
 			"Hi &lt;you&gt; https://x.example/?a&amp;b&lt;l&gt;:wave:\none\ntwo"},
 		{"table", Message{Blocks: raws(`{"type":"table","rows":[[{"type":"raw_text","text":"a&b"},{"type":"raw_text","text":"c"}]]}`)}, "a&amp;b\nc", "a&amp;b\nc"},
+		{"a text for an object", Message{Blocks: raws(`{"type":"section","text":"a"}`)}, "a", "a"},
 		{"nothing to say", Message{Blocks: raws(`{"type":"divider"}`)}, "test.thing.created", "test.thing.created"},
 		{"both", Message{Text: "short", Blocks: raws(`{"type":"section","text":{"type":"mrkdwn","text":"long"}}`)},
 			"short", "short\nlong"},

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"net"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/grapnelhq/grapnel/sdk"
 )
@@ -88,4 +92,59 @@ func TestConfig(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzConfig checks whatever may stand in a block. What passes goes to Slack, or where base_url says.
+func FuzzConfig(f *testing.F) {
+	f.Add(testHook, "", testToken, "#people")
+	f.Add("https://hooks.slack.com@evil.example/services/T1/B1/x", "https://slack.example", "xoxe.xoxb-1-x", "<!here>")
+	f.Add("http://127.0.0.1:80/services/x", "http://127.0.0.1:80", "xoxp-1", "C01")
+	f.Fuzz(func(t *testing.T, hook, base, token, channel string) {
+		webhook := Config{Mode: modeWebhook, WebhookURL: sdk.NewSecret(hook), BaseURL: base}
+		if err := webhook.Validate(); err == nil {
+			u, err := url.Parse(hook)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if base == "" && (u.Scheme != "https" || !slices.Contains(hookHosts, u.Host)) {
+				t.Errorf("%s passes", hook)
+			}
+			if b, err := url.Parse(base); base != "" && (err != nil || u.Host != b.Host || u.Scheme != b.Scheme) {
+				t.Errorf("%s passes for %s", hook, base)
+			}
+			if u.Scheme == "http" && u.Hostname() != "localhost" && !net.ParseIP(u.Hostname()).IsLoopback() {
+				t.Errorf("%s passes", hook)
+			}
+		}
+		bot := Config{Mode: modeBot, Token: sdk.NewSecret(token), Channel: channel}
+		if err := bot.Validate(); err == nil {
+			if !strings.HasPrefix(token, "xoxb-") || strings.ContainsAny(token, "\r\n ") || strings.ContainsAny(channel, "<>&\n ") {
+				t.Errorf("%q in %q passes", token, channel)
+			}
+		} else if len(token) > 20 && strings.Contains(err.Error(), token) {
+			t.Errorf("shows the token: %v", err)
+		}
+	})
+}
+
+// FuzzThreads reads whatever may be in keyed state, and what it makes of it.
+func FuzzThreads(f *testing.F) {
+	f.Add([]byte(`{"p":[{"k":"a","c":"C1","t":"1.2","s":"x","q":7}]}`), "a")
+	f.Add([]byte(`{"p":null}`), "")
+	f.Fuzz(func(t *testing.T, state []byte, key string) {
+		threads := readThreads(state)
+		changed := threads.with(parent{Key: key, Channel: "C1", Timestamp: "1.2"})
+		b := changed.state()
+		if len(b) > sdk.MaxState {
+			t.Errorf("%d bytes", len(b))
+		}
+		again := readThreads(b)
+		if len(key) < 500 && utf8.ValidString(key) && again.find(key) == nil {
+			t.Errorf("%q is lost in %s", key, b)
+		}
+		gone := again.without(key)
+		if gone.find(key) != nil {
+			t.Errorf("%q stays", key)
+		}
+	})
 }
