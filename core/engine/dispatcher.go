@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,6 +78,8 @@ type dispatcher struct {
 	left      int // deliveries left to the store so far, counted when a claim can find them
 	returning int // deliveries on their way back there: a commit or the end of a lease is under way
 	claiming  chan struct{}
+
+	erased map[core.DeliveryKey]struct{} // in a call, or on their way here
 }
 
 // handed is what a pipeline's commit means for a sink.
@@ -225,6 +228,9 @@ func (d *dispatcher) claimSoon() {
 
 // enqueue makes a held delivery ready or fresh, or lets it wait behind its key. d.mu is held.
 func (d *dispatcher) enqueue(dl *core.Delivery, fresh bool) {
+	if d.dropErased(dl) {
+		return
+	}
 	if dl.OrderKey != "" {
 		if waiting, busy := d.keys[dl.OrderKey]; busy {
 			d.keys[dl.OrderKey] = append(waiting, dl)
@@ -580,9 +586,20 @@ func (d *dispatcher) wakeAt(at time.Time) {
 // putBack returns deliveries to the head of ready: they were not called, or nothing is known of their call.
 func (d *dispatcher) putBack(ds []*core.Delivery, probe bool) {
 	d.mu.Lock()
-	d.ready = append(append(make([]*core.Delivery, 0, len(ds)+len(d.ready)), ds...), d.ready...)
 	d.inFlight -= len(ds)
 	d.calls--
+	var free []string
+	ds = slices.DeleteFunc(slices.Clone(ds), func(dl *core.Delivery) bool {
+		gone := d.dropErased(dl)
+		if gone {
+			free = append(free, dl.OrderKey)
+		}
+		return gone
+	})
+	d.ready = append(ds, d.ready...)
+	for _, order := range free {
+		d.release(order)
+	}
 	if probe {
 		d.breaker.withdraw()
 	}
@@ -654,6 +671,7 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 	d.calls--
 	for i, dl := range ds {
 		d.drop(dl)
+		delete(d.erased, dl.Key)
 		switch s := &out.settlements[i]; {
 		case !s.State.Settled() || s.Hold:
 			// What comes after it under its key waits in the store from here on, with it or because of it.

@@ -155,6 +155,7 @@ func start(t *testing.T, dir string, dec engine.Decoder, sinks map[string]*sink,
 	h.store, err = sqlite.Open(t.Context(), sqlite.Options{
 		Path: filepath.Join(dir, "grapnel.db"), Logger: hclog.NewNullLogger(), DedupeWindow: 24 * time.Hour,
 		OnAccepted: func(rs []*core.Request) { h.engine.Accepted(rs) },
+		OnErased:   func(sink string, keys []core.DeliveryKey) { h.engine.Erased(sink, keys) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -106,6 +106,16 @@ type Store interface {
 	// it deleted, also with an error.
 	Purge(ctx context.Context, r Retention) (int, error)
 
+	// Erase removes a person, or requests, from the database and its files. It works in small steps, as Purge does, and calls
+	// progress now and then. Its receipt is begun in the database before anything goes. After an error, or a crash, what is
+	// left is removed by the next Erase of the same or the next Purge, with the same receipt.
+	Erase(ctx context.Context, e Erasure, progress func(EraseProgress)) (Receipt, error)
+	// PreviewErase tells what Erase would remove now, and changes nothing.
+	PreviewErase(ctx context.Context, e Erasure) (ErasePreview, error)
+	// ListReceipts lists receipts, newest first, without Sent.
+	ListReceipts(ctx context.Context, cursor string, limit int) (rs []Receipt, next string, err error)
+	GetReceipt(ctx context.Context, id int64) (Receipt, error) // ErrNotFound
+
 	// Close commits what was given, syncs and closes.
 	Close() error
 }

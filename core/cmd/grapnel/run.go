@@ -92,7 +92,9 @@ func (h *host) run(ctx context.Context) (err error) {
 	}
 	h.store, err = sqlite.Open(ctx, sqlite.Options{
 		Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
-		OnAccepted: func(rs []*core.Request) { h.engine.Accepted(rs) }, // nothing is accepted before there is an engine
+		// Nothing is accepted or erased before there is an engine.
+		OnAccepted: func(rs []*core.Request) { h.engine.Accepted(rs) },
+		OnErased:   func(sink string, keys []core.DeliveryKey) { h.engine.Erased(sink, keys) },
 	})
 	if err != nil {
 		return err

@@ -24,7 +24,8 @@ func TestConformanceSmallBatches(t *testing.T) {
 			path := filepath.Join(o.Dir, "grapnel.db")
 			t.Cleanup(func() { verify(t, path) })
 			return open(t, Options{
-				Path: path, DedupeWindow: o.DedupeWindow, OnAccepted: o.OnAccepted, indexBatch: 2,
+				Path: path, DedupeWindow: o.DedupeWindow, OnAccepted: o.OnAccepted, OnErased: o.OnErased,
+				indexBatch: 2,
 			})
 		},
 		Crash: func(t *testing.T, s store.Store) { s.(*Store).crash(t) },

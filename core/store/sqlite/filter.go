@@ -110,21 +110,26 @@ func (w *writer) openFilter(block int64) (*openFilter, error) {
 		return nil, err
 	}
 	if !found {
-		st, err := w.c.stmt("SELECT type, subject, tenant FROM events WHERE key >= ? AND key < ?")
-		if err != nil {
-			return nil, err
-		}
-		st.int(1, core.NewEventKey(block<<filterShift, 0))
-		st.int(2, core.NewEventKey((block+1)<<filterShift, 0))
-		if err := st.rows(func() bool {
-			f.addEvent(st.ColumnText(0), st.ColumnText(1), st.ColumnText(2))
-			return true
-		}); err != nil {
+		if err := w.fillFilter(f); err != nil {
 			return nil, err
 		}
 	}
 	w.filters = append(w.filters, f)
 	return f, nil
+}
+
+// fillFilter adds the events that are there.
+func (w *writer) fillFilter(f *openFilter) error {
+	st, err := w.c.stmt("SELECT type, subject, tenant FROM events WHERE key >= ? AND key < ?")
+	if err != nil {
+		return err
+	}
+	st.int(1, core.NewEventKey(f.block<<filterShift, 0))
+	st.int(2, core.NewEventKey((f.block+1)<<filterShift, 0))
+	return st.rows(func() bool {
+		f.addEvent(st.ColumnText(0), st.ColumnText(1), st.ColumnText(2))
+		return true
+	})
 }
 
 func (w *writer) writeFilter(f *openFilter) error {

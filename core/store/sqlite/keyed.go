@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"time"
+
+	"github.com/grapnelhq/grapnel/core"
 )
 
 // Keyed state that nobody uses is deleted after a time. Used means written, or part of a delivery that settled; the time
@@ -33,6 +35,34 @@ func (w *writer) loadStateful() error {
 	return nil
 }
 
+// writeState stores what a sink remembers about an order key, and whom it is about: the state may outlive the delivery.
+func (w *writer) writeState(sink, order string, state []byte, k core.DeliveryKey, now int64) error {
+	var source, tenant string
+	var about []byte
+	st, err := w.c.stmt(`SELECT r.source, e.tenant, e.subject, e.partition_key FROM events AS e
+		JOIN requests AS r ON r.seq = e.key >> 12 WHERE e.key = ?`)
+	if err != nil {
+		return err
+	}
+	st.int(1, k.EventKey())
+	if _, err := st.row(func() {
+		source, tenant = st.ColumnText(0), st.ColumnText(1)
+		about = aboutOf(tenant, st.ColumnText(2), st.ColumnText(3))
+	}); err != nil {
+		return err
+	}
+	w.stateful[sink] = true
+	st = w.setState
+	st.same(1, sink)
+	st.BindText(2, order)
+	st.BindBytes(3, state)
+	st.int(4, now)
+	st.same(5, source)
+	st.same(6, tenant)
+	st.BindBytes(7, about)
+	return st.run()
+}
+
 // useState notes that the state of an order key was used, if there is one.
 func (w *writer) useState(sink, order string, now int64) error {
 	if order == "" || !w.stateful[sink] {
@@ -55,7 +85,7 @@ func (s *Store) purgeStates(ctx context.Context, before time.Time) error {
 		return nil
 	}
 	for at, end := (stateKey{}), false; !end; {
-		old, next, err := s.oldStates(ctx, at, before.UnixMicro())
+		old, next, err := s.someStates(ctx, at, func(st *stmt) bool { return st.ColumnInt64(2) < before.UnixMicro() })
 		if err != nil {
 			return err
 		}
@@ -92,12 +122,19 @@ func (s *Store) purgeStates(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// oldStates looks at a page of keyed states after a key, and returns those not used since a time. next is where the
-// following page begins, zero at the end.
-func (s *Store) oldStates(ctx context.Context, after stateKey, before int64) (old []stateKey, next stateKey, err error) {
+// isStateRow is isState of a row that someStates reads.
+func (o *order) isStateRow(st *stmt) bool {
+	return o.isState(st.ColumnText(3), st.ColumnText(4), st.readBytes(5))
+}
+
+// someStates looks at a page of keyed states after a key, and returns those that match: of a row with sink, order key,
+// time, and whom it is about. next is where the following page begins, zero at the end.
+func (s *Store) someStates(
+	ctx context.Context, after stateKey, match func(st *stmt) bool,
+) (some []stateKey, next stateKey, err error) {
 	err = s.search(ctx, func(c *conn) error {
-		st, err := c.stmt(`SELECT sink, order_key, updated_at FROM keyed_state WHERE (sink, order_key) > (?, ?)
-			ORDER BY sink, order_key LIMIT ?`)
+		st, err := c.stmt(`SELECT sink, order_key, updated_at, source, tenant, about FROM keyed_state
+			WHERE (sink, order_key) > (?, ?) ORDER BY sink, order_key LIMIT ?`)
 		if err != nil {
 			return err
 		}
@@ -108,8 +145,8 @@ func (s *Store) oldStates(ctx context.Context, after stateKey, before int64) (ol
 		var last stateKey
 		err = st.rows(func() bool {
 			last = stateKey{st.ColumnText(0), st.ColumnText(1)}
-			if st.ColumnInt64(2) < before {
-				old = append(old, last)
+			if match(st) {
+				some = append(some, last)
 			}
 			seen++
 			return true
@@ -119,5 +156,5 @@ func (s *Store) oldStates(ctx context.Context, after stateKey, before int64) (ol
 		}
 		return err
 	})
-	return old, next, err
+	return some, next, err
 }

@@ -67,6 +67,9 @@ func (s *Store) Purge(ctx context.Context, r store.Retention) (purged int, err e
 	if err := s.purgeStates(ctx, r.StateBefore); err != nil {
 		return purged, fmt.Errorf("purge: %w", err)
 	}
+	if err := s.finishErasures(ctx); err != nil {
+		return purged, fmt.Errorf("purge: %w", err)
+	}
 	return purged, nil
 }
 

@@ -89,8 +89,9 @@ func (w *writer) route(d *store.Decision, now int64) error {
 		}
 	}
 	d.Leased = make([]bool, len(d.Deliveries))
+	orders := w.ordersOf(d)
 	for i, dl := range d.Deliveries {
-		if i < len(d.Lease) && dl.State == core.DeliveryPending {
+		if i < len(d.Lease) && dl.State == core.DeliveryPending && orders == nil {
 			d.Leased[i] = d.Lease[i] == store.LeaseAlways
 			if d.Lease[i] == store.LeaseIfFree {
 				var err error
@@ -100,6 +101,11 @@ func (w *writer) route(d *store.Decision, now int64) error {
 			}
 		}
 		if err := w.delivery(dl, now, d.Leased[i]); err != nil {
+			return err
+		}
+	}
+	for _, o := range orders {
+		if err := w.eraseLate(o, d.Request.Seq); err != nil {
 			return err
 		}
 	}

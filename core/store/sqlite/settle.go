@@ -169,13 +169,10 @@ func (w *writer) keyState(x *store.Settlement, sink, order string, now int64) er
 	if order == "" {
 		return nil // there is nothing it could be about
 	}
-	st := w.deleteState
 	if x.KeyState != nil {
-		st = w.setState
-		w.stateful[sink] = true
-		st.BindBytes(3, x.KeyState)
-		st.int(4, now)
+		return w.writeState(sink, order, x.KeyState, x.Key, now)
 	}
+	st := w.deleteState
 	st.same(1, sink)
 	st.BindText(2, order)
 	return st.run()

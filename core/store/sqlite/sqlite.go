@@ -38,11 +38,15 @@ type Options struct {
 	// OnAccepted gets what Accept and RetryRequests committed, in commit order, before they return. The writer calls it:
 	// it must not block, and must not call the store. It must not keep the slice. nil: nobody wants to know.
 	OnAccepted func([]*core.Request)
-	Logger     hclog.Logger // nil: none
+	// OnErased gets the leased deliveries of a sink that were erased, after their commit. Their leases have ended: whoever
+	// holds them is to forget them. The same holds as for OnAccepted.
+	OnErased func(sink string, keys []core.DeliveryKey)
+	Logger   hclog.Logger // nil: none
 
-	indexBatch  int   // for tests; 0: the constant
-	routedSlack int64 // likewise
-	purgeLeft   int   // likewise
+	indexBatch  int           // for tests; 0: the constant
+	routedSlack int64         // likewise
+	purgeLeft   int           // likewise
+	waitReaders time.Duration // likewise
 }
 
 const (
@@ -89,6 +93,8 @@ type Store struct {
 	purgeOwn   []string              // the sources with a retention of their own that the walks are for
 	purgeWalks map[string]*purgeWalk // by source, "" for the others
 
+	erasing chan struct{} // holds one token: taken while something is erased
+
 	flushing sync.Mutex       // one flush of rejections at a time
 	rejectMu sync.Mutex       // guards the two that follow
 	rejected []core.Rejection // not yet written
@@ -115,6 +121,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.purgeLeft == 0 {
 		o.purgeLeft = purgeLeft
 	}
+	if o.waitReaders == 0 {
+		o.waitReaders = waitReaders
+	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
@@ -132,7 +141,8 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
 		opts: o, log: o.Logger, lock: lock, keys: newRecentKeys(),
 		readers: make(chan *conn, readers), kick: make(chan struct{}, 1),
-		totals: map[counter]int64{}, queues: map[string]*sinkQueue{}, causes: map[string]int64{},
+		erasing: make(chan struct{}, 1),
+		totals:  map[counter]int64{}, queues: map[string]*sinkQueue{}, causes: map[string]int64{},
 	}
 	s.live, s.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -237,6 +247,9 @@ func (s *Store) start() error {
 	if err := w.loadStateful(); err != nil {
 		return err
 	}
+	if err := w.loadOrders(); err != nil {
+		return err
+	}
 	return w.mark(map[string]int64{"running": 1, "suspect_seq": suspect}, (*writer).hasten)
 }
 
@@ -321,6 +334,25 @@ func lockFolder(dir string) (*os.File, error) {
 
 // read runs fn on a connection of its own within one snapshot of the database. Readers must not write.
 func (s *Store) read(ctx context.Context, fn func(c *conn) error) error {
+	return s.borrow(ctx, func(c *conn) error {
+		begin, err := c.stmt("BEGIN")
+		if err != nil {
+			return err
+		}
+		if err := begin.run(); err != nil {
+			return err
+		}
+		err = fn(c)
+		end, endErr := c.stmt("ROLLBACK")
+		if endErr == nil {
+			endErr = end.run()
+		}
+		return errors.Join(err, endErr)
+	})
+}
+
+// borrow runs fn on a connection for reading, outside any transaction.
+func (s *Store) borrow(ctx context.Context, fn func(c *conn) error) error {
 	if s.live.Err() != nil {
 		return store.ErrClosed
 	}
@@ -333,19 +365,7 @@ func (s *Store) read(ctx context.Context, fn func(c *conn) error) error {
 		return store.ErrClosed
 	}
 	defer func() { s.readers <- c }()
-	begin, err := c.stmt("BEGIN")
-	if err != nil {
-		return err
-	}
-	if err := begin.run(); err != nil {
-		return err
-	}
-	err = fn(c)
-	end, endErr := c.stmt("ROLLBACK")
-	if endErr == nil {
-		endErr = end.run()
-	}
-	return errors.Join(err, endErr)
+	return fn(c)
 }
 
 // search is read for work that may take long: it ends with ctx, or when the store closes.

@@ -36,7 +36,9 @@ func TestConformance(t *testing.T) {
 		Open: func(t *testing.T, o storetest.Options) store.Store {
 			path := filepath.Join(o.Dir, "grapnel.db")
 			t.Cleanup(func() { verify(t, path) })
-			return open(t, Options{Path: path, DedupeWindow: o.DedupeWindow, OnAccepted: o.OnAccepted})
+			return open(t, Options{
+				Path: path, DedupeWindow: o.DedupeWindow, OnAccepted: o.OnAccepted, OnErased: o.OnErased,
+			})
 		},
 		Crash: func(t *testing.T, s store.Store) { s.(*Store).crash(t) },
 	})

@@ -25,6 +25,7 @@ type op struct {
 	committed func()
 	durable   bool // the commit is to be on disk before the caller goes on
 	alone     bool // apply runs outside any transaction
+	single    bool // in a transaction of its own
 	weight    int  // rows
 	bytes     int
 	err       error
@@ -37,6 +38,7 @@ type effects struct {
 	counts   map[counter]int64
 	leased   []newLease
 	due      []sinkDue
+	erased   []core.DeliveryKey // that were not settled
 }
 
 // newLease is a lease taken inside a transaction: it stands from then on, and counts from the commit on.
@@ -106,6 +108,9 @@ type writer struct {
 	keys          *recentKeys
 	indexErr      error           // why keys cannot be moved into their table
 	stateful      map[string]bool // sinks that have, or had, keyed state
+	orders        []*order        // all there were; see erase.go
+	ordered       int64           // the last request that one of them is about
+	scrubs        int64           // grows when something is erased
 
 	begin, commit, newestKey, insertKey                     *stmt
 	insertRequest, insertBody, knownRequest, reopenRequest  *stmt
@@ -163,7 +168,8 @@ func (w *writer) prepare() error {
 			VALUES (?, ?, ?, ?, ?, ?, ?)`},
 		{&w.count, `INSERT INTO counters (kind, label, value) VALUES (?, ?, ?)
 			ON CONFLICT (kind, label) DO UPDATE SET value = value + excluded.value`},
-		{&w.setState, "INSERT OR REPLACE INTO keyed_state (sink, order_key, state, updated_at) VALUES (?, ?, ?, ?)"},
+		{&w.setState, `INSERT OR REPLACE INTO keyed_state (sink, order_key, state, updated_at, source, tenant, about)
+			VALUES (?, ?, ?, ?, ?, ?, ?)`},
 		{&w.deleteState, "DELETE FROM keyed_state WHERE sink = ? AND order_key = ?"},
 		{&w.find, "SELECT sink, order_key, state FROM deliveries WHERE key = ?"},
 	} {
@@ -217,13 +223,13 @@ func (w *writer) loop() {
 		group = append(group[:0], first)
 		weight, bytes := first.weight, first.bytes
 	more:
-		for !first.alone && len(group) < groupOps {
+		for !first.alone && !first.single && len(group) < groupOps {
 			select {
 			case o, ok := <-w.queue:
 				if !ok {
 					break more
 				}
-				if o.alone || weight+o.weight > groupWeight || bytes+o.bytes > groupBytes {
+				if o.alone || o.single || weight+o.weight > groupWeight || bytes+o.bytes > groupBytes {
 					held = o
 					break more
 				}
@@ -271,6 +277,7 @@ func (w *writer) transact(group []*op) (err error) {
 	w.effects.accepted = w.effects.accepted[:0]
 	w.effects.leased = w.effects.leased[:0]
 	w.effects.due = w.effects.due[:0]
+	w.effects.erased = w.effects.erased[:0]
 	clear(w.effects.counts)
 	lastSeq, keys := w.lastSeq, len(w.keys.adding.keys)
 	w.filtersBefore = append(w.filtersBefore[:0], w.filters...)
@@ -356,7 +363,16 @@ func (w *writer) publish(group []*op, durable bool) {
 	for _, d := range w.effects.due {
 		s.queue(d.sink).becomesDue(d.key, d.due)
 	}
+	var erased map[string][]core.DeliveryKey
+	if len(w.effects.erased) > 0 {
+		erased = s.endErased(w.effects.erased)
+	}
 	s.mu.Unlock()
+	if s.opts.OnErased != nil {
+		for sink, keys := range erased {
+			s.opts.OnErased(sink, keys)
+		}
+	}
 	if len(w.effects.accepted) > 0 {
 		s.accepts.Add(int64(len(w.effects.accepted)))
 		if s.opts.OnAccepted != nil {

@@ -25,6 +25,7 @@ type Options struct {
 	Dir          string // names the database: opened again, it holds what it held
 	DedupeWindow time.Duration
 	OnAccepted   func([]*core.Request)
+	OnErased     func(sink string, keys []core.DeliveryKey)
 }
 
 // Harness makes stores.
@@ -82,6 +83,14 @@ func Run(t *testing.T, h Harness) {
 		"purge of sources":  testPurgeSources,
 		"purge large":       testPurgeLarge,
 		"purge states":      testPurgeStates,
+		"erase":             testErase,
+		"erase who":         testEraseWho,
+		"erase shared":      testEraseShared,
+		"erase in flight":   testEraseInFlight,
+		"erase late":        testEraseLate,
+		"erase requests":    testEraseRequests,
+		"erase states":      testEraseStates,
+		"receipts":          testReceipts,
 		"sinks":             testSinks,
 		"first active":      testFirstActive,
 		"lease if free":     testLeaseIfFree,
@@ -107,14 +116,19 @@ type kit struct {
 
 	mu       sync.Mutex
 	accepted []*core.Request
+	erased   map[string][]core.DeliveryKey // leased ones, by sink
 }
 
 func newKit(t *testing.T, h Harness) *kit {
-	k := &kit{T: t, h: h}
+	k := &kit{T: t, h: h, erased: map[string][]core.DeliveryKey{}}
 	k.o = Options{Dir: t.TempDir(), OnAccepted: func(rs []*core.Request) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.accepted = append(k.accepted, rs...)
+	}, OnErased: func(sink string, keys []core.DeliveryKey) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.erased[sink] = append(k.erased[sink], keys...)
 	}}
 	k.start()
 	t.Cleanup(func() {

@@ -150,6 +150,9 @@ CREATE TABLE keyed_state (
     order_key  TEXT    NOT NULL,
     state      BLOB    NOT NULL,
     updated_at INTEGER NOT NULL,               -- or when a delivery with the key settled last, to a day
+    source     TEXT    NOT NULL,               -- these three: of the event whose delivery wrote it
+    tenant     TEXT,
+    about      BLOB    NOT NULL,               -- first 8 bytes of the SHA-256 of its subject, its partition key ...
     PRIMARY KEY (sink, order_key)
 ) STRICT, WITHOUT ROWID;
 
@@ -165,6 +168,35 @@ CREATE TABLE rejections (
     method      TEXT,
     path        TEXT
 ) STRICT;
+
+-- What was erased, and when. Of whom it was, only a digest is left.
+CREATE TABLE receipts (
+    id         INTEGER PRIMARY KEY,
+    subject    BLOB,                           -- SHA-256; NULL: requests were erased by id
+    source     TEXT,                           -- only what came in here
+    tenant     TEXT,                           -- only of this one
+    through    INTEGER NOT NULL,               -- requests.seq up to which it is about; those decoded later go then
+    begun_at   INTEGER NOT NULL,
+    done_at    INTEGER,                        -- NULL: it was cut short, and goes on
+    unread     INTEGER NOT NULL DEFAULT 0,     -- requests of which nobody knew whom they are about
+    requests   INTEGER NOT NULL DEFAULT 0,     -- these and the following: how many were removed
+    shared     INTEGER NOT NULL DEFAULT 0,     -- requests that stayed, with events of others
+    events     INTEGER NOT NULL DEFAULT 0,
+    deliveries INTEGER NOT NULL DEFAULT 0,
+    attempts   INTEGER NOT NULL DEFAULT 0,
+    states     INTEGER NOT NULL DEFAULT 0,
+    rejections INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- The erased deliveries that their sinks may know of.
+CREATE TABLE receipt_deliveries (
+    receipt  INTEGER NOT NULL,
+    delivery TEXT    NOT NULL,                 -- public id
+    sink     TEXT    NOT NULL,
+    state    TEXT    NOT NULL,                 -- delivered, tried, in_flight
+    at       INTEGER,
+    PRIMARY KEY (receipt, delivery)
+) STRICT, WITHOUT ROWID;
 
 -- How many there are: requests.<state>; deliveries.<state> by sink, the leased among the pending; held order keys by
 -- sink; unrouted events by type; rejections by cause.
@@ -184,4 +216,5 @@ INSERT INTO meta (name, value) VALUES
     ('running', 0),      -- 1 while a host has the database open: found at a start, it stopped without closing
     ('suspect_seq', 0),  -- requests up to this one were there when a host stopped so
     ('indexed_seq', 0),  -- requests up to this one are in dedupe
+    ('scrub', 0),        -- 1 while something was erased that may have left bytes in the files
     ('routed_seq', 0);   -- none of the requests up to this one is received
