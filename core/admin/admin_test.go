@@ -149,6 +149,10 @@ func serve(t *testing.T, dataDir string) served {
 			RemoteAddr: "192.0.2.2", Method: "POST", Path: "/hooks/people",
 		})
 	}
+	// They are written behind; from here on nothing is.
+	if _, _, err := st.ListRejections(ctx, store.RejectionFilter{}); err != nil {
+		t.Fatal(err)
+	}
 	l, err := Listen(dataDir)
 	if err != nil {
 		t.Fatal(err)

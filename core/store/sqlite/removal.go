@@ -18,7 +18,6 @@ type removal struct {
 
 // erasedRequest is what decides about a request that something is erased of.
 type erasedRequest struct {
-	id     string
 	dedupe core.DedupeKey
 	repeat int
 	state  core.RequestState
