@@ -34,7 +34,7 @@ test: ## run all tests; needs Go only
 race: ## run the tests under the race detector, but for those that only run other programs; needs gcc
 	CGO_ENABLED=1 go test -race $$(go list work | grep -v -e /internal/e2e$$ -e /internal/rules$$)
 
-foreign: ## run the tests that need more than Go (strace, jq, node, npm, trytond); a missing tool fails
+foreign: ## run the tests that need more than Go (strace, jq, zstd, node, npm, trytond); a missing tool fails
 	cd core/internal/foreign/npm && npm ci --ignore-scripts --no-audit --no-fund
 	go test -tags foreign -count=1 -timeout 20m ./core/internal/foreign/...
 	for m in plugins/*/conformance; do (cd $$m && GOWORK=off go test -count=1 ./...) || exit 1; done

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,27 +33,48 @@ const (
 
 // openFolder opens a folder for a host's process. It creates the folder if it is missing, and fails if a process of
 // another host has it open. wrap, which may be nil, is for tests to put faults in front of the disk.
-func openFolder(ctx context.Context, dir string, mode os.FileMode, host string, wrap func(disk) disk) (*folder, error) {
+func openFolder(ctx context.Context, dir string, set settings, host string, wrap func(disk) disk) (*folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDir(dir, mode); err != nil {
+	if err := makeDir(dir, set.dirMode); err != nil {
 		return nil, err
 	}
 	f := &folder{
 		dir:     dir,
+		set:     set,
 		host:    host,
 		wrap:    wrap,
 		busy:    make(chan struct{}, 1),
 		files:   make(map[string]*openFile),
 		repairs: make(map[string]damage),
+		active:  make(map[string]time.Time),
+
+		maxActive: mostActive,
+
+		nudge: make(chan struct{}, 1),
+		stop:  func() {},
 	}
-	return f, f.attach(ctx)
+	f.packer = newPacker(f)
+	if err := f.attach(ctx); err != nil {
+		return nil, err
+	}
+	if set.rotate.on() {
+		var work context.Context
+		work, f.stop = context.WithCancel(context.Background())
+		f.working.Go(func() { f.packer.run(work) })
+		if set.rotate.timed() {
+			f.working.Go(func() { f.keepSealing(work) })
+		}
+	}
+	return f, nil
 }
 
 // close waits for what is going on and closes the folder.
 func (f *folder) close() error {
+	f.stop()
+	f.working.Wait()
 	f.busy <- struct{}{}
 	defer func() { <-f.busy }()
 	return f.detach()
@@ -84,8 +106,14 @@ func makeDir(dir string, mode os.FileMode) error {
 // a host: after a crash, a second process of the plugin looks for what caused it while the first one works on.
 type folder struct {
 	dir  string // absolute
+	set  settings
 	host string // who runs this process, for the lock
 	wrap func(disk) disk
+
+	packer  *packer
+	nudge   chan struct{}      // tells keepSealing to look again
+	stop    context.CancelFunc // ends what is in working
+	working sync.WaitGroup
 
 	busy    chan struct{}        // holds one item while someone works; guards what follows
 	info    fs.FileInfo          // of the folder that disk, lock and gate belong to
@@ -96,17 +124,27 @@ type folder struct {
 	repairs map[string]damage    // by path: what a failed write left and could not be cut off
 	round   int64                // counts parts of batches
 	idle    *time.Timer          // nil: not armed
+
+	// Of rotation by time:
+	active    map[string]time.Time // by path, the time of the last line: files to seal one day
+	maxActive int
+	ledger    ledger    // the same on disk
+	look      time.Time // when keepSealing looks next
 }
 
 // openFile is a file that is open for append.
 type openFile struct {
 	file    file
 	info    fs.FileInfo // who it is
+	name    string      // the path that is its name, not a link to it; empty: none, and it is not rotated
 	size    int64       // up to here all is synced and reported
 	pending int64       // bytes written behind size and not synced yet
 	err     error       // of the last sync
 	round   int64       // of the last use
-	used    time.Time
+	used    time.Time   // when the last line was written
+	stamp   time.Time   // of the path's newest sealed file; zero: to be looked up
+	keep    time.Time   // not to be sealed before, after a failure
+	listed  bool        // in the ledger
 }
 
 // damage is the end of a file that was written, not synced, and could not be cut off.
@@ -172,6 +210,8 @@ func (f *folder) attach(ctx context.Context) error {
 	if f.wrap != nil {
 		f.disk = f.wrap(f.disk)
 	}
+	f.packer.lookAround()
+	f.lookSooner(time.Time{})
 	return nil
 }
 
@@ -192,6 +232,8 @@ func (f *folder) detach() error {
 	}
 	clear(f.files)
 	clear(f.repairs)
+	clear(f.active)
+	f.ledger = ledger{}
 	errs = append(errs, f.disk.close(), f.lock.Close(), f.gate.Close())
 	f.disk, f.lock, f.gate = nil, nil, nil
 	return errors.Join(errs...)
@@ -218,7 +260,7 @@ func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(e
 // write appends the groups' lines, each group with one write, and syncs them. Afterwards the lines of a group
 // without an error are on disk, and those of a group with one are cut off again, at the latest before the next line
 // of that file.
-func (f *folder) write(ctx context.Context, groups []*group, set settings) {
+func (f *folder) write(ctx context.Context, groups []*group) {
 	if err := f.enter(ctx); err != nil {
 		for _, g := range groups {
 			g.err = err
@@ -226,18 +268,19 @@ func (f *folder) write(ctx context.Context, groups []*group, set settings) {
 		return
 	}
 	defer f.leave()
-	files := make([]*openFile, 0, min(len(groups), set.maxOpen))
-	for part := range slices.Chunk(groups, set.maxOpen) {
+	files := make([]*openFile, 0, min(len(groups), f.set.maxOpen))
+	for part := range slices.Chunk(groups, f.set.maxOpen) {
 		f.round++
 		files = files[:0]
 		for _, g := range part {
 			if g.err = ctx.Err(); g.err != nil || len(g.lines) == 0 {
 				continue
 			}
-			if g.file, g.note, g.err = f.append(g.path, g.lines, set); g.err == nil && !slices.Contains(files, g.file) {
+			if g.file, g.note, g.err = f.append(ctx, g.path, g.lines); g.err == nil && !slices.Contains(files, g.file) {
 				files = append(files, g.file)
 			}
 		}
+		f.ledger.write(ctx, f)
 		f.sync(files)
 		for _, g := range part {
 			if g.err == nil && g.file != nil {
@@ -248,9 +291,14 @@ func (f *folder) write(ctx context.Context, groups []*group, set settings) {
 	f.armIdle()
 }
 
-// append writes lines to a file without syncing them.
-func (f *folder) append(name string, lines []byte, set settings) (of *openFile, note string, err error) {
-	of, note, err = f.open(name, set)
+// append writes lines to a file without syncing them. Before that it seals the file if it is due.
+func (f *folder) append(ctx context.Context, name string, lines []byte) (of *openFile, note string, err error) {
+	of, note, err = f.open(name, true)
+	if err == nil && f.due(of, len(lines)) {
+		var next string
+		of, next, err = f.renew(ctx, of)
+		note = cmp.Or(note, next)
+	}
 	if err != nil {
 		return nil, note, refusal(err)
 	}
@@ -262,6 +310,7 @@ func (f *folder) append(name string, lines []byte, set settings) (of *openFile, 
 		f.drop(of)
 		return nil, note, err
 	}
+	f.track(of)
 	return of, note, nil
 }
 
@@ -305,8 +354,9 @@ func (f *folder) drop(of *openFile) {
 	f.closeFile(of)
 }
 
-// open returns the open file of a path. note tells of a repair of its end.
-func (f *folder) open(name string, set settings) (of *openFile, note string, err error) {
+// open returns the open file of a path, which is made if it is missing and shall be. note tells of a repair of its
+// end.
+func (f *folder) open(name string, create bool) (of *openFile, note string, err error) {
 	if of = f.files[name]; of != nil {
 		info, err := f.disk.stat(name)
 		if err == nil && os.SameFile(info, of.info) {
@@ -318,6 +368,7 @@ func (f *folder) open(name string, set settings) (of *openFile, note string, err
 				return nil, "", errors.New("the file was changed by someone else while it was written")
 			}
 			// Someone else wrote or cut, and is done with it or dead; the end may be anything.
+			of.used = f.lastLine(name, info)
 			of.size, note, err = repair(of.file, info.Size())
 			if err != nil {
 				f.closeFile(of)
@@ -331,16 +382,16 @@ func (f *folder) open(name string, set settings) (of *openFile, note string, err
 			_ = of.file.Close()
 		}
 	}
-	f.evict(set.maxOpen - 1)
+	f.evict(f.set.maxOpen - 1)
 
 	file, err := f.disk.open(name, os.O_RDWR|os.O_APPEND, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	if create && errors.Is(err, fs.ErrNotExist) {
 		if dir := path.Dir(name); dir != "." {
-			if err := f.disk.mkdirAll(dir, set.dirMode); err != nil {
+			if err := f.disk.mkdirAll(dir, f.set.dirMode); err != nil {
 				return nil, "", err
 			}
 		}
-		file, err = f.disk.open(name, os.O_RDWR|os.O_APPEND|os.O_CREATE, set.fileMode)
+		file, err = f.disk.open(name, os.O_RDWR|os.O_APPEND|os.O_CREATE, f.set.fileMode)
 	}
 	if err != nil {
 		return nil, "", err
@@ -366,11 +417,23 @@ func (f *folder) adopt(name string, file file) (*openFile, string, error) {
 	if !info.Mode().IsRegular() {
 		return nil, "", &pathError{name + " is not a regular file"}
 	}
+	own := ""
+	if f.set.rotate.on() {
+		link, err := f.disk.lstat(name)
+		if err != nil {
+			return nil, "", err
+		}
+		if os.SameFile(link, info) {
+			own = name
+		}
+	}
 	for _, of := range f.files {
 		if os.SameFile(of.info, info) {
+			of.name = cmp.Or(of.name, own)
 			return of, "", nil
 		}
 	}
+	of := &openFile{file: file, info: info, name: own, used: f.lastLine(name, info)}
 	// The names first: without them the lines are on disk and cannot be found. This is not only for files made now: they
 	// may have been made by a process that ended before it came here.
 	for dir := path.Dir(name); ; dir = path.Dir(dir) {
@@ -391,11 +454,24 @@ func (f *folder) adopt(name string, file file) (*openFile, string, error) {
 		}
 		delete(f.repairs, name)
 	}
-	size, note, err := repair(file, size)
-	if err != nil {
+	note := ""
+	if of.size, note, err = repair(file, size); err != nil {
 		return nil, note, err
 	}
-	return &openFile{file: file, info: info, size: size}, note, nil
+	return of, note, nil
+}
+
+// lastLine is when the last line of a file was written. A time to come is none: the clock was set back since then, or
+// someone played with the file.
+func (f *folder) lastLine(name string, info fs.FileInfo) time.Time {
+	now := time.Now()
+	if t := info.ModTime(); !t.After(now) {
+		return t
+	}
+	if t, ok := f.active[name]; ok {
+		return t
+	}
+	return now
 }
 
 // repair makes a file end with a whole line, and returns its size then. A last line without its end was never

@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/google/go-cmp v0.7.0
 	github.com/grapnelhq/grapnel/sdk v0.0.0
+	github.com/klauspost/compress v1.20.3
 	go.uber.org/goleak v1.3.0
 )
 

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/grapnelhq/grapnel/sdk"
 	"go.uber.org/goleak"
@@ -72,8 +72,13 @@ func readLines(t testing.TB, path string) []map[string]any {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return linesIn(t, path, b)
+}
+
+func linesIn(t testing.TB, name string, b []byte) []map[string]any {
+	t.Helper()
 	if len(b) > 0 && b[len(b)-1] != '\n' {
-		t.Fatalf("%s: the last line has no end", path)
+		t.Fatalf("%s: the last line has no end", name)
 	}
 	var lines []map[string]any
 	in := bufio.NewScanner(bytes.NewReader(b))
@@ -81,7 +86,7 @@ func readLines(t testing.TB, path string) []map[string]any {
 	for in.Scan() {
 		var m map[string]any
 		if err := json.Unmarshal(in.Bytes(), &m); err != nil {
-			t.Fatalf("%s line %d: %v", path, len(lines)+1, err)
+			t.Fatalf("%s line %d: %v", name, len(lines)+1, err)
 		}
 		lines = append(lines, m)
 	}
@@ -94,8 +99,18 @@ func readLines(t testing.TB, path string) []map[string]any {
 // ids are the delivery ids in a file, in order.
 func ids(t testing.TB, path ...string) string {
 	t.Helper()
+	name := filepath.Join(path...)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return idsIn(t, name, b)
+}
+
+func idsIn(t testing.TB, name string, b []byte) string {
+	t.Helper()
 	var all []string
-	for _, m := range readLines(t, filepath.Join(path...)) {
+	for _, m := range linesIn(t, name, b) {
 		all = append(all, fmt.Sprint(m["deliveryid"]))
 	}
 	return strings.Join(all, " ")
@@ -123,9 +138,16 @@ type faultyDisk struct {
 	disk
 	mu  sync.Mutex
 	log []string
-	// fail is asked before each operation: "write a", "sync a", "syncdir .", "truncate a", "open a". For a write,
-	// n is how many bytes get through before the error.
+	// fail is asked before each operation: "write a", "sync a", "syncdir .", "truncate a", "open a", "mkdir a",
+	// "rename a", "remove a", "settime a". For a write, n is how many bytes get through before the error.
 	fail func(op string) (n int, err error)
+}
+
+// set replaces fail while the disk may be in use.
+func (d *faultyDisk) set(fail func(op string) (int, error)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail = fail
 }
 
 func (d *faultyDisk) do(op string) (int, error) {
@@ -157,9 +179,39 @@ func (d *faultyDisk) open(name string, flag int, mode fs.FileMode) (file, error)
 	return &faultyFile{file: f, disk: d, name: name}, nil
 }
 
+func (d *faultyDisk) mkdirAll(name string, mode fs.FileMode) error {
+	if _, err := d.do("mkdir " + name); err != nil {
+		return err
+	}
+	return d.disk.mkdirAll(name, mode)
+}
+
+func (d *faultyDisk) rename(from, to string) error {
+	if _, err := d.do("rename " + from); err != nil {
+		return err
+	}
+	return d.disk.rename(from, to)
+}
+
+func (d *faultyDisk) remove(name string) error {
+	if _, err := d.do("remove " + name); err != nil {
+		return err
+	}
+	return d.disk.remove(name)
+}
+
+func (d *faultyDisk) setTime(name string, t time.Time) error {
+	if _, err := d.do("settime " + name); err != nil {
+		return err
+	}
+	return d.disk.setTime(name, t)
+}
+
 func (d *faultyDisk) syncDir(name string) error {
-	_, err := d.do("syncdir " + name)
-	return errors.Join(err, d.disk.syncDir(name))
+	if _, err := d.do("syncdir " + name); err != nil {
+		return err
+	}
+	return d.disk.syncDir(name)
 }
 
 type faultyFile struct {

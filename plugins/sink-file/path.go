@@ -6,8 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// lockName is the file in the top folder that a process holds locked while it writes there.
-const lockName = ".lock"
+// Files of the sink's own in the top folder.
+const (
+	lockName   = ".lock"   // held locked by a process while it writes below the folder
+	ledgerName = ".active" // the files that rotation has to seal one day
+)
 
 const (
 	maxSegment = 200 // bytes; file systems stop at 255
@@ -51,8 +54,14 @@ func checkPath(path string) error {
 		}
 	}
 	top, _, _ := strings.Cut(path, "/")
-	if strings.EqualFold(top, lockName) {
-		return errors.New("path is the sink's lock file")
+	for _, own := range []string{lockName, ledgerName, ledgerName + tempEnd} {
+		if strings.EqualFold(top, own) {
+			return errors.New("path is a file of the sink's own")
+		}
+	}
+	_, sealed := parseSealed(path)
+	if _, temp := parseTemp(path); sealed || temp {
+		return errors.New("path is the name of a sealed file, to which nothing is added")
 	}
 	return nil
 }

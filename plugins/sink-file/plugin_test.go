@@ -26,6 +26,17 @@ func TestPlugin(t *testing.T) {
 	}
 }
 
+func TestRotatingPlugin(t *testing.T) {
+	dir := t.TempDir()
+	plugintest.Sink(t, factory(), plugintest.Options{
+		Config: fmt.Sprintf(`{
+			"dir": %q, "rotate": {"max_size": "64KiB", "max_age": 3600000000000, "idle": 1000000000}, "compress": "gzip",
+			"retain": {"max_files": 100, "max_age": 86400000000000}
+		}`, dir),
+		Data: `{"id": 4101, "salary": 1.10}`,
+	})
+}
+
 func TestReadme(t *testing.T) { plugintest.Readme(t, factory(), "README.md") }
 
 // TestProgram has the real program write what a batch of mixed deliveries asks for.

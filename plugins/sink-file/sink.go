@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/grapnelhq/grapnel/sdk"
 )
@@ -22,6 +23,23 @@ type Config struct {
 	FileMode     string `json:"file_mode,omitempty" default:"0640" doc:"Mode of new files, octal, before the umask."`
 	DirMode      string `json:"dir_mode,omitempty" default:"0750" doc:"Mode of new folders, octal, before the umask."`
 	MaxOpenFiles int    `json:"max_open_files,omitempty" default:"64" doc:"How many files stay open between batches, 1 to 4096."`
+
+	Rotate   *Rotate `json:"rotate" doc:"When files are sealed: they get their last name and nothing is added to them any more. Without the block files grow for ever."`
+	Compress string  `json:"compress,omitempty" default:"none" enum:"none|gzip|zstd" doc:"How sealed files are compressed, in the background."`
+	Retain   *Retain `json:"retain" doc:"Which sealed files are kept. Without the block, all."`
+}
+
+// Rotate says when files are sealed. What is zero seals none.
+type Rotate struct {
+	MaxSize string        `json:"max_size,omitempty" doc:"Seal a file before it grows beyond this, such as \"128MiB\". The lines of one call stay together, however long."`
+	MaxAge  time.Duration `json:"max_age,omitempty" doc:"Seal files when the clock, in UTC, passes a multiple of this: with \"1h\" on the hour, with \"1d\" at midnight."`
+	Idle    time.Duration `json:"idle,omitempty" doc:"Seal a file that got no new line for this long."`
+}
+
+// Retain says which sealed files are kept. What is zero removes none.
+type Retain struct {
+	MaxFiles int           `json:"max_files,omitempty" doc:"Keep so many of each path, the newest."`
+	MaxAge   time.Duration `json:"max_age,omitempty" doc:"Remove those whose last line is older than this."`
 }
 
 // Message is what a route says to this sink.
@@ -38,11 +56,20 @@ func (c *Config) Validate() error {
 	return err
 }
 
-// settings are the parts of a configuration that a folder needs per call.
+// settings are a configuration as a folder needs it.
 type settings struct {
 	fileMode, dirMode fs.FileMode
 	maxOpen           int
+	rotate            rotation
+	compress          string        // the end of compressed files' names; empty: none is compressed
+	keepFiles         int           // sealed ones of a path; 0: all
+	keepAge           time.Duration // of sealed files; 0: any
 }
+
+const (
+	minRotateSize = 64 << 10
+	minRotateTime = time.Second
+)
 
 func (c *Config) settings() (settings, error) {
 	var errs []error
@@ -69,7 +96,54 @@ func (c *Config) settings() (settings, error) {
 	if s.maxOpen < 1 || s.maxOpen > 4096 {
 		errs = append(errs, &sdk.AttributeError{Path: []string{"max_open_files"}, Summary: "not between 1 and 4096"})
 	}
-	return s, errors.Join(errs...)
+	return s, errors.Join(append(errs, c.rotation(&s)...)...)
+}
+
+// rotation fills in the settings of rotation and of what becomes of sealed files.
+func (c *Config) rotation(s *settings) (errs []error) {
+	bad := func(summary, detail string, path ...string) {
+		errs = append(errs, &sdk.AttributeError{Path: path, Summary: summary, Detail: detail})
+	}
+	long := func(d time.Duration, path ...string) time.Duration {
+		if d < 0 || d > 0 && d < minRotateTime {
+			bad("not a second or more", "", path...)
+		}
+		return d
+	}
+	if r := c.Rotate; r != nil {
+		s.rotate.age = long(r.MaxAge, "rotate", "max_age")
+		s.rotate.idle = long(r.Idle, "rotate", "idle")
+		if r.MaxSize != "" {
+			n, err := parseSize(r.MaxSize)
+			if err != nil || n < minRotateSize {
+				bad("not a usable size", `Write a text like "128MiB", of at least 64KiB.`, "rotate", "max_size")
+			}
+			s.rotate.size = n
+		}
+		if len(errs) == 0 && !s.rotate.on() {
+			bad("seals no file ever", "Set max_size, max_age or idle, or leave the block out.", "rotate")
+		}
+	}
+	switch c.Compress {
+	case "gzip":
+		s.compress = endGzip
+	case "zstd":
+		s.compress = endZstd
+	}
+	if s.compress != "" && c.Rotate == nil {
+		bad("needs a rotate block", "Only sealed files are compressed.", "compress")
+	}
+	if r := c.Retain; r != nil {
+		s.keepFiles = r.MaxFiles
+		s.keepAge = long(r.MaxAge, "retain", "max_age")
+		if s.keepFiles < 0 {
+			bad("less than 0", "", "retain", "max_files")
+		}
+		if c.Rotate == nil {
+			bad("needs a rotate block", "Only sealed files are ever removed.", "retain")
+		}
+	}
+	return errs
 }
 
 // factory makes the plugin.
@@ -91,17 +165,20 @@ func open(ctx context.Context, cfg Config, host string, wrap func(disk) disk) (*
 	if err != nil {
 		return nil, err
 	}
-	f, err := openFolder(ctx, cfg.Dir, set.dirMode, host, wrap)
+	return openSettings(ctx, cfg.Dir, set, host, wrap)
+}
+
+func openSettings(ctx context.Context, dir string, set settings, host string, wrap func(disk) disk) (*sink, error) {
+	f, err := openFolder(ctx, dir, set, host, wrap)
 	if err != nil {
 		return nil, &sdk.AttributeError{Path: []string{"dir"}, Summary: err.Error()}
 	}
-	return &sink{folder: f, set: set}, nil
+	return &sink{folder: f}, nil
 }
 
 // sink is one configured block.
 type sink struct {
 	folder  *folder
-	set     settings
 	batches sync.Pool // *batch
 }
 
@@ -165,7 +242,7 @@ func (s *sink) DeliverBatch(ctx context.Context, ds []*sdk.Delivery[Message]) []
 
 	for i, d := range ds {
 		path := cmp.Or(d.Message.Path, defaultPath)
-		if err := checkPath(path); err != nil {
+		if err := s.checkPath(path); err != nil {
 			errs[i] = sdk.Reject(err, "path")
 			continue
 		}
@@ -181,7 +258,7 @@ func (s *sink) DeliverBatch(ctx context.Context, ds []*sdk.Delivery[Message]) []
 		g.lines = append(g.lines, '\n')
 		g.members = append(g.members, i)
 	}
-	s.folder.write(ctx, b.groups, s.set)
+	s.folder.write(ctx, b.groups)
 	for _, g := range b.groups {
 		var err error
 		if g.err != nil {
@@ -201,6 +278,16 @@ func (s *sink) DeliverBatch(ctx context.Context, ds []*sdk.Delivery[Message]) []
 		}
 	}
 	return errs
+}
+
+func (s *sink) checkPath(path string) error {
+	if err := checkPath(path); err != nil || !s.folder.set.rotate.on() {
+		return err
+	}
+	if strings.HasSuffix(path, endGzip) || strings.HasSuffix(path, endZstd) {
+		return errors.New("path ends as compressed files do; files get that end when they are compressed")
+	}
+	return nil
 }
 
 // Check implements sdk.Checker: it writes to the folder and syncs.

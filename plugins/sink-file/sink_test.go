@@ -229,7 +229,7 @@ func TestSyncBeforeReturn(t *testing.T) {
 	}, delivery("1", "", "{}"), delivery("2", "", "{}"), delivery("3", "", "{}"))
 	step("again", []string{"write events.jsonl", "sync events.jsonl"}, delivery("4", "", "{}"))
 	step("folders", []string{
-		"open a/b/c", "open a/b/c", "syncdir a/b", "syncdir a", "syncdir .", "write a/b/c", "sync a/b/c",
+		"open a/b/c", "mkdir a/b", "open a/b/c", "syncdir a/b", "syncdir a", "syncdir .", "write a/b/c", "sync a/b/c",
 	}, delivery("5", "a/b/c", "{}"))
 
 	deliver(t, s, delivery("6", "", "{}"), delivery("7", "a/b/c", "{}"), delivery("8", "", "{}"))
@@ -569,10 +569,20 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// child is a process of its own on a folder: "hold" opens it and waits, "flood" writes until it is killed and
-// prints the ids of what was delivered.
+// child is a process of its own on a folder: "hold" opens it and waits, any other role writes until it is killed and
+// prints the ids of what was delivered, with "rotate-" at its beginning to files that are sealed soon.
 func child(role, dir string) {
-	s, err := open(context.Background(), config(dir), hostName(), nil)
+	cfg := config(dir)
+	set, err := cfg.settings()
+	size := 20_000
+	if strings.HasPrefix(role, "rotate-") {
+		rotateInChild(&set)
+		size = 300
+	}
+	var s *sink
+	if err == nil {
+		s, err = openSettings(context.Background(), dir, set, hostName(), nil)
+	}
 	if err != nil {
 		fmt.Println("error:", err)
 		return
@@ -582,7 +592,7 @@ func child(role, dir string) {
 		io.Copy(io.Discard, os.Stdin)
 		return
 	}
-	text, _ := json.Marshal(strings.Repeat("x", 20_000))
+	text, _ := json.Marshal(strings.Repeat("x", size))
 	for n := 0; ; {
 		var ds []*sdk.Delivery[Message]
 		for range 200 {
@@ -717,19 +727,24 @@ func TestKill(t *testing.T) {
 
 // BenchmarkDeliverBatch measures the cost per event without that of the disk, in batches of 256.
 func BenchmarkDeliverBatch(b *testing.B) {
+	line := `{"id":4101,"attributes":{"first_name":"Ann","salary":1234.50},"x":"` + strings.Repeat("y", 700) + `"}`
+	indented := "{\n" + strings.Repeat("  \"some_attribute\": \"some value\",\n", 23) + "  \"x\": null\n}"
 	for _, c := range []struct {
-		name string
-		data string
+		name   string
+		data   string
+		change func(*settings)
 	}{
-		{"one line", `{"id":4101,"attributes":{"first_name":"Ann","salary":1234.50},"x":"` + strings.Repeat("y", 700) + `"}`},
-		{"indented", "{\n" + strings.Repeat("  \"some_attribute\": \"some value\",\n", 23) + "  \"x\": null\n}"},
+		{"one line", line, func(*settings) {}},
+		{"indented", indented, func(*settings) {}},
+		{"rotating", line, func(s *settings) {
+			s.rotate, s.keepFiles = rotation{64 << 20, time.Hour, 5 * time.Minute}, 2
+		}},
+		{"rotating, compressing", line, func(s *settings) {
+			s.rotate, s.keepFiles, s.compress = rotation{64 << 20, time.Hour, 5 * time.Minute}, 2, endZstd
+		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			s, err := open(context.Background(), config(b.TempDir()), hostName(), func(d disk) disk { return noSync{d} })
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer s.Close()
+			s := openRotating(b, b.TempDir(), c.change, func(d disk) disk { return noSync{d} })
 			var ds []*sdk.Delivery[Message]
 			for _, d := range goldenDeliveries()[:1] {
 				for range 256 {
@@ -739,7 +754,7 @@ func BenchmarkDeliverBatch(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				deliver(b, s, ds...)
-				if of := s.folder.files[defaultPath]; of.size > 64<<20 {
+				if of := s.folder.files[defaultPath]; !s.folder.set.rotate.on() && of.size > 64<<20 {
 					of.size = 0
 					_ = of.file.Truncate(0)
 				}
@@ -753,8 +768,13 @@ type noSync struct{ disk }
 
 func (d noSync) open(name string, flag int, mode fs.FileMode) (file, error) {
 	f, err := d.disk.open(name, flag, mode)
-	return noSyncFile{f}, err
+	if err != nil {
+		return nil, err
+	}
+	return noSyncFile{f}, nil
 }
+
+func (noSync) syncDir(string) error { return nil }
 
 type noSyncFile struct{ file }
 
