@@ -15,7 +15,7 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-var parked = flag.Int("parked", 5_000, "deliveries that wait in TestParked")
+var parked = flag.Int("parked", 1_000, "deliveries that wait in TestParked")
 
 func (h *host) status(sink string) engine.Status {
 	h.t.Helper()
@@ -214,7 +214,7 @@ func TestHoldDead(t *testing.T) {
 // TestNewPassesBacklog sends something new to a slow sink that has a long backlog.
 func TestNewPassesBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const backlog = 4500
+		const backlog = 1500
 		s, dir := newSink(), t.TempDir()
 		pause := func(es *engine.Sink) { es.State.PausedAt = start2000 }
 		h := start(t, dir, &decoder{}, map[string]*sink{"a": s}, pause)
