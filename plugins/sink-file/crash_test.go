@@ -27,6 +27,7 @@ import (
 // cuts do, after which nothing or anything of what was not synced is there. Then it starts anew and looks: every line
 // that was reported is there, each file is whole, and nothing is left over from what was going on.
 func TestCrashAtEveryStep(t *testing.T) {
+	t.Parallel()
 	total := 0
 	synctest.Test(t, func(t *testing.T) {
 		d, reported := crash(t, memoryDir(t), 0)
@@ -49,12 +50,16 @@ func TestCrashAtEveryStep(t *testing.T) {
 		{"power cut out of order", func(change int, _ *rand.Rand) bool { return change > 0 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			for step := 1; step <= total; step++ {
 				top := memoryDir(t)
 				dir := top
 				synctest.Test(t, func(t *testing.T) {
 					d, reported := crash(t, dir, step)
 					if c.survive != nil {
+						if verb, _, _ := strings.Cut(d.diedAt(), " "); verb == "write" || verb == "settime" {
+							return // all that may be left here may be left before the sync that follows
+						}
 						r := rand.New(rand.NewPCG(uint64(step), 1))
 						dir = filepath.Join(dir, "after the cut")
 						d.disk.(*volatileDisk).restore(t, dir, func(change int) bool { return c.survive(change, r) })
@@ -148,7 +153,7 @@ func crash(t *testing.T, dir string, step int) (d *deadDisk, reported []string) 
 }
 
 func rotateInCrash(s *settings) {
-	s.rotate, s.compress = rotation{size: 10, idle: time.Minute}, endZstd
+	s.rotate, s.compress = rotation{size: 10, idle: time.Minute}, endGzip
 }
 
 // checkCrash starts anew on what a crash has left and checks what is there then.
@@ -177,7 +182,7 @@ func checkCrash(t *testing.T, what, dir string, reported []string) {
 			}
 			continue
 		}
-		if sealed.end != endZstd {
+		if sealed.end != endGzip {
 			t.Errorf("%s: not compressed: %s", what, name)
 		}
 		for id := range strings.FieldsSeq(idsIn(t, name, unpack(t, dir, name))) {
@@ -203,7 +208,7 @@ func checkCrash(t *testing.T, what, dir string, reported []string) {
 	time.Sleep(time.Hour)
 	synctest.Wait()
 	for _, name := range tree(t, dir) {
-		if filepath.Ext(name) != endZstd {
+		if filepath.Ext(name) != endGzip {
 			t.Errorf("%s: in the end, there is %s", what, name)
 		}
 		unpack(t, dir, name)

@@ -26,7 +26,7 @@ type ledger struct {
 	rewrite int64       // the size from which on it is written anew
 	more    bool        // it has files that are not remembered
 	unsaved []byte
-	failing bool
+	failing bool // what was said once
 }
 
 const (
@@ -62,10 +62,15 @@ func parseEntry(line []byte) (name string, ok bool) {
 
 // write saves what was added, and syncs it: files are begun rarely. What fails is tried again with the next deliveries.
 func (l *ledger) write(ctx context.Context, f *folder) {
-	if len(l.unsaved) == 0 {
-		return
+	if len(l.unsaved) > 0 {
+		l.report(ctx, f, l.save(f))
 	}
-	err := l.save(f)
+}
+
+// update has the folder remember what others have added.
+func (l *ledger) update(ctx context.Context, f *folder) { l.report(ctx, f, l.read(f)) }
+
+func (l *ledger) report(ctx context.Context, f *folder, err error) {
 	if err != nil && !l.failing {
 		slog.WarnContext(ctx, "cannot note which files are to be sealed", "dir", f.dir, "error", err)
 	}
@@ -112,7 +117,6 @@ func (l *ledger) stat(f *folder) (fs.FileInfo, error) {
 	return info, err
 }
 
-// read has the folder remember what others have added.
 func (l *ledger) read(f *folder) error {
 	info, err := l.stat(f)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -135,15 +139,33 @@ func (l *ledger) read(f *folder) error {
 	if anew {
 		l.at = 0
 	}
+	all := l.at == 0
 	kept, err := l.entries(f, info.Size())
 	if err != nil {
 		return err
 	}
 	l.info, l.at = info, info.Size()
+	if all {
+		l.missing(f, kept)
+	}
 	if !anew {
 		return nil
 	}
 	return l.replace(f, kept)
+}
+
+// missing adds what is remembered and not listed: the ledger was written anew while the file was away.
+func (l *ledger) missing(f *folder, listed map[string]struct{}) {
+	for name := range f.active {
+		if _, ok := listed[name]; ok {
+			continue
+		}
+		if _, err := f.disk.lstat(name); errors.Is(err, fs.ErrNotExist) {
+			delete(f.active, name)
+		} else {
+			l.add(name)
+		}
+	}
 }
 
 // entries remembers the files that are listed from l.at on, and returns them without those that are gone.

@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -135,13 +136,16 @@ func (p *packer) disk() disk {
 type job struct {
 	*packer
 	disk disk
-	done bool
+	done bool // nothing is left to be tried again
+	said bool // that something failed; what fails for one file often fails for many
+	full bool // the disk is
 }
 
 // failed notes that something is to be tried again.
 func (j *job) failed(ctx context.Context, what string, err error) {
 	j.done = false
-	if !errors.Is(err, errBusy) && ctx.Err() == nil {
+	if !j.said && !errors.Is(err, errBusy) && ctx.Err() == nil {
+		j.said = true
 		slog.WarnContext(ctx, what, "dir", j.folder.dir, "error", err)
 	}
 }
@@ -287,11 +291,12 @@ func (j *job) clean(s sealed) error {
 
 // compress compresses a sealed file, or removes it if it is there compressed already.
 func (j *job) compress(ctx context.Context, s sealed) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || j.full {
 		return
 	}
 	if err := j.tryCompress(ctx, s); err != nil {
 		j.failed(ctx, "cannot compress a sealed file", err)
+		j.full = errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 	}
 }
 

@@ -207,31 +207,29 @@ func (f *folder) keepSealing(ctx context.Context) {
 // sealDue seals the files that are due, without keeping batches waiting for long, and returns when to look again.
 func (f *folder) sealDue(ctx context.Context) (next time.Duration) {
 	var due []string
-	failed := false
+	var failed error
 	for first := true; first || len(due) > 0; first = false {
 		if f.enter(ctx) != nil {
 			return lookEvery // the folder is gone or someone else's, as its deliveries say
 		}
 		start := time.Now()
 		if first {
-			if err := f.ledger.read(f); err != nil {
-				slog.WarnContext(ctx, "cannot read which files are to be sealed", "dir", f.dir, "error", err)
-			}
+			f.ledger.update(ctx, f)
 			due = f.dueAt(start)
 		}
 		for len(due) > 0 && time.Since(start) < sealAtOnce {
-			if err := f.sealIdle(ctx, due[0], start); err != nil {
-				failed = true
-				slog.WarnContext(ctx, "cannot seal a file", "dir", f.dir, "error", err)
-			}
+			failed = cmp.Or(failed, f.sealIdle(ctx, due[0], start))
 			due = due[1:]
 		}
 		if len(due) == 0 {
-			next = f.nextLook(start, failed)
+			next = f.nextLook(start, failed != nil)
 			f.look = start.Add(next)
 			f.armIdle()
 		}
 		f.leave()
+	}
+	if failed != nil { // the first; what holds for one often holds for many
+		slog.WarnContext(ctx, "cannot seal files", "dir", f.dir, "error", failed)
 	}
 	return next
 }

@@ -592,6 +592,33 @@ func TestLedger(t *testing.T) {
 	}
 }
 
+// TestLedgerLosesNothing: a file that was away while the ledger was written anew is listed again.
+func TestLedgerLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		change := func(s *settings) { s.rotate = rotation{age: 24 * time.Hour} }
+		one := openRotating(t, dir, change, setTimes)
+		deliver(t, one, delivery("1", "a", "{}"))
+		if err := os.Remove(filepath.Join(dir, "a")); err != nil {
+			t.Fatal(err)
+		}
+		openRotating(t, dir, change, setTimes).Close()
+		synctest.Wait()
+		two := openRotating(t, dir, change, setTimes)
+		synctest.Wait() // a is not listed any more
+		deliver(t, one, delivery("2", "a", "{}"))
+		time.Sleep(2 * lookEvery)
+		deliver(t, one, delivery("3", "b", "{}")) // what was noticed is written with it
+		synctest.Wait()
+		b, err := os.ReadFile(filepath.Join(dir, ledgerName))
+		if err != nil || !strings.Contains(string(b), `"a"`) {
+			t.Errorf("the ledger is %q, %v", b, err)
+		}
+		two.Close()
+		one.Close()
+	})
+}
+
 // TestLedgerStaysSmall: a path that comes and goes is not listed once for every time.
 func TestLedgerStaysSmall(t *testing.T) {
 	dir := t.TempDir()

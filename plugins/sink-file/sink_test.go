@@ -634,6 +634,7 @@ func startChild(t *testing.T, role, dir string) (*exec.Cmd, *bufio.Scanner) {
 }
 
 func TestLock(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	dir := t.TempDir()
 	cmd, _ := startChild(t, "hold", dir)
 	_, err := open(t.Context(), config(dir), hostName(), nil)
