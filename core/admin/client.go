@@ -114,11 +114,16 @@ func (c *Client) get(ctx context.Context, path, query string, v any) error {
 }
 
 func (c *Client) post(ctx context.Context, path string, body, v any) error {
-	b, err := json.Marshal(body)
+	b, err := jsonBody(body)
 	if err != nil {
 		return err
 	}
-	return c.call(ctx, http.MethodPost, path, bytes.NewReader(b), v)
+	return c.call(ctx, http.MethodPost, path, b, v)
+}
+
+func jsonBody(v any) (io.Reader, error) {
+	b, err := json.Marshal(v)
+	return bytes.NewReader(b), err
 }
 
 func (c *Client) call(ctx context.Context, method, path string, body io.Reader, v any) error {
@@ -137,11 +142,9 @@ func (c *Client) call(ctx context.Context, method, path string, body io.Reader, 
 func (c *Client) stream(ctx context.Context, path string, fields []field, list []string, report func(Report)) (t Tally, err error) {
 	var body io.Reader = http.NoBody
 	if len(list) > 0 {
-		b, err := json.Marshal(ids{list})
-		if err != nil {
+		if body, err = jsonBody(ids{list}); err != nil {
 			return t, err
 		}
-		body = bytes.NewReader(b)
 	}
 	resp, err := c.open(ctx, http.MethodPost, path+"?"+format(fields), body)
 	if err != nil {

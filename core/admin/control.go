@@ -26,6 +26,13 @@ type Control interface {
 	Rejections(ctx context.Context, f store.RejectionFilter) (Page[Rejection], error)
 	Rejection(ctx context.Context, id int64) (Rejection, error)
 
+	// Erase removes what an order says, for good, and reports from the caller's goroutine; report may be nil. What it has
+	// begun it ends, even if this call does not see it. PreviewErase tells what it would remove.
+	Erase(ctx context.Context, o EraseOrder, report func(EraseProgress)) (Receipt, error)
+	PreviewErase(ctx context.Context, o EraseOrder) (ErasePreview, error)
+	Receipts(ctx context.Context, cursor string, limit int) (Page[Receipt], error)
+	Receipt(ctx context.Context, id int64) (Receipt, error)
+
 	// Retries and replays work in small steps and report, from the caller's goroutine, after each: single deliveries or
 	// requests as Item, and Progress. report may be nil. The tally is how far they came, after an error as well. What is
 	// begun again after that goes on where it ended: nothing is retried or replayed twice.

@@ -6,6 +6,9 @@
 //	GET  /v1/requests                   ?source= state= unrouted= since= until= cursor= limit=
 //	GET  /v1/requests/{id}
 //	POST /v1/requests/retry             {"ids": […]} or ?source= state= since= until=, and dry_run= items=
+//	POST /v1/requests/erase             {"subject": "…", "source": "…", "tenant": "…"} or {"ids": […]}; ?dry_run=
+//	GET  /v1/receipts                   ?cursor= limit=
+//	GET  /v1/receipts/{id}
 //	GET  /v1/events                     ?source= type= subject= tenant= request= unrouted= since= until= cursor= limit=
 //	GET  /v1/events/{id}
 //	GET  /v1/deliveries                 ?source= type= subject= tenant= route= sink= request= state= since= until= cursor= limit=
@@ -18,7 +21,8 @@
 //	GET  /v1/rejections                 ?source= cause= cursor= limit=
 //	GET  /v1/rejections/{id}
 //
-// Retries and replays answer with a line of JSON per step and per delivery, the last one with the result or an error.
+// Retries and replays answer with a line of JSON per step and per delivery, erasures with one now and then; the last one has
+// the result or an error.
 //
 // An answer other than 200 is {"error": "…"}; 404 means that there is no such thing.
 package admin

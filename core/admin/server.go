@@ -34,16 +34,12 @@ func Handler(c Control) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, h func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			v, err := h(r)
-			status := http.StatusOK
-			if err != nil {
-				status, v = statusOf(err), failure{err.Error()}
+			l := newLines(w)
+			if v, err := h(r); err != nil {
+				l.fail(err)
+			} else {
+				l.one(v)
 			}
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(status)
-			enc := json.NewEncoder(w)
-			enc.SetEscapeHTML(false) // event data is shown as it came
-			_ = enc.Encode(v)        // the status is out; a caller that went away is no error of ours
 		})
 	}
 	handle("GET /v1/status", func(r *http.Request) (any, error) { return c.Status(r.Context()) })
@@ -102,6 +98,22 @@ func Handler(c Control) http.Handler {
 		}
 		return c.Rejection(r.Context(), id)
 	})
+	handle("GET /v1/receipts", func(r *http.Request) (any, error) {
+		var cursor string
+		var limit int
+		if err := parse(r.URL.Query(), placeFields(&cursor, &limit)); err != nil {
+			return nil, badRequest{err}
+		}
+		return c.Receipts(r.Context(), cursor, limit)
+	})
+	handle("GET /v1/receipts/{id}", func(r *http.Request) (any, error) {
+		id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+		if err != nil {
+			return nil, badRequest{fmt.Errorf("%q is not a receipt's number", r.PathValue("id"))}
+		}
+		return c.Receipt(r.Context(), id)
+	})
+	mux.HandleFunc("POST /v1/requests/erase", func(w http.ResponseWriter, r *http.Request) { handleErase(c, w, r) })
 	mux.HandleFunc("POST /v1/requests/retry", func(w http.ResponseWriter, r *http.Request) {
 		var o RequestOrder
 		stream(w, r, requestOrder(&o), &o.IDs, func(report func(Report)) (Tally, error) {
@@ -123,24 +135,51 @@ func Handler(c Control) http.Handler {
 	return mux
 }
 
-// stream answers with a line of JSON per report as the work goes on, the last one a result or an error. An error before
-// the first line is an answer of its own. fields and ids are read from the query and the body, which may be empty.
+// lines is an answer of a line of JSON per report while work goes on. An error before the first line is an answer of its
+// own.
+type lines struct {
+	w     http.ResponseWriter
+	enc   *json.Encoder
+	begun bool
+}
+
+func newLines(w http.ResponseWriter) *lines {
+	l := &lines{w: w, enc: json.NewEncoder(w)}
+	l.enc.SetEscapeHTML(false) // event data is shown as it came
+	return l
+}
+
+// say writes a line. A caller that went away ends the context.
+func (l *lines) say(v any, now bool) {
+	if !l.begun {
+		l.begun = true
+		l.w.Header().Set("Content-Type", "application/x-ndjson")
+	}
+	_ = l.enc.Encode(v)
+	if now {
+		_ = http.NewResponseController(l.w).Flush()
+	}
+}
+
+// one answers with one thing.
+func (l *lines) one(v any) {
+	l.w.Header().Set("Content-Type", "application/json")
+	_ = l.enc.Encode(v) // a caller that went away is no error of ours
+}
+
+// fail answers with an error, before any line.
+func (l *lines) fail(err error) {
+	l.w.Header().Set("Content-Type", "application/json")
+	l.w.WriteHeader(statusOf(err))
+	_ = l.enc.Encode(failure{err.Error()})
+}
+
+// stream answers with what a retry or replay reports, the last line a result or an error. fields and ids are read from the
+// query and the body, which may be empty.
 func stream(
 	w http.ResponseWriter, r *http.Request, fields []field, list *[]string, work func(func(Report)) (Tally, error),
 ) {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	begun := false
-	say := func(rep Report) {
-		if !begun {
-			begun = true
-			w.Header().Set("Content-Type", "application/x-ndjson")
-		}
-		_ = enc.Encode(rep) // a caller that went away ends the context
-		if rep.Item == nil {
-			_ = http.NewResponseController(w).Flush()
-		}
-	}
+	l := newLines(w)
 	err := parse(r.URL.Query(), fields)
 	if err != nil {
 		err = badRequest{err}
@@ -149,20 +188,18 @@ func stream(
 	}
 	var t Tally
 	if err == nil {
-		t, err = work(say)
+		t, err = work(func(rep Report) { l.say(rep, rep.Item == nil) })
 	}
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("the host stops") // or nobody listens any more
 	}
 	switch {
 	case err == nil:
-		say(Report{Result: &t})
-	case begun:
-		say(Report{Progress: &t, Error: err.Error()})
+		l.say(Report{Result: &t}, true)
+	case l.begun:
+		l.say(Report{Progress: &t, Error: err.Error()}, true)
 	default:
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(statusOf(err))
-		_ = enc.Encode(failure{err.Error()})
+		l.fail(err)
 	}
 }
 

@@ -9,11 +9,13 @@ import (
 // mostErased bounds what a dispatcher remembers of erased deliveries that it did not hold when it was told.
 const mostErased = windowDeliveries
 
-// Erased takes leased deliveries of a sink that were erased in the store. Those that wait for a call are forgotten; those in
-// a call end as they do, and the store takes no outcome of them. The store's writer calls it; it does not block.
+// Erased is told that deliveries of a sink were erased in the store, and which of them the sink's dispatcher has. Those that
+// wait for a call are forgotten; those in a call end as they do, and the store takes no outcome of them. What waited behind
+// them goes on. The store's writer calls it; it does not block.
 func (e *Engine) Erased(sink string, keys []core.DeliveryKey) {
 	if d := e.sinks[sink]; d != nil {
 		d.forget(keys)
+		d.fallBehind()
 	}
 }
 

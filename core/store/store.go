@@ -145,6 +145,7 @@ var (
 	ErrNewer    = errors.New("the database was written by a newer grapnel")
 	ErrClosed   = errors.New("the store is closed")
 	ErrCursor   = errors.New("not a cursor of this list")
+	ErrErasure  = errors.New("either a subject or requests are to be erased")
 )
 
 // Decision is what became of one request: Events and Deliveries, or Dead.

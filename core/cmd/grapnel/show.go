@@ -208,7 +208,7 @@ func newRequests() *cobra.Command {
 		return p.value(r)
 	})
 
-	return group("requests", "Show and retry accepted webhooks", list, show, newRetryRequests())
+	return group("requests", "Show, retry and erase accepted webhooks", list, show, newRetryRequests(), newErase(), newReceipts())
 }
 
 func newDeliveries() *cobra.Command {

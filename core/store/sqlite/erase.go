@@ -46,7 +46,11 @@ func (s *Store) Erase(
 	}
 	defer func() { <-s.erasing }()
 
-	o, err := s.beginErasure(ctx, e)
+	seqs, err := s.findRequests(ctx, e.Requests)
+	if err != nil {
+		return store.Receipt{}, err
+	}
+	o, err := s.beginErasure(ctx, e, seqs)
 	if err != nil {
 		return store.Receipt{}, err
 	}
@@ -58,13 +62,6 @@ func (s *Store) Erase(
 		if err := x.rejections(ctx, e.Subject); err != nil {
 			return store.Receipt{}, err
 		}
-	}
-	seqs, err := s.findRequests(ctx, e.Requests)
-	if err != nil {
-		return store.Receipt{}, err
-	}
-	if err := x.remove(ctx, seqs); err != nil {
-		return store.Receipt{}, err
 	}
 	if err := x.finish(ctx); err != nil {
 		return store.Receipt{}, err
@@ -126,10 +123,18 @@ func (x *erasure) tell(stage string, done, total int64) {
 	x.progress(store.EraseProgress{Stage: stage, Done: done, Total: total, Removed: x.removed})
 }
 
-// finish does all that can be done again: it looks for what is still there of the order's subject.
+// finish does all that can be done again: it looks for what is still there of the order's subject, or requests.
 func (x *erasure) finish(ctx context.Context) error {
 	o := x.order
-	if o.subject != nil {
+	if o.subject == nil {
+		seqs, err := x.s.orderedRequests(ctx, o)
+		if err != nil {
+			return err
+		}
+		if err := x.remove(ctx, seqs); err != nil {
+			return err
+		}
+	} else {
 		err := x.s.searchEvents(ctx, o, func(seqs []int64, at int64) error {
 			x.tell(store.EraseSearching, at, o.through)
 			return x.remove(ctx, seqs)

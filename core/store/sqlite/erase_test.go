@@ -457,6 +457,45 @@ func TestErasureGoesOn(t *testing.T) {
 	}
 }
 
+// Requests that are erased by id are remembered until they are gone.
+func TestErasureOfRequestsGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "grapnel.db")
+	s := open(t, Options{Path: path})
+	h := newTraffic(t, s, 4)
+	h.run(30)
+	rs, _, err := s.ListRequests(t.Context(), store.RequestFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, r := range rs {
+		ids = append(ids, r.ID())
+	}
+	seqs, err := s.findRequests(t.Context(), ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.beginErasure(t.Context(), store.Erasure{Requests: ids}, seqs); err != nil {
+		t.Fatal(err)
+	}
+	s.crash(t)
+	s = open(t, Options{Path: path})
+	if _, err := s.Purge(t.Context(), store.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.GetReceipt(t.Context(), 1)
+	if err != nil || r.DoneAt.IsZero() || r.Removed.Requests != int64(len(ids)) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, p := range h.people {
+		for _, place := range p.places(t, path, h.people) {
+			t.Error(place)
+		}
+	}
+	closeStore(t, s)
+	verify(t, path)
+}
+
 // What somebody reads for long keeps the log, and the erasure says so.
 func TestErasureAndReaders(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "grapnel.db")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -124,13 +123,10 @@ func (w *writer) loadOrders() error {
 	})
 }
 
-// errWhat is the answer to an erasure of nothing, or of two things.
-var errWhat = errors.New("either a subject or requests are to be erased")
-
 // beginErasure makes a receipt, or takes up an open one for the same.
-func (s *Store) beginErasure(ctx context.Context, e store.Erasure) (*order, error) {
+func (s *Store) beginErasure(ctx context.Context, e store.Erasure, seqs []int64) (*order, error) {
 	if (e.Subject == "") == (len(e.Requests) == 0) {
-		return nil, errWhat
+		return nil, store.ErrErasure
 	}
 	var o *order
 	err := s.do(ctx, &op{durable: true, apply: func(w *writer) error {
@@ -144,7 +140,7 @@ func (s *Store) beginErasure(ctx context.Context, e store.Erasure) (*order, erro
 				}
 			}
 		}
-		return w.openReceipt(o)
+		return w.openReceipt(o, seqs)
 	}, committed: func() {
 		w := s.writer // in its goroutine
 		for i, known := range w.orders {
@@ -159,7 +155,7 @@ func (s *Store) beginErasure(ctx context.Context, e store.Erasure) (*order, erro
 }
 
 // openReceipt writes that an erasure begins, or goes on.
-func (w *writer) openReceipt(o *order) error {
+func (w *writer) openReceipt(o *order, seqs []int64) error {
 	if err := w.setMeta("scrub", 1); err != nil {
 		return err
 	}
@@ -186,7 +182,33 @@ func (w *writer) openReceipt(o *order) error {
 	st.text(3, o.tenant)
 	st.int(4, o.through)
 	st.int(5, time.Now().UnixMicro())
-	return st.rows(func() bool { o.id = st.ColumnInt64(0); return true })
+	if err := st.rows(func() bool { o.id = st.ColumnInt64(0); return true }); err != nil {
+		return err
+	}
+	if st, err = w.c.stmt("INSERT INTO receipt_requests (receipt, seq) VALUES (?, ?)"); err != nil {
+		return err
+	}
+	for _, seq := range seqs {
+		st.int(1, o.id)
+		st.int(2, seq)
+		if err := st.run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orderedRequests are the requests that an order erases by id.
+func (s *Store) orderedRequests(ctx context.Context, o *order) (seqs []int64, err error) {
+	err = s.search(ctx, func(c *conn) error {
+		st, err := c.stmt("SELECT seq FROM receipt_requests WHERE receipt = ?")
+		if err != nil {
+			return err
+		}
+		st.int(1, o.id)
+		return st.rows(func() bool { seqs = append(seqs, st.ColumnInt64(0)); return true })
+	})
+	return seqs, err
 }
 
 // closeReceipt writes that an erasure has come to its end.
@@ -198,8 +220,15 @@ func (w *writer) closeReceipt(o *order) error {
 			return err
 		}
 	}
-	st, err := w.c.stmt("UPDATE receipts SET done_at = ?, unread = ? WHERE id = ?")
+	st, err := w.c.stmt("DELETE FROM receipt_requests WHERE receipt = ?")
 	if err != nil {
+		return err
+	}
+	st.int(1, o.id)
+	if err := st.run(); err != nil {
+		return err
+	}
+	if st, err = w.c.stmt("UPDATE receipts SET done_at = ?, unread = ? WHERE id = ?"); err != nil {
 		return err
 	}
 	st.int(1, time.Now().UnixMicro())

@@ -25,7 +25,7 @@ func (s *Store) PreviewErase(ctx context.Context, e store.Erasure) (p store.Eras
 	}()
 	o := &order{source: e.Source, tenant: e.Tenant, through: s.newest.Load()}
 	if (e.Subject == "") == (len(e.Requests) == 0) {
-		return p, errWhat
+		return p, store.ErrErasure
 	}
 	origins := map[store.EraseOrigin]int64{}
 	states := map[stateKey]struct{}{}

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/grapnelhq/grapnel/core"
@@ -204,7 +205,10 @@ func (w *writer) eraseEvent(r *erasedRequest, e *erasedEvent, now int64, x *remo
 			w.addCount(deliveryCounter(d.sink, d.state), -1)
 		} else {
 			w.addCount(deliveryCounter(d.sink, core.DeliveryPending), -1)
-			w.effects.erased = append(w.effects.erased, d.key)
+			if w.effects.erased == nil {
+				w.effects.erased = map[string][]core.DeliveryKey{}
+			}
+			w.effects.erased[d.sink] = append(w.effects.erased[d.sink], d.key)
 			if err := w.promote(d.sink, d.order, now); err != nil {
 				return 0, err
 			}
@@ -343,22 +347,18 @@ func (w *writer) eraseLate(o *order, seq int64) error {
 	return w.setMeta("scrub", 1)
 }
 
-// endErased ends the leases of deliveries that were erased, and returns those that had one, by sink; s.mu is held.
-func (s *Store) endErased(keys []core.DeliveryKey) map[string][]core.DeliveryKey {
-	leased := map[string][]core.DeliveryKey{}
-	for _, k := range keys {
-		if q, _, ok := s.leaseOf(k); ok {
-			q.end(k)
-			leased[q.sink] = append(leased[q.sink], k)
-			continue
-		}
-		for _, q := range s.queues { // a claim may just have seen it
-			if q.running {
+// endErased ends the leases of deliveries that were erased, and leaves of each sink's those that had one; s.mu is held.
+func (s *Store) endErased(erased map[string][]core.DeliveryKey) {
+	for sink, keys := range erased {
+		q := s.queue(sink)
+		erased[sink] = slices.DeleteFunc(keys, func(k core.DeliveryKey) bool {
+			_, leased := q.end(k)
+			if !leased && q.running { // the claim may just have seen it
 				q.ended[k] = struct{}{}
 			}
-		}
+			return !leased
+		})
 	}
-	return leased
 }
 
 // refilter makes the filter of a stretch of requests of the events that are there.

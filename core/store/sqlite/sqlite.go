@@ -38,8 +38,9 @@ type Options struct {
 	// OnAccepted gets what Accept and RetryRequests committed, in commit order, before they return. The writer calls it:
 	// it must not block, and must not call the store. It must not keep the slice. nil: nobody wants to know.
 	OnAccepted func([]*core.Request)
-	// OnErased gets the leased deliveries of a sink that were erased, after their commit. Their leases have ended: whoever
-	// holds them is to forget them. The same holds as for OnAccepted.
+	// OnErased is called after deliveries of a sink were erased that were not settled. It gets those that were leased: their
+	// leases have ended, whoever holds them is to forget them. Others of their order keys may have come due. The same holds
+	// as for OnAccepted.
 	OnErased func(sink string, keys []core.DeliveryKey)
 	Logger   hclog.Logger // nil: none
 

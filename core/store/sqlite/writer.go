@@ -38,7 +38,7 @@ type effects struct {
 	counts   map[counter]int64
 	leased   []newLease
 	due      []sinkDue
-	erased   []core.DeliveryKey // that were not settled
+	erased   map[string][]core.DeliveryKey // that were not settled, by sink
 }
 
 // newLease is a lease taken inside a transaction: it stands from then on, and counts from the commit on.
@@ -277,7 +277,7 @@ func (w *writer) transact(group []*op) (err error) {
 	w.effects.accepted = w.effects.accepted[:0]
 	w.effects.leased = w.effects.leased[:0]
 	w.effects.due = w.effects.due[:0]
-	w.effects.erased = w.effects.erased[:0]
+	w.effects.erased = nil
 	clear(w.effects.counts)
 	lastSeq, keys := w.lastSeq, len(w.keys.adding.keys)
 	w.filtersBefore = append(w.filtersBefore[:0], w.filters...)
@@ -363,13 +363,10 @@ func (w *writer) publish(group []*op, durable bool) {
 	for _, d := range w.effects.due {
 		s.queue(d.sink).becomesDue(d.key, d.due)
 	}
-	var erased map[string][]core.DeliveryKey
-	if len(w.effects.erased) > 0 {
-		erased = s.endErased(w.effects.erased)
-	}
+	s.endErased(w.effects.erased)
 	s.mu.Unlock()
 	if s.opts.OnErased != nil {
-		for sink, keys := range erased {
+		for sink, keys := range w.effects.erased {
 			s.opts.OnErased(sink, keys)
 		}
 	}

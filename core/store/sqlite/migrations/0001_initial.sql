@@ -188,6 +188,13 @@ CREATE TABLE receipts (
     rejections INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
+-- Requests that are to be erased by id, until that is done.
+CREATE TABLE receipt_requests (
+    receipt INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,                  -- requests.seq
+    PRIMARY KEY (receipt, seq)
+) STRICT, WITHOUT ROWID;
+
 -- The erased deliveries that their sinks may know of.
 CREATE TABLE receipt_deliveries (
     receipt  INTEGER NOT NULL,
