@@ -89,18 +89,39 @@ func acceptFor(b *testing.B, s *Store, perSecond int, d time.Duration) []time.Du
 	return took
 }
 
-// BenchmarkAcceptBesidePurge accepts 1000 webhooks a second, second by second with nothing beside and while old requests
-// are purged, until 200 000 are. Of the seconds of a kind it reports the median.
-func BenchmarkAcceptBesidePurge(b *testing.B) {
+// BenchmarkAcceptBeside accepts 1000 webhooks a second, second by second with nothing beside and while old requests are
+// purged, until 200 000 are; likewise while people are erased, with as many requests in the database. Of the seconds of a
+// kind it reports the median, and how much of the other work was done in one.
+func BenchmarkAcceptBeside(b *testing.B) {
 	const rows = 200_000
+	b.Run("purge", func(b *testing.B) {
+		besideAccepts(b, rows, "purged/s", rows, func(ctx context.Context, s *Store) (int, error) {
+			return s.Purge(ctx, store.Retention{Before: time.UnixMicro(rows + 1)})
+		})
+	})
+	b.Run("erase", func(b *testing.B) {
+		next := 0
+		besideAccepts(b, rows, "erased/s", 10, func(ctx context.Context, s *Store) (n int, err error) {
+			for ; err == nil; n++ {
+				next++
+				_, err = s.Erase(ctx, store.Erasure{Subject: fmt.Sprintf("employee/%d", next)}, nil)
+			}
+			return n - 1, err
+		})
+	})
+}
+
+// besideAccepts goes on until other work, on a database with some history, has come to a sum. The work ends with its context,
+// which is no error, and goes on where it was.
+func besideAccepts(b *testing.B, rows int, unit string, until int, work func(context.Context, *Store) (int, error)) {
 	path := filepath.Join(b.TempDir(), "grapnel.db")
 	history(b, path, rows)
 	s := open(b, Options{Path: path})
 	defer closeStore(b, s)
 	acceptFor(b, s, 1000, time.Second)
 	var p50, p99 [2][]time.Duration
-	purged, seconds := 0, 0
-	for purged < rows && b.Context().Err() == nil {
+	sum, seconds := 0, 0
+	for ; sum < until; seconds++ {
 		for kind := range 2 {
 			ctx, stop := context.WithCancel(b.Context())
 			done := make(chan error)
@@ -109,8 +130,8 @@ func BenchmarkAcceptBesidePurge(b *testing.B) {
 					done <- nil
 					return
 				}
-				n, err := s.Purge(ctx, store.Retention{Before: time.UnixMicro(rows + 1)})
-				purged += n
+				n, err := work(ctx, s)
+				sum += n
 				done <- err
 			}()
 			took := acceptFor(b, s, 1000, time.Second)
@@ -121,7 +142,6 @@ func BenchmarkAcceptBesidePurge(b *testing.B) {
 			p50[kind] = append(p50[kind], took[len(took)/2])
 			p99[kind] = append(p99[kind], took[len(took)*99/100])
 		}
-		seconds++
 	}
 	median := func(ds []time.Duration) float64 {
 		slices.Sort(ds)
@@ -131,5 +151,5 @@ func BenchmarkAcceptBesidePurge(b *testing.B) {
 		b.ReportMetric(median(p50[kind]), name+"-p50-ms")
 		b.ReportMetric(median(p99[kind]), name+"-p99-ms")
 	}
-	b.ReportMetric(float64(purged)/float64(seconds), "purged/s")
+	b.ReportMetric(float64(sum)/float64(seconds), unit)
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 )
@@ -45,7 +46,7 @@ func readPage(number uint32, data []byte, usable int) (*treePage, error) {
 	if number == 1 {
 		p.header = firstHeader
 	}
-	if usable < 480 || usable > 1<<16 || len(data) < usable {
+	if usable < 480 || usable > maxPage || len(data) < usable {
 		return nil, &errPage{number, "a wrong size"}
 	}
 	p.kind = data[p.header]
@@ -150,15 +151,17 @@ func (p *treePage) local(payload uint64) int {
 	return int(n) + 4
 }
 
-// wipe overwrites with zeros what is not used. It tells whether anything was there. mark is memory for it.
-func (p *treePage) wipe(mark []bool) (dirty bool, _ error) {
+// ones is what wipe marks used bytes with.
+var ones = bytes.Repeat([]byte{0xff}, maxPage)
+
+const maxPage = 1 << 16
+
+// wipe overwrites with zeros what is not used. It tells whether anything was there. mark is memory for it, as large as the
+// page.
+func (p *treePage) wipe(mark []byte) (dirty bool, _ error) {
 	used := mark[:p.usable]
 	clear(used)
-	use := func(from, to int) {
-		for i := from; i < to; i++ {
-			used[i] = true
-		}
-	}
+	use := func(from, to int) { copy(used[from:to], ones) }
 	use(0, p.array+2*p.cells)
 	for i := range p.cells {
 		at, err := p.cell(i)
@@ -176,7 +179,7 @@ func (p *treePage) wipe(mark []bool) (dirty bool, _ error) {
 	}
 	// Of a free block only its place in their list is needed.
 	for at := p.u16(p.header + 1); at != 0; {
-		if at < p.array+2*p.cells || at+4 > p.usable || used[at] {
+		if at < p.array+2*p.cells || at+4 > p.usable || used[at] != 0 {
 			return false, &errPage{p.number, "a free block where there is none"}
 		}
 		use(at, at+4)
@@ -186,9 +189,17 @@ func (p *treePage) wipe(mark []bool) (dirty bool, _ error) {
 		}
 		at = next
 	}
-	for i, u := range used {
-		if !u && p.data[i] != 0 {
-			p.data[i] = 0
+	i := 0
+	for ; i+8 <= len(used); i += 8 {
+		had := binary.NativeEndian.Uint64(p.data[i:])
+		if keeps := had & binary.NativeEndian.Uint64(used[i:]); keeps != had {
+			binary.NativeEndian.PutUint64(p.data[i:], keeps)
+			dirty = true
+		}
+	}
+	for ; i < len(used); i++ {
+		if keeps := p.data[i] & used[i]; keeps != p.data[i] {
+			p.data[i] = keeps
 			dirty = true
 		}
 	}

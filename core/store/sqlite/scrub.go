@@ -32,7 +32,8 @@ func (w way) to(child uint32) way { return append(w[:len(w):len(w)], child) }
 type pages struct {
 	c        *conn
 	usable   int
-	mark     []bool
+	mark     []byte
+	buffer   []byte // of the page that was read last
 	children map[uint32][]uint32
 }
 
@@ -46,17 +47,23 @@ func (c *conn) pages() (*pages, error) {
 		return nil, &errPage{1, "a wrong size"}
 	}
 	p.usable = len(first) - int(first[20]) // what is reserved
-	p.mark = make([]bool, len(first))
+	p.mark = make([]byte, len(first))
 	return p, nil
 }
 
+// read reads a page; it stays as it is until the next one is read.
 func (p *pages) read(number uint32) (data []byte, err error) {
 	st, err := p.c.stmt("SELECT data FROM sqlite_dbpage WHERE pgno = ?")
 	if err != nil {
 		return nil, err
 	}
 	st.int(1, int64(number))
-	if _, err := st.row(func() { data = st.readBytes(0) }); err != nil {
+	if _, err := st.row(func() {
+		if n := st.ColumnLen(0); cap(p.buffer) < n {
+			p.buffer = make([]byte, n)
+		}
+		data = p.buffer[:st.ColumnBytes(0, p.buffer[:cap(p.buffer)])]
+	}); err != nil {
 		return nil, err
 	}
 	if data == nil {

@@ -216,7 +216,7 @@ func FuzzPage(f *testing.F) {
 		if err == nil && pg.interior() != (len(below) > 0) {
 			t.Errorf("kind %d has %d children", pg.kind, len(below))
 		}
-		mark := make([]bool, len(data))
+		mark := make([]byte, len(data))
 		if _, err := pg.wipe(mark); err != nil {
 			return
 		}
