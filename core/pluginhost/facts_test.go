@@ -143,6 +143,18 @@ func TestFactKillCutsCallsInFlight(t *testing.T) {
 	// TestCloseDrains shows the rest.
 }
 
+// stop halts a process, and returns when it has halted.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var ws syscall.WaitStatus
+	if _, err := syscall.Wait4(pid, &ws, syscall.WUNTRACED, nil); err != nil || !ws.Stopped() {
+		t.Fatalf("the process did not halt: %v", err)
+	}
+}
+
 func TestFactKillBlocks(t *testing.T) {
 	t.Parallel()
 	client, _ := bareClient(t, bareConfig(oddBinary))
@@ -150,9 +162,7 @@ func TestFactKillBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, pid)
 	killed := make(chan struct{})
 	go func() {
 		client.Kill()
@@ -169,9 +179,7 @@ func TestFactKillBlocks(t *testing.T) {
 	h := newTestHost(t, nil)
 	h.sink(t, "a", "", SinkOptions{})
 	pid = h.pid(t, core.PluginSink)
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, pid)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()

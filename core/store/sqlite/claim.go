@@ -224,6 +224,7 @@ func (s *Store) lease(
 	}
 	q.running = false
 	clear(q.ended)
+	clear(q.endedOf)
 	return ds, next, err
 }
 
@@ -299,6 +300,10 @@ func (s *Store) take(q *sinkQueue, d *core.Delivery, due int64) bool {
 	}
 	if d.OrderKey != "" && q.orders[d.OrderKey] > 0 {
 		q.passed[d.OrderKey] = due
+		return false
+	}
+	if _, ended := q.endedOf[d.OrderKey]; ended {
+		q.lower(due) // the next claim sees what became of it
 		return false
 	}
 	q.begin(d.Key, lease{order: d.OrderKey, due: due})

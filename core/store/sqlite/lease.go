@@ -27,6 +27,7 @@ type sinkQueue struct {
 	running  bool          // a claim runs
 	back     place         // running: the earliest place that from was moved back to since
 	ended    map[core.DeliveryKey]struct{}
+	endedOf  map[string]struct{} // likewise, the order keys
 }
 
 // lease says that a delivery is in the hands of a caller.
@@ -54,7 +55,7 @@ func (s *Store) queue(sink string) *sinkQueue {
 		q = &sinkQueue{
 			sink:   sink,
 			leases: map[core.DeliveryKey]lease{}, orders: map[string]int{}, passed: map[string]int64{},
-			ended: map[core.DeliveryKey]struct{}{}, from: startPlace, claiming: make(chan struct{}, 1),
+			ended: map[core.DeliveryKey]struct{}{}, endedOf: map[string]struct{}{}, from: startPlace, claiming: make(chan struct{}, 1),
 		}
 		s.queues[sink] = q
 	}
@@ -78,7 +79,12 @@ func (q *sinkQueue) end(k core.DeliveryKey) (lease, bool) {
 	delete(q.leases, k)
 	q.held--
 	if q.running {
-		q.ended[k] = struct{}{} // the running claim's snapshot may be older than what ended it
+		// The running claim's snapshot may be older than what ended the lease: there, a later delivery of the order key may
+		// be due that has to wait for this one by now.
+		q.ended[k] = struct{}{}
+		if l.order != "" {
+			q.endedOf[l.order] = struct{}{}
+		}
 	}
 	q.endOrder(l.order)
 	return l, true

@@ -22,6 +22,7 @@ import (
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/store"
 	"github.com/grapnelhq/grapnel/core/store/storetest"
+	"github.com/grapnelhq/grapnel/sdk"
 )
 
 func TestMain(m *testing.M) {
@@ -876,5 +877,54 @@ func fill(b testing.TB, s *Store, n int) {
 			b.Fatal(err)
 		}
 		i += len(ds)
+	}
+}
+
+// TestClaimOlderThanRetry has a claim look at a later delivery of an order key, in a snapshot that is older than the
+// retry of the one before it.
+func TestClaimOlderThanRetry(t *testing.T) {
+	s := open(t, Options{Path: filepath.Join(t.TempDir(), "grapnel.db")})
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var ds []*core.Delivery
+	for i := range uint64(2) {
+		r := sampleRequest(i)
+		if _, err := s.Accept(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		d := oneDelivery(r, "a", "key")
+		if i > 0 {
+			d.Lease = nil
+		}
+		if err := s.Route(t.Context(), []*store.Decision{d}); err != nil {
+			t.Fatal(err)
+		}
+		ds = append(ds, d.Deliveries[0])
+	}
+	s.mu.Lock()
+	q := s.queue("a")
+	q.running, q.back = true, endPlace // a claim has its snapshot
+	s.mu.Unlock()
+	now := time.Now()
+	if err := s.Settle(t.Context(), []store.Settlement{{
+		Key: ds[0].Key, State: core.DeliveryPending, Due: now,
+		Attempt: &core.Attempt{Number: 1, At: now, Outcome: sdk.Retried},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if s.take(q, ds[1], now.UnixMicro()) {
+		t.Error("the later one is leased before the one that waits for its retry")
+	}
+	s.mu.Lock()
+	q.running = false
+	clear(q.ended)
+	clear(q.endedOf)
+	s.mu.Unlock()
+	got, _, err := s.ClaimDeliveries(t.Context(), "a", now.Add(time.Hour), 10)
+	if err != nil || len(got) != 1 || got[0].Key != ds[0].Key {
+		t.Errorf("claimed %v, %v", got, err)
 	}
 }
