@@ -54,9 +54,6 @@ func (s *Store) Erase(
 	if err != nil {
 		return store.Receipt{}, err
 	}
-	if err := s.flushRejections(ctx); err != nil {
-		return store.Receipt{}, err
-	}
 	x := &erasure{s: s, order: o, progress: progress}
 	if e.Subject != "" {
 		if err := x.rejections(ctx, e.Subject); err != nil {
@@ -152,9 +149,16 @@ func (x *erasure) finish(ctx context.Context) error {
 	if err := x.refilter(ctx); err != nil {
 		return err
 	}
+	var unread int64
+	if o.subject != nil {
+		var err error
+		if unread, err = x.s.unread(ctx, o, true); err != nil {
+			return err
+		}
+	}
 	return x.overwrite(ctx, func(w *writer) error {
 		o.open = false // a rollback leaves it so, which only means that nobody goes on with it before a restart
-		return w.closeReceipt(o)
+		return w.closeReceipt(o, unread)
 	})
 }
 
@@ -213,22 +217,44 @@ func (x *erasure) count(r *removal) {
 
 // rejections removes those that name the subject: in a path, mostly.
 func (x *erasure) rejections(ctx context.Context, subject string) error {
+	ids, err := x.s.rejectionsOf(ctx, subject)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
 	var r removal
-	err := x.s.stepped(ctx, &op{}, func(w *writer, _ time.Time) error {
+	err = x.s.stepped(ctx, &op{}, func(w *writer, _ time.Time) error {
 		r = removal{}
-		st, err := w.c.stmt("DELETE FROM rejections WHERE instr(detail, ?1) OR instr(path, ?1)")
+		st, err := w.c.stmt("DELETE FROM rejections WHERE id = ?")
 		if err != nil {
 			return err
 		}
-		st.BindText(1, subject)
-		if err := st.run(); err != nil {
-			return err
+		for _, id := range ids {
+			st.int(1, id)
+			if err := st.run(); err != nil {
+				return err
+			}
+			r.Rejections += int64(w.c.Changes())
 		}
-		r.Rejections = int64(w.c.Changes())
 		return w.record(x.order, &r)
 	})
 	x.count(&r)
 	return err
+}
+
+// rejectionsOf finds the rejections that name a subject.
+func (s *Store) rejectionsOf(ctx context.Context, subject string) (ids []int64, err error) {
+	if err := s.flushRejections(ctx); err != nil {
+		return nil, err
+	}
+	err = s.search(ctx, func(c *conn) error {
+		st, err := c.stmt("SELECT id FROM rejections WHERE instr(detail, ?1) OR instr(path, ?1)")
+		if err != nil {
+			return err
+		}
+		st.BindText(1, subject)
+		return st.rows(func() bool { ids = append(ids, st.ColumnInt64(0)); return true })
+	})
+	return ids, err
 }
 
 // states removes the keyed state of the subject whose deliveries are gone already.

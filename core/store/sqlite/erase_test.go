@@ -139,7 +139,7 @@ func (h *traffic) padding() int {
 	case 0:
 		return 3000 + h.r.IntN(3000)
 	case 1:
-		return h.r.IntN(30_000)
+		return h.r.IntN(15_000)
 	default:
 		return h.r.IntN(600)
 	}
@@ -339,15 +339,15 @@ func (h *traffic) eraseDead(p person) {
 func TestErasedIsInNoFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "grapnel.db")
 	s := open(t, Options{Path: path, DedupeWindow: time.Minute})
-	h := newTraffic(t, s, 40)
-	h.run(400)
+	h := newTraffic(t, s, 15)
+	h.run(160)
 	// Some of what is to be erased is deleted before.
 	cut := time.Now()
-	h.run(200)
+	h.run(70)
 	if n, err := s.Purge(t.Context(), store.Retention{Before: cut}); err != nil || n == 0 {
 		t.Fatalf("%d purged, %v", n, err)
 	}
-	h.run(200)
+	h.run(70)
 	all := h.people
 	first, second := all[0], all[1]
 	if len(first.places(t, path, all)) == 0 {
@@ -358,7 +358,7 @@ func TestErasedIsInNoFile(t *testing.T) {
 	h.people = all[2:]
 	h.eraseDead(first)
 	var beside sync.WaitGroup
-	beside.Go(func() { h.run(400) })
+	beside.Go(func() { h.run(120) })
 	r, err := s.Erase(t.Context(), store.Erasure{Subject: first.subject}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -411,7 +411,7 @@ func TestErasureGoesOn(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "grapnel.db")
 			s := open(t, Options{Path: path})
 			h := newTraffic(t, s, 5)
-			h.run(120)
+			h.run(40)
 			p := h.people[0]
 			h.eraseDead(p)
 			ctx, cancel := context.WithCancel(t.Context())

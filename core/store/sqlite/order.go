@@ -212,14 +212,7 @@ func (s *Store) orderedRequests(ctx context.Context, o *order) (seqs []int64, er
 }
 
 // closeReceipt writes that an erasure has come to its end.
-func (w *writer) closeReceipt(o *order) error {
-	n := int64(0)
-	if o.subject != nil {
-		var err error
-		if n, err = w.c.unread(o, true); err != nil {
-			return err
-		}
-	}
+func (w *writer) closeReceipt(o *order, unread int64) error {
 	st, err := w.c.stmt("DELETE FROM receipt_requests WHERE receipt = ?")
 	if err != nil {
 		return err
@@ -232,15 +225,15 @@ func (w *writer) closeReceipt(o *order) error {
 		return err
 	}
 	st.int(1, time.Now().UnixMicro())
-	st.int(2, n)
+	st.int(2, unread)
 	st.int(3, o.id)
 	return st.run()
 }
 
 // unread counts the requests of an order that are not decoded yet, and dead ones, if they are asked for, which may be
 // opened again: nobody knows whom they are about.
-func (c *conn) unread(o *order, dead bool) (n int64, err error) {
-	count := func(state string) error {
+func (s *Store) unread(ctx context.Context, o *order, dead bool) (n int64, err error) {
+	count := func(c *conn, state string) error {
 		st, err := c.stmt("SELECT count(*) FROM requests AS r WHERE r.seq <= ?1 AND (?2 = '' OR r.source = ?2) AND " + state)
 		if err != nil {
 			return err
@@ -250,16 +243,13 @@ func (c *conn) unread(o *order, dead bool) (n int64, err error) {
 		_, err = st.row(func() { n += st.ColumnInt64(0) })
 		return err
 	}
-	if err := count("r.state = 'received' AND r.seq > (SELECT value FROM meta WHERE name = 'routed_seq')"); err != nil {
-		return 0, err
-	}
-	if dead {
-		err = count("r.state = 'dead' AND r.purged_at IS NULL")
-	}
-	return n, err
-}
-
-func (s *Store) unread(ctx context.Context, o *order, dead bool) (n int64, err error) {
-	err = s.search(ctx, func(c *conn) error { n, err = c.unread(o, dead); return err })
+	err = s.search(ctx, func(c *conn) error {
+		n = 0
+		err := count(c, "r.state = 'received' AND r.seq > (SELECT value FROM meta WHERE name = 'routed_seq')")
+		if err == nil && dead {
+			err = count(c, "r.state = 'dead' AND r.purged_at IS NULL")
+		}
+		return err
+	})
 	return n, err
 }

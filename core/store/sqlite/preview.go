@@ -59,9 +59,11 @@ func (s *Store) PreviewErase(ctx context.Context, e store.Erasure) (p store.Eras
 	if err := s.previewStates(ctx, o, &p, states); err != nil {
 		return p, err
 	}
-	if err := s.previewRejections(ctx, e.Subject, &p); err != nil {
+	rejected, err := s.rejectionsOf(ctx, e.Subject)
+	if err != nil {
 		return p, err
 	}
+	p.Removed.Rejections = int64(len(rejected))
 	if p.Unread, err = s.unread(ctx, o, true); err != nil {
 		return p, err
 	}
@@ -148,21 +150,6 @@ func (s *Store) previewStates(ctx context.Context, o *order, p *store.ErasePrevi
 		}
 	}
 	return nil
-}
-
-func (s *Store) previewRejections(ctx context.Context, subject string, p *store.ErasePreview) error {
-	if err := s.flushRejections(ctx); err != nil {
-		return err
-	}
-	return s.search(ctx, func(c *conn) error {
-		st, err := c.stmt("SELECT count(*) FROM rejections WHERE instr(detail, ?1) OR instr(path, ?1)")
-		if err != nil {
-			return err
-		}
-		st.BindText(1, subject)
-		_, err = st.row(func() { p.Removed.Rejections = st.ColumnInt64(0) })
-		return err
-	})
 }
 
 // deadMentions looks into dead requests for the last part of a subject: mostly the provider's id.

@@ -135,6 +135,9 @@ func (w *writer) eraseRequest(o *order, seq int64, until time.Time, x *removal) 
 	}
 	now := time.Now()
 	x.touched = append(x.touched, seq)
+	if err := w.dropFilter(seq >> filterShift); err != nil {
+		return false, err
+	}
 	unrouted := 0
 	for i := range r.mine {
 		if i > 0 && time.Now().After(until) {
@@ -374,13 +377,19 @@ func (w *writer) refilter(block int64) error {
 			return nil
 		}
 	}
-	st, err := w.c.stmt("SELECT 1 FROM event_filters WHERE block = ?")
+	if f.filter == (filter{}) {
+		return nil // there are no events
+	}
+	return w.writeFilter(f)
+}
+
+// dropFilter deletes the filter of a stretch of requests that loses events, until refilter makes it anew: one that a crash
+// leaves away is no harm, one that knows of erased events is.
+func (w *writer) dropFilter(block int64) error {
+	st, err := w.c.stmt("DELETE FROM event_filters WHERE block = ?")
 	if err != nil {
 		return err
 	}
 	st.int(1, block)
-	if there, err := st.row(func() {}); err != nil || !there {
-		return err
-	}
-	return w.writeFilter(f)
+	return st.run()
 }

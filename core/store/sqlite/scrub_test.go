@@ -95,7 +95,7 @@ func TestScrub(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "grapnel.db")
 	s := open(t, Options{Path: path})
 	h := newTraffic(t, s, 20)
-	h.run(300)
+	h.run(90)
 	if err := s.flushRejections(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestNothingInFreePages(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "grapnel.db")
 	s := open(t, Options{Path: path, DedupeWindow: time.Minute})
 	h := newTraffic(t, s, 20)
-	h.run(300)
+	h.run(90)
 	p := h.people[0]
 	h.eraseDead(p)
 	if _, err := s.Erase(t.Context(), eraseOf(p), nil); err != nil {

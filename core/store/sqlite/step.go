@@ -8,9 +8,9 @@ import (
 // Long work, such as a purge, goes through the writer in steps: whoever accepts meanwhile waits for one step, and the
 // writer has most of its time for others.
 const (
-	stepTime   = 2 * time.Millisecond // of the writer, for one step
-	stepRest   = 4                    // then it is left alone for so many times as long as the step took
-	stepWeight = 1024                 // of a step in its group
+	stepTime   = time.Millisecond // of the writer, for one step
+	stepRest   = 9                // then it is left alone for so many times as long as the step took
+	stepWeight = 1024             // of a step in its group
 )
 
 // stepped runs apply in a transaction of the writer, as o, and then leaves the writer alone for a while. apply is to
