@@ -402,8 +402,6 @@ func TestErasedIsInNoFile(t *testing.T) {
 	closeStore(t, s)
 }
 
-func eraseOf(p person) store.Erasure { return store.Erasure{Subject: p.subject} }
-
 // An erasure that is cut short at any place goes on with the next purge, and with the same receipt.
 func TestErasureGoesOn(t *testing.T) {
 	for _, stage := range []string{store.EraseSearching, store.EraseOverwriting} {

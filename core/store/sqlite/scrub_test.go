@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/grapnelhq/grapnel/core/store"
 )
 
 // dump digests all rows of all tables, and what indexes hold of them.
@@ -139,10 +141,10 @@ func TestNothingInFreePages(t *testing.T) {
 	s := open(t, Options{Path: path, DedupeWindow: time.Minute})
 	h := newTraffic(t, s, 20)
 	h.run(90)
-	p := h.people[0]
-	h.eraseDead(p)
-	if _, err := s.Erase(t.Context(), eraseOf(p), nil); err != nil {
-		t.Fatal(err)
+	for _, p := range h.people[:8] {
+		if _, err := s.Erase(t.Context(), store.Erasure{Subject: p.subject}, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 	closeStore(t, s)
 	b, err := os.ReadFile(path)
