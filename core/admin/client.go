@@ -151,24 +151,35 @@ func (c *Client) stream(ctx context.Context, path string, fields []field, list [
 		return t, err
 	}
 	defer resp.Body.Close()
-	for dec := json.NewDecoder(resp.Body); ; {
-		var r Report
-		if err := dec.Decode(&r); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return t, fmt.Errorf("control API: the host went away: %w", err)
-		}
+	err = readLines(resp.Body, func(r Report) (last bool, err error) {
 		if r.Progress != nil {
 			t = *r.Progress
 		}
 		switch {
 		case r.Result != nil:
-			return *r.Result, nil
+			t, last = *r.Result, true
 		case r.Error != "":
-			return t, errors.New(r.Error)
+			err = errors.New(r.Error)
 		case report != nil:
 			report(r)
+		}
+		return last, err
+	})
+	return t, err
+}
+
+// readLines reads an answer of lines until the last one, or an error.
+func readLines[T any](body io.Reader, line func(T) (last bool, err error)) error {
+	for dec := json.NewDecoder(body); ; {
+		var v T
+		if err := dec.Decode(&v); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("control API: the host went away: %w", err)
+		}
+		if last, err := line(v); last || err != nil {
+			return err
 		}
 	}
 }

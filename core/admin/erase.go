@@ -2,10 +2,7 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -131,23 +128,19 @@ func (c *Client) Erase(ctx context.Context, o EraseOrder, report func(EraseProgr
 		return Receipt{}, err
 	}
 	defer resp.Body.Close()
-	for dec := json.NewDecoder(resp.Body); ; {
-		var r EraseReport
-		if err := dec.Decode(&r); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return Receipt{}, fmt.Errorf("control API: the host went away: %w", err)
-		}
+	var receipt Receipt
+	err = readLines(resp.Body, func(r EraseReport) (last bool, err error) {
 		switch {
 		case r.Result != nil:
-			return *r.Result, nil
+			receipt, last = *r.Result, true
 		case r.Error != "":
-			return Receipt{}, errors.New(r.Error)
+			err = errors.New(r.Error)
 		case r.Progress != nil && report != nil:
 			report(*r.Progress)
 		}
-	}
+		return last, err
+	})
+	return receipt, err
 }
 
 // Receipts implements Control.
