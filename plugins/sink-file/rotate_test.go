@@ -742,6 +742,9 @@ func TestCompressionOrder(t *testing.T) {
 		synctest.Wait()
 		var got []string
 		for _, op := range d.take() {
+			if op == "open a/b" { // of the next active file, while the sealed one is being compressed
+				continue
+			}
 			verb, name, _ := strings.Cut(op, " ")
 			if s, ok := parseSealed(name); ok {
 				name = "sealed" + s.end
@@ -751,7 +754,7 @@ func TestCompressionOrder(t *testing.T) {
 			got = append(got, verb+" "+name)
 		}
 		want := []string{
-			"sync a/b", "rename a/b", "close a/b", "syncdir a", "open a/b",
+			"sync a/b", "rename a/b", "close a/b", "syncdir a",
 			"open sealed", "remove temp", "open temp", "write temp", "settime temp", "sync temp", "close temp", "rename temp",
 			"syncdir a", "remove sealed", "close sealed",
 		}
