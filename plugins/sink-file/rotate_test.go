@@ -758,7 +758,8 @@ func TestCompressionOrder(t *testing.T) {
 			"open sealed", "remove temp", "open temp", "write temp", "settime temp", "sync temp", "close temp", "rename temp",
 			"syncdir a", "remove sealed", "close sealed",
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		// It may look for the sealed file once more, which is gone.
+		if diff := cmp.Diff(want, got[:min(len(got), len(want))]); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})

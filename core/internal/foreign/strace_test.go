@@ -127,7 +127,7 @@ func readTrace(t *testing.T, path, address string) trace {
 			c.end, c.text = n, c.text+m[3]
 			continue
 		}
-		if strings.HasSuffix(line, " ???( <unfinished ...>") {
+		if strings.HasSuffix(line, " ???( <unfinished ...>") || strings.HasSuffix(line, " ???( <detached ...>") {
 			// strace could not look at the thread: the process ended, and the call in it with it. An answer that was
 			// hidden so would be missed below.
 			continue
