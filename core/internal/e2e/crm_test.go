@@ -5,11 +5,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,31 +24,7 @@ type crms struct {
 
 func startCRMs(t *testing.T) *crms {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "fakecrm")
-	build := exec.Command("go", "build", "-o", program, "./plugins/sink-crm/internal/fakecrm")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	cmd := exec.Command(program)
-	stdin, err := cmd.StdinPipe() // its end ends the program
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		_, _ = io.Copy(io.Discard, stdout)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("fakecrm: %v", err)
-		}
-	})
+	stdout := harness.StartFake(t, "./plugins/sink-crm/internal/fakecrm")
 	c := &crms{t: t}
 	if err := json.NewDecoder(stdout).Decode(c); err != nil {
 		t.Fatal(err)

@@ -7,11 +7,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -44,34 +41,10 @@ const (
 
 func startSlack(t *testing.T) *slackFake {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "fakeslack")
-	build := exec.Command("go", "build", "-o", program, "./plugins/sink-slack/internal/fakeslack/serve")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
 	// Twenty messages a second, and ten at once: so that a slow machine is not taken for a sink that sends too fast.
-	cmd := exec.Command(program, "-token", slackToken, "-hook", slackHook+"=C01", "-channel", "C01=people", "-channel",
-		"C02=status",
+	stdout := harness.StartFake(t, "./plugins/sink-slack/internal/fakeslack/serve",
+		"-token", slackToken, "-hook", slackHook+"=C01", "-channel", "C01=people", "-channel", "C02=status",
 		"-spacing", "50ms", "-burst", "10")
-	stdin, err := cmd.StdinPipe() // its end ends the program
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		_, _ = io.Copy(io.Discard, stdout)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("fakeslack: %v", err)
-		}
-	})
 	f := &slackFake{t: t}
 	lines := bufio.NewScanner(stdout)
 	for _, line := range []*string{&f.address, &f.control} {

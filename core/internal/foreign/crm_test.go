@@ -5,41 +5,18 @@ package foreign
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"github.com/grapnelhq/grapnel/core/internal/e2e/harness"
 )
 
 // fakeCRM starts the fakes of HubSpot and Salesforce that the CRM sink is tested against, and returns their addresses.
 func fakeCRM(t *testing.T) map[string]string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "fakecrm")
-	build := exec.Command("go", "build", "-o", program, "./plugins/sink-crm/internal/fakecrm")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	cmd := exec.Command(program)
-	stdin, err := cmd.StdinPipe() // its end ends the program
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		_, _ = io.Copy(io.Discard, stdout)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("fakecrm: %v", err)
-		}
-	})
+	stdout := harness.StartFake(t, "./plugins/sink-crm/internal/fakecrm")
 	var addresses map[string]string
 	if err := json.NewDecoder(stdout).Decode(&addresses); err != nil {
 		t.Fatal(err)

@@ -6,13 +6,14 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/grapnelhq/grapnel/core/internal/e2e/harness"
 )
 
 const (
@@ -23,33 +24,9 @@ const (
 // fakeSlack starts the fake that the Slack sink is tested against, and returns its address and that of its control.
 func fakeSlack(t *testing.T) (address, control string) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "fakeslack")
-	build := exec.Command("go", "build", "-o", program, "./plugins/sink-slack/internal/fakeslack/serve")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	cmd := exec.Command(program, "-token", slackToken, "-hook", slackHook+"=C04", "-channel", "C01=people", "-channel",
-		"C02=other",
+	stdout := harness.StartFake(t, "./plugins/sink-slack/internal/fakeslack/serve",
+		"-token", slackToken, "-hook", slackHook+"=C04", "-channel", "C01=people", "-channel", "C02=other",
 		"-channel", "C03=busy", "-channel", "C04=hooked", "-spacing", "1s", "-burst", "6")
-	stdin, err := cmd.StdinPipe() // its end ends the program
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		_, _ = io.Copy(io.Discard, stdout)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("fakeslack: %v", err)
-		}
-	})
 	lines := bufio.NewScanner(stdout)
 	for _, line := range []*string{&address, &control} {
 		if !lines.Scan() {
