@@ -107,7 +107,7 @@ func fuzz(ctx context.Context, t target, each time.Duration) error {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(),
 		"-fuzzminimizetime", "10x", "-parallel", "1", t.pkg)
 	out, err := cmd.CombinedOutput()
-	if err != nil && ctx.Err() == nil { // else another one failed
+	if err != nil && ctx.Err() == nil && !timeIsUp(string(out)) { // else another one failed
 		return fmt.Errorf("%s %s: %w\n%s", t.pkg, t.name, err, out)
 	}
 	last := ""
@@ -118,4 +118,11 @@ func fuzz(ctx context.Context, t target, each time.Duration) error {
 	}
 	fmt.Printf("%s %s\n  %s\n", t.pkg, t.name, last)
 	return nil
+}
+
+// timeIsUp tells go test's failure at the end of -fuzztime from a finding: the deadline of its coordinator sometimes
+// passes before the context that it derives from it knows, and then it reports the deadline itself as the target's error
+// (golang.org/issue/75804, mended in Go 1.27). A finding always names the input that it wrote.
+func timeIsUp(out string) bool {
+	return strings.Contains(out, "\n    context deadline exceeded\n") && !strings.Contains(out, "Failing input written")
 }
