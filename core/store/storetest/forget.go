@@ -137,3 +137,112 @@ func testPurgeStates(k *kit) {
 	k.purgeAll(store.Retention{StateBefore: time.Now().Add(time.Hour)})
 	k.equal(states(), []string{"", "state of two"})
 }
+
+func (k *kit) purge(before time.Time) int {
+	k.Helper()
+	n, err := k.s.Purge(k.Context(), store.Retention{Before: before})
+	k.check(err)
+	return n
+}
+
+func testPurge(k *kit) {
+	k.stop()
+	k.o.DedupeWindow = time.Minute // long over for all of these
+	k.start()
+	var settled, waiting []*core.Delivery
+	for range 8 {
+		settled = append(settled, k.add("a", "a2")...)
+	}
+	for _, d := range settled {
+		k.claim(d.Sink, later, 10)
+	}
+	for i, d := range settled {
+		s := delivered(d)
+		if i%3 == 0 {
+			s = dead(d)
+		}
+		k.settle(s)
+	}
+	waiting = k.add("b")
+	unrouted := k.decide(k.mustAccept())
+	k.route(unrouted)
+	k.route(&store.Decision{Request: k.mustAccept(), Dead: "x"})
+	received := k.mustAccept()
+	leased := k.decide(k.mustAccept(), "c")
+	leased.Lease = []store.Lease{store.LeaseAlways}
+	k.route(leased)
+	young := k.add()
+	_ = young
+	last := k.mustAccept() // keeps sequences growing
+	limit := at.Add(time.Duration(k.n-1) * time.Second)
+	k.equal(k.purge(limit), 10)
+	k.equal(k.purge(limit), 0)
+	rs, _, err := k.s.ListRequests(k.Context(), store.RequestFilter{})
+	k.check(err)
+	k.equal(len(rs), 5)
+	k.delivery(waiting[0].ID)
+	k.get(received.ID())
+	if _, err := k.s.GetDelivery(k.Context(), settled[0].ID); !errors.Is(err, store.ErrNotFound) {
+		k.Errorf("a purged delivery: %v", err)
+	}
+	st, err := k.s.Stats(k.Context())
+	k.check(err)
+	k.equal(st.Requests, map[core.RequestState]int64{core.RequestReceived: 2, core.RequestRouted: 3})
+	k.equal(st.Deliveries, map[string]map[core.DeliveryState]int64{
+		"b": {core.DeliveryPending: 1}, "c": {core.DeliveryLeased: 1},
+	})
+	k.equal(st.Unrouted, map[string]int64{"peopleforce.employee.updated": 1})
+	// Everything settles and goes, but sequences still grow.
+	k.claims("b", waiting...)
+	k.settle(delivered(waiting[0]), delivered(leased.Deliveries[0]))
+	k.route(k.decide(received), k.decide(last))
+	k.purge(later)
+	k.stop()
+	k.start()
+	if r := k.mustAccept(); r.Seq <= last.Seq {
+		k.Errorf("seq %d came again after %d", r.Seq, last.Seq)
+	}
+}
+
+// Retention may be shorter than the dedupe window: the request goes, what it was the same as stays known.
+func testPurgeMemory(k *kit) {
+	k.stop()
+	k.o.DedupeWindow = 24 * time.Hour
+	k.start()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	fresh := func(age time.Duration) *core.Request {
+		r := k.request()
+		r.ReceivedAt = now.Add(-age)
+		k.equal(k.accept(r), store.Accepted)
+		return r
+	}
+	gone, known, deadOne := fresh(30*time.Hour), fresh(20*time.Hour), fresh(19*time.Hour)
+	k.route(k.decide(gone), k.decide(known), &store.Decision{Request: deadOne, Dead: "x"})
+	fresh(0)
+	k.equal(k.purge(now.Add(-time.Hour)), 3)
+	for _, r := range []*core.Request{gone, known, deadOne} {
+		if _, err := k.s.GetRequest(k.Context(), r.ID()); !errors.Is(err, store.ErrNotFound) {
+			k.Errorf("a purged request: %v", err)
+		}
+	}
+	rs, _, err := k.s.ListRequests(k.Context(), store.RequestFilter{})
+	k.check(err)
+	k.equal(len(rs), 1)
+	again := func(r *core.Request) (*core.Request, store.Acceptance) {
+		c := *r
+		c.ReceivedAt = now
+		return &c, k.accept(&c)
+	}
+	_, a := again(known)
+	k.equal(a, store.Duplicate)
+	r, a := again(deadOne) // there is nothing left to open again
+	k.equal(a, store.Accepted)
+	k.equal(r.Repeat, 1)
+	k.equal(k.get(r.ID()).Request.Body, deadOne.Body)
+	r, a = again(gone)
+	k.equal(a, store.Accepted)
+	k.equal(r.Repeat, 0)
+	got, err := k.s.RetryRequests(k.Context(), []string{deadOne.ID()})
+	k.check(err)
+	k.equal(len(got), 0)
+}
