@@ -10,9 +10,6 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// maxCrashes is how many processes, alone with it in quarantine, a request or delivery may kill before it is dead.
-const maxCrashes = 3
-
 // attempt is what settlement knows of a call beside its outcome.
 type attempt struct {
 	started time.Time
@@ -60,7 +57,7 @@ func settlement(d *core.Delivery, o core.Outcome, p RetryPolicy, a attempt) stor
 		s.State, s.Due, s.Charge = core.DeliveryPending, now, false
 	case core.Crashed:
 		s.Crashes++
-		if s.Crashes >= maxCrashes {
+		if s.Crashes >= core.MaxCrashes {
 			s.State = core.DeliveryDead
 			s.Reason = fmt.Sprintf("the sink's process died %d times on this delivery alone: %s", s.Crashes, o.Reason)
 			break

@@ -19,9 +19,6 @@ const (
 	decodeBeside   = 64       // requests that are worth a call beside another one
 	inboxRequests  = 2048     // requests of a source held in memory before the rest is left to the store
 	inboxBytes     = 16 << 20 // likewise
-
-	// The messages and event data that one request may become: they are in memory until they are committed together.
-	maxRendered = 256 << 20
 )
 
 // pipeline takes one source's requests from acceptance to the commit of their deliveries, strictly in accept order.
@@ -232,9 +229,10 @@ func (p *pipeline) decode(ctx context.Context, rs []*core.Request) []core.Decode
 				continue
 			}
 			r.Crashes++
-			if r.Crashes >= maxCrashes {
-				results[at] = core.Decoded{Refused: fmt.Sprintf("the decoder's process died %d times on this request alone: %s",
-					r.Crashes, answers[i].Refused), Notes: answers[i].Notes}
+			if r.Crashes >= core.MaxCrashes {
+				results[at] = core.Decoded{
+					Refused: core.CrashedTooOften(r.Crashes, answers[i].Refused), Notes: answers[i].Notes,
+				}
 				continue
 			}
 			p.commit(ctx, []*store.Decision{{Request: r, Retry: true, Crashes: r.Crashes, Notes: answers[i].Notes}})
@@ -264,32 +262,8 @@ func (p *pipeline) route(ctx context.Context, b *batch) {
 // decide routes the events of one request.
 func (p *pipeline) decide(r *core.Request, d *core.Decoded) *store.Decision {
 	dec := &store.Decision{Request: r, Crashes: r.Crashes, Notes: d.Notes}
-	if d.Refused != "" {
-		dec.Dead = d.Refused
-		return dec
-	}
-	if len(d.Events) > core.MaxEvents {
-		dec.Dead = fmt.Sprintf("the decoder made %d events of this request, at most %d are possible", len(d.Events), core.MaxEvents)
-		return dec
-	}
-	dec.Events = d.Events
-	rendered, routed := 0, 0
-	for i := range d.Events {
-		ev := &d.Events[i]
-		var err error
-		if dec.Deliveries, err = p.Router.Route(dec.Deliveries, r, ev); err != nil {
-			return &store.Decision{Request: r, Crashes: r.Crashes, Notes: d.Notes, Dead: err.Error()}
-		}
-		for ; routed < len(dec.Deliveries); routed++ {
-			rendered += len(dec.Deliveries[routed].Message)
-		}
-		if ev.DataOffset < 0 {
-			rendered += len(ev.Data)
-		}
-		if rendered > maxRendered {
-			return &store.Decision{Request: r, Crashes: r.Crashes, Notes: d.Notes,
-				Dead: fmt.Sprintf("the events and messages of this request have more than %d MiB in all", maxRendered>>20)}
-		}
+	if dec.Deliveries, dec.Dead = core.Decide(r, d, p.Router.Route); dec.Dead == "" {
+		dec.Events = d.Events
 	}
 	return dec
 }
