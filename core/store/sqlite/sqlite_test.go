@@ -96,7 +96,8 @@ func verify(t *testing.T, path string) {
 				UNION ALL SELECT 'deliveries.' || iif(state = 'leased', 'pending', state), sink, count(*)
 					FROM deliveries GROUP BY 1, 2
 				UNION ALL SELECT 'unrouted', type, count(*) FROM events AS e
-					WHERE NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.key >> 12 = e.key) GROUP BY type
+					WHERE NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.key >= e.key << 12 AND d.key < (e.key + 1) << 12)
+					GROUP BY type
 				UNION ALL SELECT 'held', sink, count(*) FROM held GROUP BY sink)
 			SELECT kind || ' ' || label || ' ' || coalesce(counted.value, 0) || ' counted ' || coalesce(counters.value, 0)
 			FROM counted FULL JOIN (SELECT * FROM counters WHERE kind <> 'rejections') AS counters USING (kind, label)
