@@ -25,6 +25,7 @@ type block struct {
 	attrs  []string  // known attributes
 	blocks []string  // known blocks
 	plugin bool      // values may be secrets that nobody declared yet: show none
+	needed []string  // attributes that decoding or routing cannot do without, where they are written
 }
 
 func (l *loader) block(b *hclsyntax.Block, what string) *block {
@@ -110,7 +111,11 @@ func (b *block) value(name string) (v cty.Value, at hcl.Range, ok bool) {
 		return v, at, false
 	}
 	at = a.Expr.Range()
-	if v, ok = b.l.eval(a.Expr); !ok {
+	eval := b.l.eval
+	if slices.Contains(b.needed, name) {
+		eval = b.l.evalNeeded
+	}
+	if v, ok = eval(a.Expr); !ok {
 		return v, at, false
 	}
 	v, _ = v.UnmarkDeep()
@@ -310,7 +315,7 @@ func (b *block) item(name string, i int) hcl.Range {
 // environment variables are texts.
 
 func asText(v cty.Value) (string, bool) {
-	if v.Type() != cty.String || v.IsNull() {
+	if v.Type() != cty.String || v.IsNull() || !v.IsKnown() {
 		return "", false
 	}
 	return v.AsString(), true

@@ -38,6 +38,10 @@ type Options struct {
 	CheckAuth func(scheme sdk.Scheme, secrets []string, allow map[string][]string) error
 	// CheckTLS says what is wrong with a certificate's and a key's file, or what deserves a warning; default: nothing.
 	CheckTLS func(cert, key string) (warning string, err error)
+	// Incomplete is for those who only decode and route. A variable that is not set and has no default, and a file that is
+	// not there, are no mistakes then, unless decoding or routing needs them: what they would have given is left out, and
+	// Config.Unset names them. Such a configuration is not to be run.
+	Incomplete bool
 }
 
 // Config is a configuration without mistakes. It is not changed after Load and may be read from any number of
@@ -60,6 +64,8 @@ type Config struct {
 	// Storage.Retention. Disabled sources are in it.
 	Retention map[string]time.Duration
 	Idle      []Idle // `to` blocks of enabled routes that make no delivery because their sink is disabled
+
+	Unset []string // with Options.Incomplete: "environment variable X", "file y", sorted
 
 	Set     *expr.Set // what all conditions and messages were compiled in
 	Secrets []string  // every secret text, longest first, for redaction
@@ -143,7 +149,8 @@ type Source struct {
 	Path     string // of the URL, without a slash at its end
 	Auth     string // name of the scheme, or "none"
 	Scheme   *sdk.Scheme
-	Secrets  []string            // credentials of the scheme, at least one unless Auth is "none"
+	Secrets  []string            // credentials of the scheme, at least one unless Auth is "none" or Unset is not empty
+	Unset    []string            // of Config.Unset, what its credentials or allow lists lack
 	Allow    map[string][]string // values of the scheme's allow lists that are written
 	AllowIPs []netip.Prefix      // nil: every address
 	Tenant   string

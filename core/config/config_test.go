@@ -302,7 +302,9 @@ func TestDiagnostics(t *testing.T) {
 			if _, err := os.Stat("conf"); err == nil {
 				path = "conf"
 			}
-			cfg, diags := Load(t.Context(), path, options(environ(rest["env"])))
+			opt := options(environ(rest["env"]))
+			opt.Incomplete = strings.HasPrefix(filepath.Base(file), "incomplete")
+			cfg, diags := Load(t.Context(), path, opt)
 			if (cfg == nil) != diags.HasErrors() {
 				t.Errorf("a configuration with errors, or none without: %v", diags.Err())
 			}

@@ -107,10 +107,53 @@ func localName(t hcl.Traversal) (string, bool) {
 	return "", false
 }
 
-// eval evaluates an expression at load. Not ok: a diagnostic says why, here or at the local that it names.
+// eval evaluates an expression at load. Not ok: a diagnostic says why, here or at the local that it names; or what it
+// needs is not set, and the configuration may be incomplete.
 func (l *loader) eval(e hclsyntax.Expression) (cty.Value, bool) {
+	v, _, ok := l.evalUnset(e)
+	return v, ok
+}
+
+// evalUnset is eval. With Options.Incomplete, unset are the variables and files without which there is no value.
+func (l *loader) evalUnset(e hclsyntax.Expression) (v cty.Value, unset []string, ok bool) {
 	l.evalNamed(e, nil)
-	return l.evalNow(e)
+	if v, ok = l.evalNow(e); !ok || v.IsWhollyKnown() {
+		return v, nil, ok
+	}
+	unset = l.unsetIn(v)
+	for _, o := range unset {
+		if !slices.Contains(l.cfg.Unset, o) {
+			l.cfg.Unset = append(l.cfg.Unset, o)
+			slices.Sort(l.cfg.Unset)
+		}
+	}
+	return cty.DynamicVal, unset, false
+}
+
+// evalNeeded is eval for what decoding and routing need.
+func (l *loader) evalNeeded(e hclsyntax.Expression) (cty.Value, bool) {
+	v, unset, ok := l.evalUnset(e)
+	if len(unset) > 0 {
+		l.needs(e.Range(), unset)
+	}
+	return v, ok
+}
+
+// needs reports what is not set and cannot be left out.
+func (l *loader) needs(at hcl.Range, unset []string) {
+	name, isVariable := strings.CutPrefix(unset[0], string(variable("")))
+	if !isVariable {
+		l.error(at, sentence2("the "+unset[0]+" cannot be read"), "Decoding or routing needs it.")
+		return
+	}
+	l.error(at, fmt.Sprintf("The environment variable %s is not set", name),
+		fmt.Sprintf("Decoding or routing needs it. Set it, or give a value for its absence: env(%q, null).", name))
+}
+
+// unsetIn lists the variables and files of an unknown value that are not there.
+func (l *loader) unsetIn(v cty.Value) []string {
+	_, marks := v.UnmarkDeep()
+	return slices.DeleteFunc(origins(marks), func(o string) bool { return !l.unset[o] })
 }
 
 // evalNow is eval for an expression whose locals are evaluated.
@@ -144,6 +187,10 @@ func (l *loader) evalNow(e hclsyntax.Expression) (v cty.Value, ok bool) {
 	if !v.IsWhollyKnown() {
 		if l.partial {
 			return cty.DynamicVal, false // what the parser puts where it cannot read on
+		}
+		if len(l.unsetIn(v)) > 0 {
+			l.declared(v)
+			return v, true
 		}
 		l.error(e.Range(), "The value is not known when the configuration is loaded", "")
 		return cty.DynamicVal, false
@@ -278,6 +325,9 @@ func (l *loader) functionTable() map[string]function.Function {
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			path := args[0].AsString()
 			b, err := readFile(l.abs(path))
+			if err != nil && l.opt.Incomplete {
+				return l.standIn(origin("file " + path)), nil
+			}
 			if err != nil {
 				return cty.UnknownVal(cty.String), fmt.Errorf("%q cannot be read: %s", path, ioMessage(err))
 			}
@@ -318,8 +368,17 @@ func (l *loader) getenv(args []cty.Value) (cty.Value, error) {
 		return cty.NullVal(cty.String).WithSameMarks(args[1]).Mark(variable(name)), nil
 	case len(args) == 2:
 		return args[1].Mark(variable(name)), nil
+	case l.opt.Incomplete:
+		return l.standIn(variable(name)), nil
 	}
 	return cty.DynamicVal, &unset{name}
+}
+
+// standIn is the value of what is not there. It is unknown, so that no function fails on it, and whatever is made of it is
+// unknown, too.
+func (l *loader) standIn(o origin) cty.Value {
+	l.unset[string(o)] = true
+	return cty.UnknownVal(cty.String).Mark(o)
 }
 
 // outside remembers a value that messages of foreign code must not show.
@@ -377,7 +436,7 @@ func callsOf(e hclsyntax.Expression, names ...string) []*hclsyntax.FunctionCallE
 func (l *loader) routeLocals() map[string]cty.Value {
 	out := map[string]cty.Value{}
 	for name, loc := range l.locals {
-		if !loc.ok {
+		if !loc.ok || !loc.value.IsWhollyKnown() { // routeExpression says so where it is used
 			continue
 		}
 		v, err := cty.TransformWithTransformer(loc.value, &classifier{l})

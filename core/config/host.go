@@ -133,6 +133,7 @@ func (l *loader) plugins(blocks []*hclsyntax.Block) {
 		return
 	}
 	b := l.block(blocks[0], "plugins")
+	b.needed = []string{"dir"}
 	b.path("dir", &c.Dir)
 	b.size("memory_limit", &c.MemoryLimit, minMemory, 1<<40)
 	if c.MemoryLimit > 0 && runtime.GOOS != "linux" {
@@ -156,6 +157,7 @@ func (l *loader) plugins(blocks []*hclsyntax.Block) {
 		seen[n.Labels[0]] = true
 		pin := Pin{Kind: ref.kind, Name: ref.name, Range: rangeOf(blockHeader(n))}
 		p := l.block(n, fmt.Sprintf("plugin %q", n.Labels[0]))
+		p.needed = []string{"version", "dev"}
 		if p.text("version", &pin.Version) {
 			if _, err := parseConstraint(pin.Version); err != nil {
 				p.wrong("version", p.body.Attributes["version"].Expr.Range(), `a constraint such as "~> 1.2" or ">= 1.2, < 2"`)
@@ -218,6 +220,9 @@ func (b *block) readable(name, path string) bool {
 		return false // said already
 	}
 	f, err := os.Open(path)
+	if err != nil && b.l.opt.Incomplete {
+		return false
+	}
 	if err != nil {
 		b.l.error(b.body.Attributes[name].Expr.Range(), fmt.Sprintf("The file of %q of %s cannot be read", name, b.what),
 			sentence(fmt.Sprintf("%s: %s", path, ioMessage(err))))

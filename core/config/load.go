@@ -74,6 +74,7 @@ func newLoader(ctx context.Context, path string, opt Options) *loader {
 		cfg:    &Config{Path: path, Retention: map[string]time.Duration{}},
 		locals: map[string]*local{},
 		taint:  map[string]bool{},
+		unset:  map[string]bool{},
 		infos:  map[pluginRef]*pluginAnswer{},
 	}
 	l.functions = l.functionTable()
@@ -117,6 +118,7 @@ type loader struct {
 	locals    map[string]*local
 	functions map[string]function.Function
 
+	unset   map[string]bool // with Options.Incomplete: origins of values that are not there
 	env     []string        // values that env() and file() gave, never to be shown by foreign messages
 	taint   map[string]bool // marks (see origin) of values that landed in a secret place
 	catalog Catalog

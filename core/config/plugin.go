@@ -168,7 +168,7 @@ func (b *block) enabled() bool {
 	if a == nil {
 		return true
 	}
-	v, ok := b.l.eval(a.Expr)
+	v, ok := b.l.evalNeeded(a.Expr)
 	if !ok {
 		return true
 	}

@@ -75,6 +75,10 @@ func (l *loader) routeExpression(e hclsyntax.Expression, where string) bool {
 		}
 		loc := l.locals[name]
 		if loc != nil && loc.ok {
+			if !loc.value.IsWhollyKnown() {
+				l.needs(t.SourceRange(), l.unsetIn(loc.value))
+				l.explained = append(l.explained, t.SourceRange())
+			}
 			continue
 		}
 		if loc == nil && !l.partial {
@@ -208,7 +212,7 @@ func (b *block) on(r *Route) {
 	r.On = []string{}
 	seen := 0
 	for _, e := range exprs {
-		v, ok := b.l.eval(e)
+		v, ok := b.l.evalNeeded(e)
 		if !ok {
 			seen++
 			continue

@@ -25,14 +25,16 @@ type decoder struct {
 	what   string // `sink "audit"`
 	out    bytes.Buffer
 	failed bool
+	needed bool // nothing can be left out
+	unset  bool // something is left out, because a variable or file is not there
 }
 
 // pluginConfig decodes what b's owner did not ask for. It asks b for all names of the schema, so that b.finish reports
-// the rest. Not ok: diagnostics say why.
-func (l *loader) pluginConfig(b *block, schema *sdk.Schema) (config []byte, ok bool) {
-	d := &decoder{l: l, top: b, what: b.what}
+// the rest. Not ok: diagnostics say why, or the configuration may be incomplete, and is.
+func (l *loader) pluginConfig(b *block, schema *sdk.Schema, needed bool) (config []byte, ok bool) {
+	d := &decoder{l: l, top: b, what: b.what, needed: needed}
 	d.body(b, schema, nil, false)
-	if d.failed {
+	if d.failed || d.unset {
 		return nil, false
 	}
 	return d.out.Bytes(), true
@@ -80,9 +82,13 @@ func (d *decoder) body(b *block, schema *sdk.Schema, path []string, sensitive bo
 		case attr == nil:
 			d.absent(&first, name, s, b.at, at)
 		default:
-			v, ok := d.l.eval(attr.Expr)
+			v, unset, ok := d.l.evalUnset(attr.Expr)
 			if !ok {
-				d.failed = true
+				if len(unset) > 0 && d.needed {
+					d.l.needs(attr.Expr.Range(), unset)
+				}
+				d.unset = d.unset || len(unset) > 0
+				d.failed = d.failed || len(unset) == 0
 				continue
 			}
 			d.attribute(&first, name, v, s, place{attr.Expr, nil, at}, sensitive)

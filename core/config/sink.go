@@ -66,7 +66,7 @@ func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
 	maxBatch := 1
 	if s.Info != nil {
 		maxBatch = max(1, s.Info.MaxBatch)
-		config, ok := l.pluginConfig(b, &s.Info.Config)
+		config, ok := l.pluginConfig(b, &s.Info.Config, false)
 		s.Config = config
 		if ok {
 			if n, ok := l.checkConfig(hb, what, s.Info, config); ok && n > 0 {

@@ -45,7 +45,7 @@ func (l *loader) source(hb *hclsyntax.Block, what string) Source {
 		Range:   rangeOf(blockHeader(hb)),
 	}
 	b := l.block(hb, what)
-	b.plugin = true
+	b.plugin, b.needed = true, []string{"tenant", "auth"}
 	enabled := b.enabled()
 	// Of a disabled source as well: what it has stored is kept for as long as before.
 	var retention time.Duration
@@ -75,7 +75,7 @@ func (l *loader) source(hb *hclsyntax.Block, what string) Source {
 		return s
 	}
 	b.auth(&s, s.Info.Provider)
-	config, ok := l.pluginConfig(b, &s.Info.Config)
+	config, ok := l.pluginConfig(b, &s.Info.Config, true)
 	b.finish()
 	if ok {
 		s.Config = config
@@ -158,6 +158,10 @@ func (b *block) credentials(s *Source) {
 			s.Allow[a.Attribute] = texts
 		}
 		good = good && len(b.l.diags.list) == n
+		if written := b.body.Attributes[a.Attribute]; written != nil && good {
+			_, unset, _ := b.l.evalUnset(written.Expr)
+			s.Unset = append(s.Unset, unset...)
+		}
 	}
 	name := credential(s.Scheme)
 	a := b.attr(name)
@@ -168,7 +172,8 @@ func (b *block) credentials(s *Source) {
 		}
 		return
 	}
-	v, ok := b.l.eval(a.Expr)
+	v, unset, ok := b.l.evalUnset(a.Expr)
+	s.Unset = append(s.Unset, unset...)
 	if !ok {
 		return
 	}

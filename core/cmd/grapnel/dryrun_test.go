@@ -9,10 +9,9 @@ import (
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
 
 	"github.com/grapnelhq/grapnel/core"
-	"github.com/grapnelhq/grapnel/core/config"
-	"github.com/grapnelhq/grapnel/core/pluginhost"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -26,7 +25,7 @@ plugins {
   dir = "`+programs.PluginDir(t)+`"
 }
 source "peopleforce" "people" {
-  auth = "none"
+  secrets = [env("NOBODY_SETS_THIS")]
 }
 sink "file" "audit" {
   dir = "events"
@@ -38,17 +37,12 @@ route "all" {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var host *pluginhost.Host
-	cfg, diags := config.Load(t.Context(), file, config.Options{
-		Plugins: func(p config.Plugins) (config.Catalog, error) {
-			host, err = newPluginHost(p, nil, hclog.NewNullLogger())
-			return catalog{host, p.Dir}, err
-		},
-	})
-	if diags.HasErrors() {
-		t.Fatal(diags.Err())
+	c := &cobra.Command{}
+	c.SetContext(t.Context())
+	cfg, err := loadToLook(c, file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	defer host.Close(t.Context())
 	d, err := openDryRun(t.Context(), cfg, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)

@@ -94,23 +94,34 @@ func loadConfig(c *cobra.Command, path string) (*config.Config, error) {
 
 // load loads a configuration. The plugins that it asks are stopped again.
 func load(c *cobra.Command, path string) (*config.Config, *config.Diagnostics) {
+	return loadWith(c, path, config.Options{})
+}
+
+// loadToLook loads a configuration for a command that decodes and routes and does nothing else: what neither needs of the
+// environment need not be there. It tells every mistake.
+func loadToLook(c *cobra.Command, path string) (*config.Config, error) {
+	cfg, diags := loadWith(c, path, config.Options{Incomplete: true})
+	return cfg, showDiagnostics(c, diags)
+}
+
+// loadWith is load with options, to which it adds what all commands have in common.
+func loadWith(c *cobra.Command, path string, opt config.Options) (*config.Config, *config.Diagnostics) {
 	var host *pluginhost.Host
 	defer func() {
 		if host != nil {
 			host.Close(c.Context())
 		}
 	}()
-	return config.Load(c.Context(), path, config.Options{
-		Plugins: func(p config.Plugins) (config.Catalog, error) {
-			var err error
-			host, err = newPluginHost(p, nil, hclog.NewNullLogger())
-			return catalog{host, p.Dir}, err
-		},
-		CheckAuth: checkAuth,
-		CheckTLS: func(cert, key string) (string, error) {
-			return ingress.CheckCertificate(cert, key, time.Now())
-		},
-	})
+	opt.Plugins = func(p config.Plugins) (config.Catalog, error) {
+		var err error
+		host, err = newPluginHost(p, nil, hclog.NewNullLogger())
+		return catalog{host, p.Dir}, err
+	}
+	opt.CheckAuth = checkAuth
+	opt.CheckTLS = func(cert, key string) (string, error) {
+		return ingress.CheckCertificate(cert, key, time.Now())
+	}
+	return config.Load(c.Context(), path, opt)
 }
 
 // showDiagnostics writes what is wrong; errShown if something is.
