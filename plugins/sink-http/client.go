@@ -27,7 +27,7 @@ const (
 
 // newTransport makes the connections of a sink: kept alive, HTTP/2 where the endpoint has it, and to public addresses
 // only, unless the configuration says otherwise.
-func newTransport(cfg *Config, set *settings) (*http.Transport, error) {
+func newTransport(cfg *Config, set *settings) (transport, error) {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	if !cfg.AllowPrivate && set.proxy == nil {
 		// A proxy was chosen by whoever wrote the configuration, may be in a private network, and is who connects then.
@@ -47,17 +47,17 @@ func newTransport(cfg *Config, set *settings) (*http.Transport, error) {
 		t.Proxy = http.ProxyURL(set.proxy)
 	}
 	if cfg.TLS == nil {
-		return t, nil
+		return transport{t}, nil
 	}
 	t.TLSClientConfig = &tls.Config{ServerName: cfg.TLS.ServerName}
 	if cfg.TLS.CA != "" {
 		pem, err := os.ReadFile(cfg.TLS.CA)
 		if err != nil {
-			return nil, &sdk.AttributeError{Path: at("tls", "ca"), Summary: reason(err)}
+			return transport{}, &sdk.AttributeError{Path: at("tls", "ca"), Summary: reason(err)}
 		}
 		t.TLSClientConfig.RootCAs = x509.NewCertPool()
 		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, &sdk.AttributeError{Path: at("tls", "ca"), Summary: "the file holds no certificate in PEM form"}
+			return transport{}, &sdk.AttributeError{Path: at("tls", "ca"), Summary: "the file holds no certificate in PEM form"}
 		}
 	}
 	if cfg.TLS.Cert != "" {
@@ -66,11 +66,11 @@ func newTransport(cfg *Config, set *settings) (*http.Transport, error) {
 			return &pair, err
 		}
 		if _, err := load(nil); err != nil {
-			return nil, &sdk.AttributeError{Path: at("tls", "cert"), Summary: "cannot be used with its key: " + reason(err)}
+			return transport{}, &sdk.AttributeError{Path: at("tls", "cert"), Summary: "cannot be used with its key: " + reason(err)}
 		}
 		t.TLSClientConfig.GetClientCertificate = load // anew for every connection: it may have been renewed
 	}
-	return t, nil
+	return transport{t}, nil
 }
 
 // reason is an error without the operation that failed.
@@ -182,6 +182,20 @@ func (s *sink) roundTrip(
 	}
 	// Not http.Client, which would follow redirects its own way and put the address into its errors.
 	return s.transport.RoundTrip(req.WithContext(ctx))
+}
+
+// transport is a transport whose answers always end with their request's context. One that switches protocols would
+// not: the connection becomes the caller's, and reading waits for what never comes.
+type transport struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.Transport.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
+	return resp, err
 }
 
 // read reads an answer's beginning and closes it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -127,6 +128,7 @@ type settings struct {
 	url     *url.URL
 	header  http.Header // of every request
 	secrets []string    // what no error may show
+	address []string    // path and query of url, which an endpoint's words may not show
 	signers []signer
 	classes classes
 	proxy   *url.URL // nil: none
@@ -175,7 +177,7 @@ func (c *Config) settings() (*settings, error) {
 			p.add(at("abuse_protection", "rate"), "", "must not be negative")
 		}
 	}
-	s.secrets = c.secretTexts()
+	s.secrets, s.address = c.secretTexts(s.url), addressTexts(s.url)
 	return s, errors.Join(p...)
 }
 
@@ -390,17 +392,18 @@ func (c *Config) checkProxy(p *problems) *url.URL {
 	return u
 }
 
-// secretTexts are what no error may show.
-func (c *Config) secretTexts() []string {
+// secretTexts are what no error may show: secrets, and how they are written in requests, which an endpoint may repeat.
+func (c *Config) secretTexts(u *url.URL) []string {
 	all := []string{c.BearerToken.Reveal(), c.Proxy.Reveal()}
 	for _, s := range c.SecretHeaders {
 		all = append(all, s.Reveal())
 	}
-	if c.Basic != nil {
-		all = append(all, c.Basic.Password.Reveal())
+	if b := c.Basic; b != nil {
+		all = append(all, b.Password.Reveal(), basicText(b.Username, b.Password.Reveal()))
 	}
-	if c.OAuth != nil {
-		all = append(all, c.OAuth.ClientSecret.Reveal())
+	if o := c.OAuth; o != nil {
+		secret := url.QueryEscape(o.ClientSecret.Reveal())
+		all = append(all, o.ClientSecret.Reveal(), secret, basicText(url.QueryEscape(o.ClientID), secret))
 	}
 	if c.Signing != nil {
 		for _, s := range c.Signing.Keys {
@@ -409,11 +412,52 @@ func (c *Config) secretTexts() []string {
 			}
 		}
 	}
-	if u, err := url.Parse(c.Proxy.Reveal()); err == nil && u.User != nil {
-		password, _ := u.User.Password()
-		all = append(all, password)
+	if p, err := url.Parse(c.Proxy.Reveal()); err == nil && p.User != nil {
+		password, _ := p.User.Password()
+		all = append(all, password, basicText(p.User.Username(), password))
 	}
-	all = slices.DeleteFunc(all, func(s string) bool { return len(s) < 4 }) // a shorter one stands in any text
-	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
-	return all
+	if u != nil {
+		all = append(all, keysIn(u)...)
+	}
+	return worthHiding(all)
+}
+
+// worthHiding leaves texts that do not stand in any other text, longest first.
+func worthHiding(texts []string) []string {
+	texts = slices.DeleteFunc(texts, func(s string) bool { return len(s) < 4 })
+	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) })
+	return texts
+}
+
+// basicText is what stands for a user and a password in a header, without the = at its end.
+func basicText(user, password string) string {
+	return base64.RawStdEncoding.EncodeToString([]byte(user + ":" + password))
+}
+
+// keysIn are the parts of an address that look like keys: long parts of the path, and values of the query.
+func keysIn(u *url.URL) (keys []string) {
+	const longPart, longValue = 16, 8
+	for part := range strings.SplitSeq(u.EscapedPath(), "/") {
+		if len(part) >= longPart {
+			plain, _ := url.PathUnescape(part)
+			keys = append(keys, part, plain)
+		}
+	}
+	for pair := range strings.SplitSeq(u.RawQuery, "&") {
+		if _, value, _ := strings.Cut(pair, "="); len(value) >= longValue {
+			plain, _ := url.QueryUnescape(value)
+			keys = append(keys, value, plain)
+		}
+	}
+	return keys
+}
+
+// addressTexts are the path and the query of an address, as an endpoint may repeat them.
+func addressTexts(u *url.URL) []string {
+	if u == nil {
+		return nil
+	}
+	path := strings.TrimSuffix(u.EscapedPath(), "/")
+	plain := strings.TrimSuffix(u.Path, "/")
+	return worthHiding([]string{path, plain, strings.ReplaceAll(path, "/", `\/`), u.RawQuery})
 }

@@ -126,6 +126,10 @@ func TestNoToken(t *testing.T) {
 			401, nil, `{"error": "invalid_client", "error_description": "not cl1ent-secret\u0000"}`, sdk.Suspended, 0,
 			"no token: the token address answers 401 Unauthorized: invalid_client: not (sensitive)",
 		},
+		"wrong secret, as it was sent": {
+			401, nil, `{"error": "invalid_client", "error_description": "not Basic ` + basicText("me", "cl1ent-secret") + `"}`,
+			sdk.Suspended, 0, "no token: the token address answers 401 Unauthorized: invalid_client: not Basic (sensitive)",
+		},
 		"scope": {
 			400, nil, `{"error": "invalid_scope"}`, sdk.Suspended, 0,
 			"no token: the token address answers 400 Bad Request: invalid_scope",

@@ -29,7 +29,7 @@ func userAgent() string { return "grapnel-sink-http/" + serve.Version() }
 type sink struct {
 	cfg       Config
 	set       *settings
-	transport *http.Transport
+	transport transport
 	tokens    *tokens  // nil: no OAuth
 	consent   *consent // nil: not asked for
 

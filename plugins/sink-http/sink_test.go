@@ -23,11 +23,13 @@ func TestOutcomes(t *testing.T) {
 	page := "<!DOCTYPE html>\n<html><head><TITLE lang=en>502 Bad &amp; Gateway</TITLE></head><body>much</body></html>"
 	for name, c := range map[string]struct {
 		config, message string
+		path            string // of the address
 		status          int
 		header          map[string]string
 		body            string
 		kind            sdk.OutcomeKind
-		reason, path    string
+		reason          string
+		attribute       string
 		after           time.Duration
 		reference       string
 	}{
@@ -41,20 +43,42 @@ func TestOutcomes(t *testing.T) {
 			reason: `the endpoint answers 400 Bad Request: {"error": "bad thing"}`,
 		},
 		"400, mapped": {
-			status: 400, message: `{"body": 1}`, kind: sdk.Rejected, path: "body", reason: `the endpoint answers 400 Bad Request`,
+			status: 400, message: `{"body": 1}`, kind: sdk.Rejected, attribute: "body", reason: `the endpoint answers 400 Bad Request`,
 		},
 		"401": {status: 401, kind: sdk.Suspended, reason: `the endpoint answers 401 Unauthorized`},
 		"401 with the secret": {
 			config: `"bearer_token": "t0ken-t0ken"`, status: 401, body: "no t0ken-t0ken here", kind: sdk.Suspended,
 			reason: `the endpoint answers 401 Unauthorized: no (sensitive) here`,
 		},
+		"401 with user and password": {
+			config: `"basic": {"username": "bob", "password": "s3cr3t"}`, status: 401, kind: sdk.Suspended,
+			body:   "no Basic Ym9iOnMzY3IzdA== here",
+			reason: `the endpoint answers 401 Unauthorized: no Basic (sensitive)== here`,
+		},
+		"404 with the address": {
+			path: "/hooks/k3y?sig=s3cr3t", status: 404, body: `{"path":"/hooks/k3y","query":"sig=s3cr3t"}`, kind: sdk.Suspended,
+			reason: `the endpoint answers 404 Not Found: {"path":"(sensitive)","query":"(sensitive)"}`,
+		},
+		"404 with the address, escaped": {
+			path: "/hooks/k3y", status: 404, body: `{"path":"\/hooks\/k3y\/"}`, kind: sdk.Suspended,
+			reason: `the endpoint answers 404 Not Found: {"path":"(sensitive)\/"}`,
+		},
+		"404 with a key of the address": {
+			path: "/hooks/0123456789abcdef?sig=s3cr%2Ft0", status: 404, kind: sdk.Suspended,
+			body:   "no hook 0123456789abcdef, sig s3cr/t0",
+			reason: `the endpoint answers 404 Not Found: no hook (sensitive), sig (sensitive)`,
+		},
+		"201, reference with a key": {
+			path: "/hooks/0123456789abcdef", status: 201, header: map[string]string{"Location": "/hooks/0123456789abcdef/7"},
+			kind: sdk.Delivered, reference: "/hooks/(sensitive)/7",
+		},
 		"404": {status: 404, kind: sdk.Suspended, reason: `the endpoint answers 404 Not Found`},
 		"404, own path": {
-			status: 404, message: `{"path": "x"}`, kind: sdk.Rejected, path: "path",
+			status: 404, message: `{"path": "x"}`, kind: sdk.Rejected, attribute: "path",
 			reason: `the endpoint answers 404 Not Found`,
 		},
 		"410, own path": {
-			status: 410, message: `{"path": "x"}`, kind: sdk.Rejected, path: "path",
+			status: 410, message: `{"path": "x"}`, kind: sdk.Rejected, attribute: "path",
 			reason: `the endpoint answers 410 Gone: it wants no more events`,
 		},
 		"404, own path, configured": {
@@ -113,13 +137,13 @@ func TestOutcomes(t *testing.T) {
 				w.WriteHeader(c.status)
 				io.WriteString(w, c.body)
 			})
-			s := newSink(t, configFor(e.URL, c.config))
+			s := newSink(t, configFor(e.URL+c.path, c.config))
 			d := newDelivery(1)
 			if c.message != "" {
 				message(t, d, c.message)
 			}
 			o := deliverBatched(t, s, d)[0]
-			if o.Kind != c.kind || o.Reason != c.reason || strings.Join(o.AttributePath, " ") != c.path || o.After != c.after ||
+			if o.Kind != c.kind || o.Reason != c.reason || strings.Join(o.AttributePath, " ") != c.attribute || o.After != c.after ||
 				o.Reference != c.reference {
 				t.Errorf("%+v", o)
 			}
@@ -236,6 +260,32 @@ func TestUnreachable(t *testing.T) {
 	o := outcomeOf(s.DeliverBatch(ctx, []*delivery{newDelivery(1)})[0])
 	if o.Kind != sdk.Retried || o.Reason != "the call was cancelled" {
 		t.Errorf("cancelled: %+v", o)
+	}
+}
+
+// TestSwitchedProtocols: an endpoint that makes the connection another one, unasked, does not keep the call, nor the
+// connection.
+func TestSwitchedProtocols(t *testing.T) {
+	closed := make(chan error, 1)
+	e := newEndpoint(t, func(w http.ResponseWriter, _ got) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_, err = conn.Read(make([]byte, 1))
+		closed <- err
+	})
+	s := newSink(t, configFor(e.URL, `"timeout": 1000000000`))
+	o := deliverOne(t, s, newDelivery(1))
+	if want := "the endpoint answers 101 Switching Protocols"; o.Kind != sdk.Retried || o.Reason != want {
+		t.Errorf("%+v, want %q", o, want)
+	}
+	if err := <-closed; err != io.EOF {
+		t.Errorf("the connection stays open: %v", err)
 	}
 }
 

@@ -11,13 +11,20 @@ import (
 // maxWords is how much of an endpoint's own words stands in a reason, in bytes.
 const maxWords = 300
 
-// words are what an endpoint says in the body of an answer: of a page its title, else the text. They are clean.
+// hidden stands where something was that no error may show.
+const hidden = "(sensitive)"
+
+// words are what an endpoint says in the body of an answer: of a page its title, else the text. They are clean, and do
+// not tell the configured address: not found pages like to repeat it, and it may be a key.
 func (s *sink) words(header http.Header, body []byte) string {
 	text := string(body)
 	start := asciiLower(strings.TrimSpace(text[:min(len(text), 100)]))
 	page := strings.HasPrefix(start, "<!doctype html") || strings.HasPrefix(start, "<html")
 	if page || strings.Contains(strings.ToLower(header.Get("Content-Type")), "html") {
 		text = title(text)
+	}
+	for _, part := range s.set.address {
+		text = strings.ReplaceAll(text, part, hidden)
 	}
 	return s.clean(text)
 }
@@ -52,7 +59,7 @@ func asciiLower(s string) string {
 // clean makes a foreign text fit for a reason: no secrets, no control characters, blanks for white space, 300 bytes.
 func (s *sink) clean(text string) string {
 	for _, secret := range s.secretTexts() {
-		text = strings.ReplaceAll(text, secret, "(sensitive)")
+		text = strings.ReplaceAll(text, secret, hidden)
 	}
 	var b strings.Builder
 	blank := false
