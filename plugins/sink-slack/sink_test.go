@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -343,6 +346,9 @@ func TestOddAnswers(t *testing.T) {
 		{"posted, oddly", fakeslack.Failure{Status: 200,
 			Body: `{"ok":true,"channel":{"id":"C1"},"ts":5,"errors":[7],"message":{"blocks":3}}`},
 			sdk.Delivered, sdk.Delivered, 0},
+		{"the address", fakeslack.Failure{Status: 404, Body: "no route for POST " + hookAt}, sdk.Suspended, "", 0},
+		{"the address, escaped", fakeslack.Failure{Status: 404, Body: `["` + strings.ReplaceAll(hookAt, "/", `\/`) + `"]`},
+			sdk.Suspended, "", 0},
 		{"two megabytes", fakeslack.Failure{Status: 200, Body: `{"ok":true,"x":"` + strings.Repeat("x", 2<<20) + `"}`},
 			sdk.Retried, sdk.Retried, 0},
 	} {
@@ -358,11 +364,37 @@ func TestOddAnswers(t *testing.T) {
 				if o.Kind != want || o.After != tt.after {
 					t.Errorf("%s: %+v", c.Mode, o)
 				}
-				if len(o.Reason) > 600 || strings.Contains(o.Reason, "<html>") {
+				if len(o.Reason) > 600 || strings.Contains(o.Reason, "<html>") || c.Mode == modeWebhook &&
+					strings.Contains(o.Reason, path.Base(hookAt)) {
 					t.Errorf("%s: reason %q", c.Mode, o.Reason)
 				}
 			}
 		})
+	}
+}
+
+// TestSwitchedProtocols: an answer that makes the connection another one is no answer, and nobody waits for its end.
+func TestSwitchedProtocols(t *testing.T) {
+	far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the connection stays open: %v", err)
+		}
+	}))
+	defer far.Close()
+	client := newClient()
+	for _, to := range []transport{&hook{client, far.URL}, newBot(client, testToken, far.URL+"/")} {
+		a := to.send(t.Context(), &post{text: "a", channel: "C01", extra: &Message{}})
+		if a.err == nil || !strings.Contains(a.err.Error(), "101 Switching Protocols") {
+			t.Errorf("%+v", a)
+		}
 	}
 }
 

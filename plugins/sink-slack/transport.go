@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"path"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -79,6 +80,11 @@ func (x *exchange) do(client *http.Client, req *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// What comes then is no answer, and reading it would not end with the request's context.
+		x.err = errors.New("slack's answer is 101 Switching Protocols")
+		return
+	}
 	x.status, x.header = resp.StatusCode, resp.Header
 	if x.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1)); err != nil {
 		x.err = fmt.Errorf("slack's answer broke off: %w", err)
@@ -135,7 +141,20 @@ func (h *hook) send(ctx context.Context, p *post) answer {
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	x := &exchange{}
 	x.do(h.client, req)
+	x.body = withoutPath(x.body, req.URL)
 	return x.answer(readHook)
+}
+
+// withoutPath takes the path of an address out of an answer, and its last part: of a webhook's that is the credential,
+// and whoever does not know a path likes to repeat it.
+func withoutPath(answer []byte, u *url.URL) []byte {
+	whole := u.EscapedPath()
+	for _, part := range []string{whole, strings.ReplaceAll(whole, "/", `\/`), path.Base(whole)} {
+		if len(part) > 4 { // a shorter one stands in any text
+			answer = bytes.ReplaceAll(answer, []byte(part), []byte("(sensitive)"))
+		}
+	}
+	return answer
 }
 
 // check reaches the server and asks nothing of the webhook: any request to it that it understands posts a message.

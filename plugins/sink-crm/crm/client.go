@@ -207,6 +207,10 @@ func (c *Client) send(ctx context.Context, r Request, token Token) (*Response, e
 		return nil, c.unreachable(err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// What comes then is no answer, and reading it would not end with ctx.
+		return nil, errors.New("the CRM answers 101 Switching Protocols")
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	if err != nil {
 		return nil, c.unreachable(err)

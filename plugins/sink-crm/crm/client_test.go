@@ -87,6 +87,27 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// TestSwitchedProtocols: a far end that makes the connection another one does not keep the call.
+func TestSwitchedProtocols(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the connection stays open: %v", err)
+		}
+	}, crm.Options{Timeout: time.Second})
+	_, err := c.Do(t.Context(), crm.Request{Method: "GET", Path: "/"})
+	if o := fake.OutcomeOf(err); o.Kind != sdk.Retried || o.Reason != "the CRM answers 101 Switching Protocols" {
+		t.Errorf("%+v", o)
+	}
+}
+
 func TestBaseURL(t *testing.T) {
 	for _, bad := range []string{
 		"", "crm.example.com", "ftp://crm.example.com", "https://", "https://u:p@crm.example.com", "https://a/?x", "https://a/#x",
