@@ -29,7 +29,7 @@ type PluginInfo struct {
 	Name         string     `json:"name"`
 	Version      string     `json:"version"` // semantic version without v, or "devel"
 	Description  string     `json:"description,omitempty"`
-	Capabilities []string   `json:"capabilities,omitempty"` // "check", "validate"
+	Capabilities []string   `json:"capabilities,omitempty"` // "check", "validate", "manifest"
 	Config       sdk.Schema `json:"config"`                 // KindObject
 
 	// Sinks.
@@ -39,7 +39,7 @@ type PluginInfo struct {
 	WantState bool       `json:"want_state,omitempty"`
 
 	// Decoders.
-	Provider *sdk.Provider `json:"provider,omitempty"` // nil for sinks
+	Provider *sdk.Provider `json:"provider,omitempty"` // nil for sinks; with "manifest", a source has its own: see Validation
 
 	Path   string `json:"path,omitempty"`   // of the binary
 	SHA256 string `json:"sha256,omitempty"` // of the binary, hexadecimal
@@ -50,7 +50,13 @@ type PluginInfo struct {
 type Validation struct {
 	Errors   []sdk.AttributeError
 	MaxBatch int // sinks: the most deliveries per call with it; 0: that of PluginInfo
+	// Provider is the manifest of a decoder's instance with it, checked like that of PluginInfo, in whose place it is; nil:
+	// that of PluginInfo, or there are Errors. Its name may be another than the plugin's.
+	Provider *sdk.Provider
 }
+
+// ManifestPerSource is the capability of a decoder whose manifest depends on its configuration.
+const ManifestPerSource = "manifest"
 
 // Has reports whether the plugin has the named capability.
 func (p *PluginInfo) Has(capability string) bool {

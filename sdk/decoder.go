@@ -29,6 +29,8 @@ type DecoderFactory struct {
 	Open func(ctx context.Context, config []byte) (Decoder, error)
 	// Validate checks a configuration without opening anything; see Validator.
 	Validate func(config []byte) error
+	// Manifest is the manifest of an instance with a configuration; see Manifester. nil: it is always Provider.
+	Manifest func(config []byte) (Provider, error)
 }
 
 // NewDecoder makes a factory from a manifest and a typed constructor. C is the configuration struct (struct{} for
@@ -36,7 +38,7 @@ type DecoderFactory struct {
 func NewDecoder[C any](p Provider, open func(ctx context.Context, cfg C) (Decoder, error)) *DecoderFactory {
 	mustName(p.Name)
 	config := mustDescribe[C](useConfig)
-	return &DecoderFactory{
+	f := &DecoderFactory{
 		Provider: p,
 		Config:   config.schema,
 		Open: func(ctx context.Context, raw []byte) (Decoder, error) {
@@ -55,6 +57,20 @@ func NewDecoder[C any](p Provider, open func(ctx context.Context, cfg C) (Decode
 			return err
 		},
 	}
+	if _, ok := any(new(C)).(Manifester); ok {
+		f.Manifest = func(raw []byte) (Provider, error) {
+			cfg, err := decodeConfig[C](config, raw)
+			if err != nil {
+				return Provider{}, err
+			}
+			m, err := any(&cfg).(Manifester).Manifest()
+			if err != nil {
+				return Provider{}, joinAttributeErrors(AttributeErrors(err))
+			}
+			return m, nil
+		}
+	}
+	return f
 }
 
 // Decoded is what a decoder made of one request, as it goes over the wire.

@@ -10,7 +10,7 @@ import (
 // Provider is a decoder's manifest: all that the host needs to receive and authenticate one provider's webhooks, and
 // the catalogue of its events. The host runs what the manifest declares; the decoder never sees a secret.
 type Provider struct {
-	Name         string      `json:"name"`                    // first label of a source block and first part of every event type
+	Name         string      `json:"name"`                    // the plugin's, and the first part of every event type; but see Manifester
 	Title        string      `json:"title,omitempty"`         // "Visma Youforce"
 	Schemes      []Scheme    `json:"schemes,omitempty"`       // the first is the default; "none" exists always
 	Methods      []string    `json:"methods,omitempty"`       // default POST
@@ -21,6 +21,18 @@ type Provider struct {
 	Dedupe       []DedupeKey `json:"dedupe,omitempty"`        // the first all of whose parts are there wins; default: the body
 	Addresses    []string    `json:"addresses,omitempty"`     // published, IP or CIDR; a source's allow_ips decides
 	Events       []EventType `json:"events,omitempty"`        // the catalogue
+
+	// ChooseScheme says that none of the schemes is the default: a source has to name one in `auth`.
+	ChooseScheme bool `json:"choose_scheme,omitempty"`
+}
+
+// Manifester is implemented by the configuration type of a decoder (on the value or the pointer) whose manifest depends on
+// the configuration: one that is told how a provider signs, or what its events are. Manifest returns the manifest of an
+// instance, in place of the one that NewDecoder is given. Its name may be another than the plugin's; the instance's event
+// types begin with it. Manifest is asked about configurations that Validator has found good, and opens and dials nothing.
+// AttributeErrors in its error are reported at their file and line.
+type Manifester interface {
+	Manifest() (Provider, error)
 }
 
 // PartKind is the kind of a Part.

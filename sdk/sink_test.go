@@ -235,6 +235,36 @@ func TestBatcher(t *testing.T) {
 	}
 }
 
+type declared struct {
+	Word string `json:"word"`
+}
+
+func (c declared) Manifest() (sdk.Provider, error) {
+	if c.Word == "bad" {
+		return sdk.Provider{}, &sdk.AttributeError{Path: []string{"word"}, Summary: "is bad"}
+	}
+	return sdk.Provider{Name: c.Word}, nil
+}
+
+func TestManifester(t *testing.T) {
+	f := sdk.NewDecoder(sdk.Provider{Name: "script"},
+		func(context.Context, declared) (sdk.Decoder, error) { return decodeFunc(nil), nil })
+	if p, err := f.Manifest([]byte(`{"word":"acme"}`)); err != nil || p.Name != "acme" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	for config, path := range map[string]string{`{"word":"bad"}`: "word", `{"words":"acme"}`: "words"} {
+		_, err := f.Manifest([]byte(config))
+		if list := sdk.AttributeErrors(err); len(list) == 0 || list[0].Path[0] != path {
+			t.Errorf("%s: %v", config, err)
+		}
+	}
+	bare := sdk.NewDecoder(sdk.Provider{Name: "script"},
+		func(context.Context, struct{}) (sdk.Decoder, error) { return decodeFunc(nil), nil })
+	if bare.Manifest != nil {
+		t.Error("a configuration without Manifest is asked for it")
+	}
+}
+
 type decodeFunc func(*sdk.Request) ([]sdk.Event, error)
 
 func (f decodeFunc) Decode(_ context.Context, r *sdk.Request) ([]sdk.Event, error) { return f(r) }

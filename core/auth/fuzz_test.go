@@ -27,7 +27,7 @@ func FuzzSignature(f *testing.F) {
 	}
 	var shapes []shape
 	for _, name := range []string{"vwd", "peopleforce", "github", "stripe", "standard_webhooks"} {
-		s, _ := Preset(name)
+		s, _ := sdk.Preset(name)
 		shapes = append(shapes, shape{s, mustNew(f, s, fuzzSecret)})
 	}
 	url64 := sdk.Scheme{Name: "u", HMAC: &sdk.HMAC{Headers: []string{"X-Sig"}, Encoding: sdk.Base64URL, Separator: ";"}}
@@ -111,7 +111,7 @@ func FuzzToken(f *testing.F) {
 
 // FuzzBasic: only the credentials themselves are accepted, in one spelling but for the scheme's letters.
 func FuzzBasic(f *testing.F) {
-	scheme, _ := Preset("basic")
+	scheme, _ := sdk.Preset("basic")
 	v := mustNew(f, scheme, "me:sesame")
 	good := &Input{Header: http.Header{}}
 	if err := v.Sign(good, "me:sesame", time.Time{}); err != nil {

@@ -46,7 +46,7 @@ func handshakes() map[string]sdk.Handshake {
 
 func mustHandshake(t testing.TB, name, secret string) *Handshake {
 	t.Helper()
-	scheme, _ := Preset("github")
+	scheme, _ := sdk.Preset("github")
 	h, err := NewHandshake(handshakes()[name], []string{"POST"}, &scheme, []string{secret, "the next"})
 	if err != nil || h == nil {
 		t.Fatal(name, h, err)
@@ -127,7 +127,7 @@ func TestHandshakes(t *testing.T) {
 }
 
 func TestHandshakeRefuses(t *testing.T) {
-	github, _ := Preset("github")
+	github, _ := sdk.Preset("github")
 	for _, c := range []struct {
 		name   string
 		change func(h *sdk.Handshake)
@@ -167,7 +167,7 @@ func TestHandshakeRefuses(t *testing.T) {
 	}
 
 	// A proof is made with a secret of an HMAC; without one there is no handshake.
-	bearer, _ := Preset("bearer")
+	bearer, _ := sdk.Preset("bearer")
 	zoom := handshakes()["zoom"]
 	if err := CheckHandshake(&sdk.Provider{Schemes: []sdk.Scheme{bearer}, Handshake: &zoom}); err == nil {
 		t.Error("a proof without a secret")
@@ -177,7 +177,7 @@ func TestHandshakeRefuses(t *testing.T) {
 			t.Errorf("%v %v", h, err)
 		}
 	}
-	vwd, _ := Preset("standard_webhooks")
+	vwd, _ := sdk.Preset("standard_webhooks")
 	if _, err := NewHandshake(zoom, nil, &vwd, []string{"whsec_s3cret!"}); err == nil || strings.Contains(err.Error(), "s3cret") {
 		t.Error(err)
 	}

@@ -43,7 +43,7 @@ var presetOf = map[string]string{
 // load returns the scheme, a fresh request and the clock of a vector.
 func (v vector) load(t testing.TB) (sdk.Scheme, *Input, time.Time) {
 	t.Helper()
-	scheme, ok := Preset(presetOf[v.Scheme])
+	scheme, ok := sdk.Preset(presetOf[v.Scheme])
 	if v.Scheme == "ed25519-body" {
 		scheme = sdk.Scheme{Name: "x", Ed25519: &sdk.Ed25519{Headers: []string{"X-Signature"}, Encoding: sdk.Hex}}
 	} else if !ok {

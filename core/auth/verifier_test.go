@@ -165,7 +165,7 @@ func TestEncodings(t *testing.T) {
 
 func TestTimestamps(t *testing.T) {
 	for _, preset := range []string{"stripe", "standard_webhooks"} {
-		scheme, _ := Preset(preset)
+		scheme, _ := sdk.Preset(preset)
 		v := mustNew(t, scheme, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 		sent := time.Unix(1_700_000_000, 0)
 		in := &Input{Header: http.Header{"Webhook-Id": {"msg_1"}}, Body: []byte(`{}`)}
@@ -195,7 +195,7 @@ func TestTimestamps(t *testing.T) {
 }
 
 func TestTimestampText(t *testing.T) {
-	scheme, _ := Preset("standard_webhooks")
+	scheme, _ := sdk.Preset("standard_webhooks")
 	v := mustNew(t, scheme, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	for text, want := range map[string]string{
 		"":                     CauseMissingTimestamp,
@@ -223,7 +223,7 @@ func TestTimestampText(t *testing.T) {
 }
 
 func TestStandardWebhooksForms(t *testing.T) {
-	scheme, _ := Preset("standard_webhooks")
+	scheme, _ := sdk.Preset("standard_webhooks")
 	v := mustNew(t, scheme, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	const good = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 	const other = "v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -270,7 +270,7 @@ func TestStandardWebhooksForms(t *testing.T) {
 }
 
 func TestStripeForms(t *testing.T) {
-	scheme, _ := Preset("stripe")
+	scheme, _ := sdk.Preset("stripe")
 	v := mustNew(t, scheme, "whsec_test_secret")
 	good := stripeGood(t)
 	bad := strings.Repeat("0", 64)
@@ -361,7 +361,7 @@ func TestTokens(t *testing.T) {
 }
 
 func TestBasic(t *testing.T) {
-	scheme, _ := Preset("basic")
+	scheme, _ := sdk.Preset("basic")
 	v := mustNew(t, scheme, "me:first password", "me:second:password")
 	if v.TakesPathToken() || v.TokenInURL() || !slices.Equal(v.CredentialHeaders(), []string{"Authorization"}) {
 		t.Error("the credentials are looked for elsewhere")
@@ -455,8 +455,8 @@ func TestChallenges(t *testing.T) {
 	}
 	header := func(name string) sdk.Part { return sdk.Part{Kind: sdk.PartHeader, Name: name} }
 	query := sdk.Part{Kind: sdk.PartQuery, Name: "token"}
-	basic, _ := Preset("basic")
-	vwd, _ := Preset("vwd")
+	basic, _ := sdk.Preset("basic")
+	vwd, _ := sdk.Preset("vwd")
 	for _, c := range []struct {
 		scheme sdk.Scheme
 		want   string
@@ -484,7 +484,7 @@ func TestChallenges(t *testing.T) {
 }
 
 func TestAllowLists(t *testing.T) {
-	scheme, _ := Preset("path_token")
+	scheme, _ := sdk.Preset("path_token")
 	scheme.Allow = []sdk.AllowList{{
 		Attribute: "subscription_ids", Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/subscriptionId", FoldCase: true},
 	}}
@@ -519,7 +519,7 @@ func TestAllowLists(t *testing.T) {
 func TestSignRoundTrip(t *testing.T) {
 	var schemes []sdk.Scheme
 	for _, name := range []string{"vwd", "peopleforce", "github", "stripe", "standard_webhooks", "path_token"} {
-		s, ok := Preset(name)
+		s, ok := sdk.Preset(name)
 		if !ok {
 			t.Fatal(name)
 		}
@@ -550,7 +550,7 @@ func TestSignRoundTrip(t *testing.T) {
 		schemes = append(schemes, sdk.Scheme{Name: string(part.Kind), Token: &sdk.Token{Part: part}})
 	}
 	for _, name := range []string{"basic", "bearer"} {
-		s, _ := Preset(name)
+		s, _ := sdk.Preset(name)
 		schemes = append(schemes, s)
 	}
 	now := time.UnixMilli(1_750_000_000_123)
@@ -586,7 +586,7 @@ func TestSignRoundTrip(t *testing.T) {
 }
 
 func TestSignNeedsItsParts(t *testing.T) {
-	s, _ := Preset("standard_webhooks")
+	s, _ := sdk.Preset("standard_webhooks")
 	err := Sign(s, &Input{Header: http.Header{}, Body: []byte(`{}`)}, "whsec_AAAA", time.Unix(1, 0))
 	if err == nil || !strings.Contains(err.Error(), "Webhook-Id or Svix-Id") {
 		t.Errorf("got %v", err)
@@ -604,10 +604,10 @@ func TestNewRefuses(t *testing.T) {
 	tok := func(kind sdk.PartKind, name string) sdk.Scheme {
 		return sdk.Scheme{Name: "s", Token: &sdk.Token{Part: sdk.Part{Kind: kind, Name: name}}}
 	}
-	vwd, _ := Preset("vwd")
-	whsec, _ := Preset("standard_webhooks")
-	basic, _ := Preset("basic")
-	discord, _ := Preset("discord")
+	vwd, _ := sdk.Preset("vwd")
+	whsec, _ := sdk.Preset("standard_webhooks")
+	basic, _ := sdk.Preset("basic")
+	discord, _ := sdk.Preset("discord")
 	allowing := vwd
 	allowing.Allow = []sdk.AllowList{{Attribute: "ids", Part: body}}
 	const secret = "S3CRET\xff"
@@ -771,7 +771,7 @@ func TestPartValueInForm(t *testing.T) {
 }
 
 func TestPresetUnknown(t *testing.T) {
-	if _, ok := Preset("none"); ok {
+	if _, ok := sdk.Preset("none"); ok {
 		t.Error("none is no preset")
 	}
 }
@@ -805,7 +805,7 @@ func TestConcurrent(t *testing.T) {
 }
 
 func BenchmarkVerifyVWD(b *testing.B) {
-	scheme, _ := Preset("vwd")
+	scheme, _ := sdk.Preset("vwd")
 	v := mustNew(b, scheme, "test-vwd-secret-1")
 	in := &Input{Header: http.Header{}, Body: bytes.Repeat([]byte("x"), 900)}
 	now := time.Unix(1_700_000_000, 0)

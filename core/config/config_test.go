@@ -76,6 +76,9 @@ func (p plugins) Validate(
 		err := json.Unmarshal(config, &c)
 		return core.Validation{MaxBatch: c.MaxSize}, err
 	}
+	if kind == core.PluginDecoder && name == "own" {
+		return validateOwn(config)
+	}
 	if kind != core.PluginSink || name != "crm" {
 		return core.Validation{}, nil
 	}
@@ -107,6 +110,24 @@ func (p plugins) Validate(
 		}
 	}
 	return core.Validation{Errors: errs}, nil
+}
+
+// validateOwn answers for a decoder whose manifest depends on its configuration.
+func validateOwn(config []byte) (core.Validation, error) {
+	var c struct{ Header, Word string }
+	if err := json.Unmarshal(config, &c); err != nil {
+		return core.Validation{}, err
+	}
+	if c.Header == "" {
+		return core.Validation{Errors: []sdk.AttributeError{{Path: []string{"header"}, Summary: "is empty"}}}, nil
+	}
+	return core.Validation{Provider: &sdk.Provider{
+		Name: c.Word, Events: []sdk.EventType{{Type: c.Word + ".thing.made"}},
+		Schemes: []sdk.Scheme{
+			{Name: "declared", HMAC: &sdk.HMAC{Headers: []string{c.Header}, Encoding: sdk.Hex}},
+			{Name: "token", Attribute: "path_token", Token: &sdk.Token{Part: sdk.Part{Kind: sdk.PartPathToken}}},
+		},
+	}}, nil
 }
 
 func text() sdk.Schema { return sdk.Schema{Kind: sdk.KindString} }
@@ -209,9 +230,22 @@ func catalog() plugins {
 	bare := &core.PluginInfo{
 		Kind: core.PluginDecoder, Name: "bare", Version: "devel", Config: object(), Provider: &sdk.Provider{Name: "bare"},
 	}
+	own := &core.PluginInfo{
+		Kind: core.PluginDecoder, Name: "own", Version: "1.0.0", Capabilities: []string{core.ManifestPerSource},
+		Config: object(
+			sdk.Attribute{Name: "header", Schema: optional(text(), `"X-Own"`)}, sdk.Attribute{Name: "word", Schema: text()},
+		),
+		Provider: &sdk.Provider{Name: "own", Schemes: []sdk.Scheme{token}},
+	}
+	choose := &core.PluginInfo{
+		Kind: core.PluginDecoder, Name: "choose", Version: "1.0.0", Config: object(),
+		Provider: &sdk.Provider{Name: "choose", Schemes: []sdk.Scheme{hmac, token}, ChooseScheme: true},
+	}
 	return plugins{
-		core.PluginSink:    {"file": file, "crm": crm},
-		core.PluginDecoder: {"people": people, "force": force, "bare": bare, "many": many, "proven": proven},
+		core.PluginSink: {"file": file, "crm": crm},
+		core.PluginDecoder: {
+			"people": people, "force": force, "bare": bare, "many": many, "proven": proven, "own": own, "choose": choose,
+		},
 	}
 }
 

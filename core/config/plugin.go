@@ -114,15 +114,14 @@ func (l *loader) checkPin(ref pluginRef, info *core.PluginInfo) {
 	}
 }
 
-// checkConfig shows a decoded configuration to its plugin and places the answer. maxBatch is the plugin's word about this
-// configuration, or 0.
+// checkConfig shows a decoded configuration to its plugin and places the answer.
 func (l *loader) checkConfig(
 	b *hclsyntax.Block, what string, info *core.PluginInfo, config []byte,
-) (maxBatch int, ok bool) {
+) (answer core.Validation, ok bool) {
 	answer, err := l.catalog.Validate(l.ctx, info.Kind, info.Name, config)
 	if err != nil {
 		l.error(blockHeader(b), fmt.Sprintf("The configuration of %s cannot be checked", what), sentence(l.hush(err.Error())))
-		return 0, false
+		return answer, false
 	}
 	for _, e := range answer.Errors {
 		at := rangeInBody(b.Body, blockHeader(b), e.Path)
@@ -138,7 +137,7 @@ func (l *loader) checkConfig(
 		l.error(at, strings.TrimSuffix(l.hush(summary), "."), sentence(l.hush(e.Detail)))
 		l.veil(false)
 	}
-	return answer.MaxBatch, len(answer.Errors) == 0
+	return answer, len(answer.Errors) == 0
 }
 
 // names checks a block's labels and reports whether its name is new. what is `sink "audit"`.

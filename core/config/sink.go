@@ -69,8 +69,8 @@ func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
 		config, ok := l.pluginConfig(b, &s.Info.Config, false)
 		s.Config = config
 		if ok {
-			if n, ok := l.checkConfig(hb, what, s.Info, config); ok && n > 0 {
-				maxBatch = n
+			if answer, ok := l.checkConfig(hb, what, s.Info, config); ok && answer.MaxBatch > 0 {
+				maxBatch = answer.MaxBatch
 			}
 		}
 	}

@@ -57,7 +57,7 @@ func (l *loader) source(hb *hclsyntax.Block, what string) Source {
 	if !enabled {
 		b.attrs = append(b.attrs, "isolated", "auth", "path", "tenant", "allow_ips", "max_body")
 		if known {
-			b.attrs = append(b.attrs, credentialNames(s.Info.Provider.Schemes)...)
+			b.schemeNames(s.Info)
 			pluginNames(b, &s.Info.Config)
 			b.finish()
 		}
@@ -74,15 +74,39 @@ func (l *loader) source(hb *hclsyntax.Block, what string) Source {
 		l.cfg.Sources = append(l.cfg.Sources, s) // for the paths; there is an error, so nobody else sees it
 		return s
 	}
-	b.auth(&s, s.Info.Provider)
 	config, ok := l.pluginConfig(b, &s.Info.Config, true)
-	b.finish()
 	if ok {
 		s.Config = config
-		l.checkConfig(hb, what, s.Info, config)
+		var answer core.Validation
+		if answer, ok = l.checkConfig(hb, what, s.Info, config); answer.Provider != nil {
+			s.Info = withManifest(s.Info, answer.Provider)
+		}
 	}
+	if !ok && s.Info.Has(core.ManifestPerSource) {
+		// Which schemes there are is not known: what is said of them would be about others.
+		b.attr("auth")
+		b.schemeNames(s.Info)
+	} else {
+		b.auth(&s, s.Info.Provider)
+	}
+	b.finish()
 	l.cfg.Sources = append(l.cfg.Sources, s)
 	return s
+}
+
+// withManifest is what a plugin says about itself with the manifest of one source.
+func withManifest(info *core.PluginInfo, manifest *sdk.Provider) *core.PluginInfo {
+	own := *info
+	own.Provider = manifest
+	return &own
+}
+
+// schemeNames asks for all that the schemes of a plugin bring along, without looking at it.
+func (b *block) schemeNames(info *core.PluginInfo) {
+	b.attrs = append(b.attrs, credentialNames(info.Provider.Schemes)...)
+	if info.Has(core.ManifestPerSource) {
+		b.attr("secrets") // most schemes have it, and some may only be known with the configuration
+	}
 }
 
 // credentialNames lists the attributes that the schemes of a manifest bring along.
@@ -112,7 +136,7 @@ func (b *block) auth(s *Source, p *sdk.Provider) {
 	for _, scheme := range p.Schemes {
 		names = append(names, scheme.Name)
 	}
-	if len(names) > 0 {
+	if len(names) > 0 && !p.ChooseScheme {
 		s.Auth = names[0]
 	}
 	n := len(b.l.diags.list)
@@ -122,7 +146,15 @@ func (b *block) auth(s *Source, p *sdk.Provider) {
 	if s.Auth != noAuth && i >= 0 {
 		s.Scheme = &p.Schemes[i]
 	}
-	if s.Auth == "" && !failed {
+	switch {
+	case s.Auth != "" || failed:
+	case p.ChooseScheme:
+		failed = true
+		if !b.l.partial {
+			b.l.error(b.at, fmt.Sprintf("%q is missing in %s", "auth", b.what),
+				"Use one of "+join(append(slices.Clone(names), noAuth), "or")+`; "none" takes unsigned requests.`)
+		}
+	default:
 		b.l.error(b.at, fmt.Sprintf("The decoder %q knows no way to authenticate a request", s.Plugin),
 			`Write auth = "none" to take unsigned requests.`)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/auth"
 	"github.com/grapnelhq/grapnel/core/store"
+	"github.com/grapnelhq/grapnel/sdk"
 )
 
 // nothing accepts without storing, so that only the ingress is measured.
@@ -48,7 +49,7 @@ func benchRequest(b *testing.B, body []byte) *http.Request {
 	for _, name := range []string{"Event-Id", "Notification-Id", "Subscription-Id", "Tenant-Id", "Webhook-Timestamp"} {
 		r.Header.Set("X-Vwd-"+name, "0f9d4a0e-7f5b-4d7b-9c36-000000000001")
 	}
-	s, _ := auth.Preset("vwd")
+	s, _ := sdk.Preset("vwd")
 	if err := auth.Sign(s, &auth.Input{Header: r.Header, Body: body}, testSecret, time.Now()); err != nil {
 		b.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func manifest(t *testing.T) []sdk.Scheme {
 		Alternatives: []sdk.Part{{Kind: sdk.PartQuery, Name: "api_key"}},
 	}}}
 	for _, name := range []string{"basic", "bearer", "vwd", "discord"} {
-		s, ok := auth.Preset(name)
+		s, ok := sdk.Preset(name)
 		if !ok {
 			t.Fatal(name)
 		}

@@ -20,7 +20,7 @@ const formType = "application/x-www-form-urlencoded"
 func formEndpoint(t testing.TB, methods ...string) Endpoint {
 	t.Helper()
 	pointer := func(p string) sdk.Part { return sdk.Part{Kind: sdk.PartJSONPointer, Name: p} }
-	scheme, _ := auth.Preset("github")
+	scheme, _ := sdk.Preset("github")
 	scheme.Allow = []sdk.AllowList{{Attribute: "accounts", Part: pointer("/AccountSid")}}
 	v, err := auth.New(scheme, []string{"k"}, map[string][]string{"accounts": {"AC1", "AC é"}})
 	if err != nil {
@@ -122,7 +122,7 @@ func TestForms(t *testing.T) {
 func TestMultipart(t *testing.T) {
 	h := start(t, func(c *Config, _ *memory) {
 		e := formEndpoint(t)
-		scheme, _ := auth.Preset("github")
+		scheme, _ := sdk.Preset("github")
 		v, err := auth.New(scheme, []string{"k"}, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -23,8 +23,8 @@ func handshake(t *testing.T, d sdk.Handshake, scheme *sdk.Scheme, secrets ...str
 func TestHandshake(t *testing.T) {
 	pointer := func(p string) sdk.Part { return sdk.Part{Kind: sdk.PartJSONPointer, Name: p} }
 	query := func(n string) sdk.Part { return sdk.Part{Kind: sdk.PartQuery, Name: n} }
-	github, _ := auth.Preset("github")
-	bearer, _ := auth.Preset("bearer")
+	github, _ := sdk.Preset("github")
+	bearer, _ := sdk.Preset("bearer")
 	verified := func(s sdk.Scheme, secret string) *auth.Verifier {
 		v, err := auth.New(s, []string{secret}, nil)
 		if err != nil {

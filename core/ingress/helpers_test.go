@@ -131,7 +131,7 @@ func vwdEndpoint(t testing.TB, source string) Endpoint {
 
 func verifier(t testing.TB, preset string, secrets ...string) *auth.Verifier {
 	t.Helper()
-	s, ok := auth.Preset(preset)
+	s, ok := sdk.Preset(preset)
 	if !ok {
 		t.Fatalf("no preset %q", preset)
 	}
@@ -200,7 +200,7 @@ func (h *host) signedFor(t testing.TB, preset, secret, path, body string, header
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	s, _ := auth.Preset(preset)
+	s, _ := sdk.Preset(preset)
 	in := &auth.Input{Header: r.Header, Body: []byte(body)}
 	if err := auth.Sign(s, in, secret, time.Now()); err != nil {
 		t.Fatal(err)

@@ -327,7 +327,7 @@ func TestRateLimit(t *testing.T) {
 
 func TestAllowListIsUnauthorized(t *testing.T) {
 	h := start(t, func(c *Config, _ *memory) {
-		s, _ := auth.Preset("path_token")
+		s, _ := sdk.Preset("path_token")
 		s.Allow = []sdk.AllowList{{Attribute: "ids", Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/id"}}}
 		v, err := auth.New(s, []string{"tok"}, map[string][]string{"ids": {"a"}})
 		if err != nil {

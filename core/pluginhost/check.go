@@ -53,7 +53,7 @@ func checkInfo(info *core.PluginInfo) error {
 			p.addf("max_batch is %d, it must be within 0 and %d", info.MaxBatch, maxBatch)
 		}
 	case core.PluginDecoder:
-		p.provider(info)
+		p.provider(info, false)
 	}
 	return errors.Join(p.errs...)
 }
@@ -122,13 +122,18 @@ func (p *problems) schema(path string, s *sdk.Schema, named bool) {
 	}
 }
 
-func (p *problems) provider(info *core.PluginInfo) {
+// provider checks a manifest: the plugin's own or, with another name if it likes, that of one of its instances.
+func (p *problems) provider(info *core.PluginInfo, instance bool) {
 	m := info.Provider
 	if m == nil {
 		p.addf("a decoder without a manifest")
 		return
 	}
-	if m.Name != info.Name {
+	switch {
+	case instance && !validName(m.Name):
+		p.addf("the provider's name %q is no name: lower-case letters, digits and _, starting with a letter",
+			clip(clean(m.Name), 80))
+	case !instance && m.Name != info.Name:
 		p.addf("the manifest is of provider %q, the plugin is named %q: they must be the same", clip(m.Name, 80), info.Name)
 	}
 	if m.Handshake != nil {

@@ -23,7 +23,7 @@ func deafProcess(info *core.PluginInfo) *process {
 }
 
 func testDecoder() *Decoder {
-	return &Decoder{Handle: Handle{newInstance(deafProcess(validDecoder()), "main", nil)}, limits: jsonscan.DefaultLimits(), source: sourceURN + "main"}
+	return &Decoder{Handle: Handle{newInstance(deafProcess(validDecoder()), "main", nil)}, limits: jsonscan.DefaultLimits(), source: sourceURN + "main", provider: "shop"}
 }
 
 func testRequest(body string) *core.Request {

@@ -1,6 +1,7 @@
 package pluginhost
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,19 +30,23 @@ const (
 // Decoder is a configured source's decoder in a plugin. Its methods may be called from any number of goroutines.
 type Decoder struct {
 	Handle
-	limits jsonscan.Limits
-	source string    // the events' source
-	calls  sync.Pool // of *decodeCall
+	limits   jsonscan.Limits
+	source   string    // the events' source
+	provider string    // theirs, the first part of their types
+	calls    sync.Pool // of *decodeCall
 }
 
 // OpenDecoder makes the decoder of one source from its configuration, as OpenSink does.
 func (h *Host) OpenDecoder(ctx context.Context, block, plugin string, config []byte,
 	opts DecoderOptions) (*Decoder, error) {
-	i, err := h.open(ctx, core.PluginDecoder, block, plugin, config, opts)
+	i, err := h.open(ctx, core.PluginDecoder, block, plugin, config, SinkOptions{Isolated: opts.Isolated})
 	if err != nil {
 		return nil, err
 	}
-	d := &Decoder{Handle: Handle{i}, limits: jsonscan.DefaultLimits(), source: sourceURN + block}
+	d := &Decoder{
+		Handle: Handle{i}, limits: jsonscan.DefaultLimits(), source: sourceURN + block,
+		provider: cmp.Or(opts.Provider, i.p.info.Provider.Name),
+	}
 	d.calls.New = func() any { return &decodeCall{} }
 	return d, nil
 }
@@ -309,8 +314,7 @@ func (d *Decoder) refuse(out core.Decoded, why string) core.Decoded {
 
 // event fills out.Events[k]; it returns what is wrong with the plugin's event, or nothing.
 func (d *Decoder) event(out *core.Decoded, k int, r *core.Request, e *pluginv1.Event, received *string) string {
-	provider := d.i.p.info.Provider.Name
-	if why := checkType(e.GetType(), provider); why != "" {
+	if why := checkType(e.GetType(), d.provider); why != "" {
 		return fmt.Sprintf("its type %q %s", clip(clean(e.GetType()), 80), why)
 	}
 	for _, t := range [...]struct {
@@ -334,7 +338,7 @@ func (d *Decoder) event(out *core.Decoded, k int, r *core.Request, e *pluginv1.E
 		Subject:      e.GetSubject(),
 		Time:         e.GetTime(),
 		PartitionKey: e.GetPartitionKey(),
-		Provider:     provider,
+		Provider:     d.provider,
 		Operation:    e.GetOperation(),
 		Tenant:       e.GetTenant(),
 	}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/sdk"
 	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
 	"github.com/grapnelhq/grapnel/sdk/wire"
 )
@@ -145,7 +146,32 @@ func (h *Host) Validate(ctx context.Context, kind core.PluginKind, name string,
 	if n := int(response.GetMaxBatch()); n > 0 && n <= info.MaxBatch {
 		out.MaxBatch = n
 	}
+	if len(out.Errors) == 0 && info.Has(core.ManifestPerSource) && response.GetProvider() != nil {
+		if err := instanceManifest(&out, info, response.GetProvider()); err != nil {
+			return core.Validation{}, fmt.Errorf("plugin %s: %w", b.Path, err)
+		}
+	}
 	return out, nil
+}
+
+// instanceManifest takes the manifest of one configuration. What is wrong with it may be what the user has declared, so it
+// is said of the configuration as a whole.
+func instanceManifest(out *core.Validation, info *core.PluginInfo, in *pluginv1.Provider) error {
+	manifest, err := wire.ProviderFromProto(in)
+	if err != nil {
+		return fmt.Errorf("this version of grapnel does not understand the manifest: %w", err)
+	}
+	instance := *info
+	instance.Provider = manifest
+	var p problems
+	p.provider(&instance, true)
+	for _, err := range p.errs[:min(len(p.errs), maxAttributeErrors)] {
+		out.Errors = append(out.Errors, sdk.AttributeError{Summary: clip(clean(err.Error()), maxReason)})
+	}
+	if len(p.errs) == 0 {
+		out.Provider = manifest
+	}
+	return nil
 }
 
 // find resolves a plugin, as it is on disk now, and checks its pin.

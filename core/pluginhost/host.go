@@ -217,7 +217,11 @@ type (
 	SinkOptions struct {
 		Isolated bool // a process of its own
 	}
-	DecoderOptions = SinkOptions
+	// DecoderOptions describe how a source's decoder runs.
+	DecoderOptions struct {
+		Isolated bool   // a process of its own
+		Provider string // first part of the event types; default: that of the plugin's manifest. See core.Validation
+	}
 )
 
 // open makes an instance: it finds the process, and waits for the first attempt to open it there.

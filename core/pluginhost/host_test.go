@@ -261,6 +261,52 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
+// TestManifestPerSource has a decoder answer with the manifest of one source, under a name of its own.
+func TestManifestPerSource(t *testing.T) {
+	t.Parallel()
+	h := newTestHost(t, env("ODD_DESCRIBE=manifest"))
+	validate := func(h *testHost, config string) core.Validation {
+		v, err := h.Validate(t.Context(), core.PluginDecoder, "odd", []byte(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	v := validate(h, `{"open":"manifest:acme"}`)
+	if v.Errors != nil || v.Provider == nil || v.Provider.Name != "acme" || !v.Provider.ChooseScheme {
+		t.Errorf("%+v", v)
+	}
+	for name, want := range map[string]string{
+		"other": `event type "acme.thing.made" does not begin with the provider's name and a full stop, "other."`,
+		"A b":   `the provider's name "A b" is no name`,
+	} {
+		v := validate(h, `{"open":"manifest:`+name+`"}`)
+		if v.Provider != nil || len(v.Errors) == 0 || !strings.HasPrefix(v.Errors[0].Summary, want) {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+	if v := validate(h, `{}`); v.Provider != nil || v.Errors != nil {
+		t.Errorf("without one: %+v", v)
+	}
+	// A plugin that does not say that it has manifests of its own has none.
+	if v := validate(newTestHost(t, env()), `{"open":"manifest:acme"}`); v.Provider != nil || v.Errors != nil {
+		t.Errorf("without the capability: %+v", v)
+	}
+
+	d, err := h.OpenDecoder(t.Context(), "main", "odd", nil, DecoderOptions{Provider: "acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := d.Decode(t.Context(), []*core.Request{testRequest(`{"event":{"type":"acme.thing.made"}}`)})
+	if err != nil || len(out[0].Events) != 1 || out[0].Events[0].Provider != "acme" {
+		t.Errorf("%+v, %v", out, err)
+	}
+	out, err = d.Decode(t.Context(), []*core.Request{testRequest(`{}`)})
+	if err != nil || !strings.Contains(out[0].Refused, `its type "odd.thing.made" does not begin with`) {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
 func TestDescribeRefuses(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -254,6 +255,26 @@ func (c *Client) Validate(ctx context.Context, config string) error {
 		return err
 	}
 	return problems(r.GetErrors(), "")
+}
+
+// Manifest returns the manifest of an instance of a decoder with a configuration, JSON: that of Describe, or the one that
+// depends on the configuration.
+func (c *Client) Manifest(ctx context.Context, config string) (*sdk.Provider, error) {
+	d, err := c.Describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(d.Capabilities, wire.CapabilityManifest) {
+		return d.Provider, nil
+	}
+	r, err := c.wire.Plugin.Validate(ctx, &pluginv1.ValidateRequest{Context: c.context(), Config: []byte(config)})
+	if err != nil {
+		return nil, err
+	}
+	if err := problems(r.GetErrors(), ""); err != nil || r.GetProvider() == nil {
+		return d.Provider, err
+	}
+	return wire.ProviderFromProto(r.GetProvider())
 }
 
 // ErrUnavailable is wrapped by an error that says: not now, try again.

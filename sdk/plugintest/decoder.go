@@ -279,7 +279,13 @@ func damaged(t *testing.T, factory *sdk.DecoderFactory, opts Options) {
 			}
 		}()
 	}
-	for _, sample := range samples(&factory.Provider) {
+	provider := factory.Provider
+	if factory.Manifest != nil {
+		if provider, err = factory.Manifest([]byte(opts.Config)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sample := range samples(&provider) {
 		random := rand.New(rand.NewPCG(1, 2)) // the same every time
 		for n := range copies {
 			r := sample.sample.Request()
@@ -290,7 +296,7 @@ func damaged(t *testing.T, factory *sdk.DecoderFactory, opts Options) {
 			if n%7 == 6 {
 				r.Headers = nil
 			}
-			if err := tryDamaged(t.Context(), d, &factory.Provider, r, json.Valid(sample.sample.Body)); err != nil {
+			if err := tryDamaged(t.Context(), d, &provider, r, json.Valid(sample.sample.Body)); err != nil {
 				t.Errorf("%s, damaged: %v\nheaders %q\nbody %q", sample.name(), err, r.Headers, r.Body)
 				break
 			}

@@ -96,6 +96,11 @@ func run[F serve.Factory](t *testing.T, factory F, opts Options, more func(*test
 		if s.desc, err = c.Describe(t.Context()); err != nil {
 			t.Fatalf("Describe: %v", err)
 		}
+		if s.desc.Provider != nil {
+			if s.desc.Provider, err = c.Manifest(t.Context(), opts.Config); err != nil {
+				t.Fatalf("the manifest with Options.Config: %v", err)
+			}
+		}
 		for _, config := range []string{opts.Config, opts.Down} {
 			var v any
 			if json.Unmarshal([]byte(config), &v) == nil {

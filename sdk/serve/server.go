@@ -29,7 +29,8 @@ type Server struct {
 	broken      error // why describe is not fit to be sent
 	open        func(ctx context.Context, config []byte) (*instance, error)
 	validate    func(config []byte) error
-	maxBatch    func(config []byte) int // nil: that of the description
+	maxBatch    func(config []byte) int                   // nil: that of the description
+	manifest    func(config []byte) (sdk.Provider, error) // nil: that of the description
 
 	level slog.LevelVar // of the whole process: the one of the last call
 
@@ -67,7 +68,10 @@ func New[F Factory](factory F, version string) *Server {
 		s.description = &wire.Description{
 			Name: f.Provider.Name, Description: f.Provider.Title, Provider: &f.Provider, Config: f.Config,
 		}
-		s.validate = f.Validate
+		s.validate, s.manifest = f.Validate, f.Manifest
+		if s.manifest != nil {
+			capabilities = append(capabilities, wire.CapabilityManifest)
+		}
 		s.open = func(ctx context.Context, config []byte) (*instance, error) {
 			decoder, err := f.Open(ctx, config)
 			if err != nil {
@@ -145,10 +149,22 @@ func (s *Server) Validate(ctx context.Context, r *pluginv1.ValidateRequest) (*pl
 		if err == nil && s.maxBatch != nil {
 			out.MaxBatch = int32(s.maxBatch(r.GetConfig()))
 		}
+		if err == nil && s.manifest != nil {
+			out.Provider, err = s.instanceManifest(r.GetConfig())
+		}
 		return err
 	})
 	out.Errors = wire.AttributeErrorsToProto(err)
 	return out, nil
+}
+
+// instanceManifest is the manifest of an instance, for the wire.
+func (s *Server) instanceManifest(config []byte) (*pluginv1.Provider, error) {
+	m, err := s.manifest(config)
+	if err != nil {
+		return nil, err
+	}
+	return wire.ProviderToProto(&m)
 }
 
 // Open implements the rpc.

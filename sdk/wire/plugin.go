@@ -35,6 +35,7 @@ const EnvHostPID = "GRAPNEL_HOST_PID"
 const (
 	CapabilityCheck    = "check"    // Check reaches the far end
 	CapabilityValidate = "validate" // Validate knows more than the schema
+	CapabilityManifest = "manifest" // Validate answers with the manifest of a decoder's instance
 )
 
 // Log levels of a CallContext. A plugin writes its log to stderr, one JSON object per line in the form of log/slog:

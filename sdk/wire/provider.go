@@ -51,7 +51,8 @@ func ProviderToProto(in *sdk.Provider) (*pluginv1.Provider, error) {
 		Reply: &pluginv1.Reply{
 			Status: int32(in.Reply.Status), ContentType: text(in.Reply.ContentType), Body: in.Reply.Body,
 		},
-		Addresses: texts(in.Addresses),
+		Addresses:    texts(in.Addresses),
+		ChooseScheme: in.ChooseScheme,
 	}
 	for i := range in.Schemes {
 		out.Schemes = append(out.Schemes, p.schemeToProto(&in.Schemes[i]))
@@ -98,7 +99,8 @@ func ProviderFromProto(in *pluginv1.Provider) (*sdk.Provider, error) {
 			ContentType: in.GetReply().GetContentType(),
 			Body:        in.GetReply().GetBody(),
 		},
-		Addresses: in.GetAddresses(),
+		Addresses:    in.GetAddresses(),
+		ChooseScheme: in.GetChooseScheme(),
 	}
 	for _, s := range in.GetSchemes() {
 		out.Schemes = append(out.Schemes, p.schemeFromProto(s))

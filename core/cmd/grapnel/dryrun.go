@@ -39,7 +39,7 @@ func openDryRun(ctx context.Context, cfg *config.Config, log hclog.Logger, names
 		}
 		opening.Go(func() {
 			decoder, err := d.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config,
-				pluginhost.DecoderOptions{Isolated: s.Isolated})
+				pluginhost.DecoderOptions{Isolated: s.Isolated, Provider: s.Info.Provider.Name})
 			if err != nil {
 				errs[i] = fmt.Errorf("%s: source %q: %w", s.Range, s.Name, err)
 				return

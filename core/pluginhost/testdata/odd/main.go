@@ -121,6 +121,8 @@ func (s *odd) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.De
 		}
 	}
 	switch os.Getenv("ODD_DESCRIBE") {
+	case "manifest":
+		r.Capabilities = append(r.Capabilities, "manifest")
 	case "reserved":
 		r.Config = object(text("enabled", false), text("delivery", false))
 	case "name":
@@ -147,6 +149,11 @@ func (s *odd) Validate(_ context.Context, r *pluginv1.ValidateRequest) (*pluginv
 	if c.Open == "attribute" {
 		return &pluginv1.ValidateResponse{Errors: []*pluginv1.AttributeError{
 			{Path: []string{"open"}, Summary: "not " + c.Token, Detail: "choose another"},
+		}}, nil
+	}
+	if name, ok := strings.CutPrefix(c.Open, "manifest:"); ok { // of a provider of its own
+		return &pluginv1.ValidateResponse{Provider: &pluginv1.Provider{
+			Name: name, ChooseScheme: true, Events: []*pluginv1.EventType{{Type: "acme.thing.made", Data: object()}},
 		}}, nil
 	}
 	return &pluginv1.ValidateResponse{}, nil

@@ -1029,7 +1029,7 @@ type DescribeResponse struct {
 	Config        *Schema                `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"` // KIND_OBJECT
 	Sink          *SinkInfo              `protobuf:"bytes,6,opt,name=sink,proto3" json:"sink,omitempty"`
 	Provider      *Provider              `protobuf:"bytes,7,opt,name=provider,proto3" json:"provider,omitempty"`
-	Capabilities  []string               `protobuf:"bytes,8,rep,name=capabilities,proto3" json:"capabilities,omitempty"` // "check", "validate"
+	Capabilities  []string               `protobuf:"bytes,8,rep,name=capabilities,proto3" json:"capabilities,omitempty"` // "check", "validate", "manifest"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1199,9 +1199,10 @@ type Provider struct {
 	Headers       []string               `protobuf:"bytes,6,rep,name=headers,proto3" json:"headers,omitempty"`                               // request headers to keep, "x-vwd-*" or "*"; content-type is always kept
 	Reply         *Reply                 `protobuf:"bytes,7,opt,name=reply,proto3" json:"reply,omitempty"`
 	Handshake     *Handshake             `protobuf:"bytes,8,opt,name=handshake,proto3" json:"handshake,omitempty"`
-	Dedupe        []*DedupeKey           `protobuf:"bytes,9,rep,name=dedupe,proto3" json:"dedupe,omitempty"`        // the first alternative all of whose parts are present wins; default: the body
-	Addresses     []string               `protobuf:"bytes,10,rep,name=addresses,proto3" json:"addresses,omitempty"` // published source addresses, IP or CIDR; informational, allow_ips decides
-	Events        []*EventType           `protobuf:"bytes,11,rep,name=events,proto3" json:"events,omitempty"`       // the catalogue
+	Dedupe        []*DedupeKey           `protobuf:"bytes,9,rep,name=dedupe,proto3" json:"dedupe,omitempty"`                                   // the first alternative all of whose parts are present wins; default: the body
+	Addresses     []string               `protobuf:"bytes,10,rep,name=addresses,proto3" json:"addresses,omitempty"`                            // published source addresses, IP or CIDR; informational, allow_ips decides
+	Events        []*EventType           `protobuf:"bytes,11,rep,name=events,proto3" json:"events,omitempty"`                                  // the catalogue
+	ChooseScheme  bool                   `protobuf:"varint,12,opt,name=choose_scheme,json=chooseScheme,proto3" json:"choose_scheme,omitempty"` // no scheme is the default: `auth` has to be written
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1311,6 +1312,13 @@ func (x *Provider) GetEvents() []*EventType {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *Provider) GetChooseScheme() bool {
+	if x != nil {
+		return x.ChooseScheme
+	}
+	return false
 }
 
 // Part names a piece of a request.
@@ -2470,7 +2478,10 @@ type ValidateResponse struct {
 	Notes  []*Note                `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
 	// A sink whose batches depend on its configuration: the most deliveries per call with this one, at most that of
 	// SinkInfo, which counts where this is 0.
-	MaxBatch      int32 `protobuf:"varint,3,opt,name=max_batch,json=maxBatch,proto3" json:"max_batch,omitempty"`
+	MaxBatch int32 `protobuf:"varint,3,opt,name=max_batch,json=maxBatch,proto3" json:"max_batch,omitempty"`
+	// A decoder with capability "manifest", where the configuration is good: the manifest of an instance with it, in place of
+	// that of Describe. Its name may differ from the plugin's; it is the first part of the instance's event types.
+	Provider      *Provider `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2524,6 +2535,13 @@ func (x *ValidateResponse) GetMaxBatch() int32 {
 		return x.MaxBatch
 	}
 	return 0
+}
+
+func (x *ValidateResponse) GetProvider() *Provider {
+	if x != nil {
+		return x.Provider
+	}
+	return nil
 }
 
 type OpenRequest struct {
@@ -3961,7 +3979,7 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\n" +
 	"wants_data\x18\x03 \x01(\bR\twantsData\x12\x1f\n" +
 	"\vwants_state\x18\x04 \x01(\bR\n" +
-	"wantsState\"\xbc\x03\n" +
+	"wantsState\"\xe1\x03\n" +
 	"\bProvider\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x127\n" +
@@ -3974,7 +3992,8 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x06dedupe\x18\t \x03(\v2\x1c.grapnel.plugin.v1.DedupeKeyR\x06dedupe\x12\x1c\n" +
 	"\taddresses\x18\n" +
 	" \x03(\tR\taddresses\x124\n" +
-	"\x06events\x18\v \x03(\v2\x1c.grapnel.plugin.v1.EventTypeR\x06events\"\x8a\x02\n" +
+	"\x06events\x18\v \x03(\v2\x1c.grapnel.plugin.v1.EventTypeR\x06events\x12#\n" +
+	"\rchoose_scheme\x18\f \x01(\bR\fchooseScheme\"\x8a\x02\n" +
 	"\x04Part\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.grapnel.plugin.v1.Part.KindR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -4093,11 +4112,12 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"c\n" +
 	"\x0fValidateRequest\x128\n" +
 	"\acontext\x18\x01 \x01(\v2\x1e.grapnel.plugin.v1.CallContextR\acontext\x12\x16\n" +
-	"\x06config\x18\x02 \x01(\fR\x06config\"\x99\x01\n" +
+	"\x06config\x18\x02 \x01(\fR\x06config\"\xd2\x01\n" +
 	"\x10ValidateResponse\x129\n" +
 	"\x06errors\x18\x01 \x03(\v2!.grapnel.plugin.v1.AttributeErrorR\x06errors\x12-\n" +
 	"\x05notes\x18\x02 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\x12\x1b\n" +
-	"\tmax_batch\x18\x03 \x01(\x05R\bmaxBatch\"\x8f\x01\n" +
+	"\tmax_batch\x18\x03 \x01(\x05R\bmaxBatch\x127\n" +
+	"\bprovider\x18\x04 \x01(\v2\x1b.grapnel.plugin.v1.ProviderR\bprovider\"\x8f\x01\n" +
 	"\vOpenRequest\x128\n" +
 	"\acontext\x18\x01 \x01(\v2\x1e.grapnel.plugin.v1.CallContextR\acontext\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x12\n" +
@@ -4351,51 +4371,52 @@ var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	11, // 45: grapnel.plugin.v1.ValidateRequest.context:type_name -> grapnel.plugin.v1.CallContext
 	13, // 46: grapnel.plugin.v1.ValidateResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
 	12, // 47: grapnel.plugin.v1.ValidateResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 48: grapnel.plugin.v1.OpenRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	13, // 49: grapnel.plugin.v1.OpenResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	12, // 50: grapnel.plugin.v1.OpenResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 51: grapnel.plugin.v1.CheckRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	13, // 52: grapnel.plugin.v1.CheckResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	12, // 53: grapnel.plugin.v1.CheckResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 54: grapnel.plugin.v1.CloseRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	12, // 55: grapnel.plugin.v1.CloseResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 56: grapnel.plugin.v1.DecodeRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	44, // 57: grapnel.plugin.v1.DecodeRequest.requests:type_name -> grapnel.plugin.v1.Request
-	34, // 58: grapnel.plugin.v1.Request.headers:type_name -> grapnel.plugin.v1.Header
-	46, // 59: grapnel.plugin.v1.DecodeResponse.results:type_name -> grapnel.plugin.v1.DecodeResult
-	12, // 60: grapnel.plugin.v1.DecodeResponse.notes:type_name -> grapnel.plugin.v1.Note
-	47, // 61: grapnel.plugin.v1.DecodeResult.events:type_name -> grapnel.plugin.v1.Event
-	12, // 62: grapnel.plugin.v1.DecodeResult.notes:type_name -> grapnel.plugin.v1.Note
-	48, // 63: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
-	11, // 64: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	50, // 65: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
-	51, // 66: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
-	53, // 67: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
-	12, // 68: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
-	10, // 69: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
-	12, // 70: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
-	20, // 71: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
-	7,  // 72: grapnel.plugin.v1.Handshake.Proof.algorithm:type_name -> grapnel.plugin.v1.Hmac.Algorithm
-	1,  // 73: grapnel.plugin.v1.Handshake.Proof.encoding:type_name -> grapnel.plugin.v1.Encoding
-	16, // 74: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
-	35, // 75: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
-	37, // 76: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
-	39, // 77: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
-	41, // 78: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
-	43, // 79: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
-	49, // 80: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
-	17, // 81: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
-	36, // 82: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
-	38, // 83: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
-	40, // 84: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
-	42, // 85: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
-	45, // 86: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
-	52, // 87: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
-	81, // [81:88] is the sub-list for method output_type
-	74, // [74:81] is the sub-list for method input_type
-	74, // [74:74] is the sub-list for extension type_name
-	74, // [74:74] is the sub-list for extension extendee
-	0,  // [0:74] is the sub-list for field type_name
+	19, // 48: grapnel.plugin.v1.ValidateResponse.provider:type_name -> grapnel.plugin.v1.Provider
+	11, // 49: grapnel.plugin.v1.OpenRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 50: grapnel.plugin.v1.OpenResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 51: grapnel.plugin.v1.OpenResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 52: grapnel.plugin.v1.CheckRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 53: grapnel.plugin.v1.CheckResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 54: grapnel.plugin.v1.CheckResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 55: grapnel.plugin.v1.CloseRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	12, // 56: grapnel.plugin.v1.CloseResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 57: grapnel.plugin.v1.DecodeRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	44, // 58: grapnel.plugin.v1.DecodeRequest.requests:type_name -> grapnel.plugin.v1.Request
+	34, // 59: grapnel.plugin.v1.Request.headers:type_name -> grapnel.plugin.v1.Header
+	46, // 60: grapnel.plugin.v1.DecodeResponse.results:type_name -> grapnel.plugin.v1.DecodeResult
+	12, // 61: grapnel.plugin.v1.DecodeResponse.notes:type_name -> grapnel.plugin.v1.Note
+	47, // 62: grapnel.plugin.v1.DecodeResult.events:type_name -> grapnel.plugin.v1.Event
+	12, // 63: grapnel.plugin.v1.DecodeResult.notes:type_name -> grapnel.plugin.v1.Note
+	48, // 64: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
+	11, // 65: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	50, // 66: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
+	51, // 67: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
+	53, // 68: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
+	12, // 69: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
+	10, // 70: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
+	12, // 71: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
+	20, // 72: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
+	7,  // 73: grapnel.plugin.v1.Handshake.Proof.algorithm:type_name -> grapnel.plugin.v1.Hmac.Algorithm
+	1,  // 74: grapnel.plugin.v1.Handshake.Proof.encoding:type_name -> grapnel.plugin.v1.Encoding
+	16, // 75: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
+	35, // 76: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
+	37, // 77: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
+	39, // 78: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
+	41, // 79: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
+	43, // 80: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
+	49, // 81: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
+	17, // 82: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
+	36, // 83: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
+	38, // 84: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
+	40, // 85: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
+	42, // 86: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
+	45, // 87: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
+	52, // 88: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
+	82, // [82:89] is the sub-list for method output_type
+	75, // [75:82] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_grapnel_plugin_v1_plugin_proto_init() }
