@@ -66,6 +66,7 @@ type Store struct {
 	log  hclog.Logger
 	lock *os.File
 	wal  *os.File
+	warm *scratch
 
 	readers chan *conn
 	writer  *writer
@@ -140,7 +141,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{
-		opts: o, log: o.Logger, lock: lock, keys: newRecentKeys(),
+		opts: o, log: o.Logger, lock: lock, warm: newScratch(), keys: newRecentKeys(),
 		readers: make(chan *conn, readers), kick: make(chan struct{}, 1),
 		erasing: make(chan struct{}, 1),
 		totals:  map[counter]int64{}, queues: map[string]*sinkQueue{}, causes: map[string]int64{},
@@ -297,6 +298,7 @@ func (s *Store) closeFiles() error {
 	if s.wal != nil {
 		errs = append(errs, s.wal.Close())
 	}
+	s.warm.close()
 	errs = append(errs, s.lock.Close()) // ends the lock; the file stays, so that nobody locks a deleted one
 	return errors.Join(errs...)
 }
