@@ -254,15 +254,15 @@ func (ep *endpoint) compileDedupe(keys []sdk.DedupeKey) error {
 	return nil
 }
 
-// dedupeKey digests the first alternative all of whose parts are there, or else the body. A request without a body has
-// its query, without credentials, in the body's place: otherwise all of them would be the same.
-func (ep *endpoint) dedupeKey(in *auth.Input, query string) core.DedupeKey {
+// dedupeKey digests the first alternative all of whose parts are there, and says which; or else the body, which is -1. A
+// request without a body has its query, without credentials, in the body's place: otherwise all of them would be the same.
+func (ep *endpoint) dedupeKey(in *auth.Input, query string) (key core.DedupeKey, alternative int) {
 	body := in.Body
 	if len(body) == 0 && query != "" {
 		body = []byte("?" + query)
 	}
 	var buf [4][]byte
-	for _, parts := range ep.dedupe {
+	for alternative, parts := range ep.dedupe {
 		values, all := buf[:0], true
 		for i := range parts {
 			v, ok := parts[i].Value(in)
@@ -276,10 +276,10 @@ func (ep *endpoint) dedupeKey(in *auth.Input, query string) core.DedupeKey {
 			values = append(values, v)
 		}
 		if all {
-			return core.NewDedupeKey(ep.source, values...)
+			return core.NewDedupeKey(ep.source, values...), alternative
 		}
 	}
-	return core.NewDedupeKey(ep.source, body)
+	return core.NewDedupeKey(ep.source, body), -1
 }
 
 func (ep *endpoint) compileReply(r sdk.Reply) error {

@@ -171,6 +171,9 @@ type exchange struct {
 	body   bodyReader
 
 	unlessHandshake *refusal // of the head, where only a handshake may have such a one
+
+	trusted bool // Inspect: it passes for authentic
+	secret  int  // the place of the secret that matched; of no use before authenticate
 }
 
 // remoteAddr is the client's address as it is stored.
@@ -221,36 +224,42 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, x *exchange) *re
 			}
 		}
 	}
+	query, done, rf := s.admit(w, r, x)
+	if done || rf != nil {
+		return rf
+	}
+	return s.accept(w, r, x, query)
+}
+
+// admit takes a request through the gates, up to the store. It returns the query without credentials; done: a handshake
+// was answered.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, x *exchange) (query string, done bool, rf *refusal) {
 	var token string
 	if x.ep, token = x.routes.find(r.URL); x.ep == nil {
-		return &refusal{status: http.StatusNotFound, cause: CauseUnknownPath, detail: "no source has this path"}
+		return "", false, &refusal{status: http.StatusNotFound, cause: CauseUnknownPath, detail: "no source has this path"}
 	}
 	x.in = auth.Input{Header: r.Header, RawQuery: r.URL.RawQuery, PathToken: token}
 	kind, rf := s.checkHead(r, x)
 	if rf != nil {
-		return rf
+		return "", false, rf
 	}
 	x.in.Form = kind == bodyForm
 	x.body = bodyReader{s: s, w: w, r: r, limit: x.ep.maxBody, start: x.at}
 	if x.in.Body, rf = x.body.read(); rf != nil {
-		return rf
+		return "", false, rf
 	}
 	if h := x.ep.handshake; h != nil && r.Method == h.Method() {
 		if done, rf := s.shakeHands(w, x); done || rf != nil {
-			return rf
+			return "", done, rf
 		}
 	}
 	if x.unlessHandshake != nil {
-		return x.unlessHandshake
+		return "", false, x.unlessHandshake
 	}
-	query, rf := s.authenticate(x)
-	if rf != nil {
-		return rf
+	if query, rf = s.authenticate(x); rf != nil {
+		return "", false, rf
 	}
-	if rf := s.checkBody(x, kind, query); rf != nil {
-		return rf
-	}
-	return s.accept(w, r, x, query)
+	return query, false, s.checkBody(x, kind, query)
 }
 
 // checkHead is all that can be said without the body.
@@ -324,7 +333,7 @@ func (s *Server) shakeHands(w http.ResponseWriter, x *exchange) (done bool, rf *
 	if !matched {
 		return false, nil
 	}
-	if v := x.ep.verifier; v != nil && (h.Authenticated() || v.TokenInURL()) {
+	if v := x.ep.verifier; v != nil && (h.Authenticated() || v.TokenInURL()) && !x.trusted {
 		if _, err := v.Verify(&x.in, x.at); err != nil {
 			return false, authRefusal(err)
 		}
@@ -345,7 +354,7 @@ func (s *Server) shakeHands(w http.ResponseWriter, x *exchange) (done bool, rf *
 func (s *Server) authenticate(x *exchange) (query string, rf *refusal) {
 	ep := x.ep
 	query = x.in.RawQuery
-	if ep.verifier != nil {
+	if ep.verifier != nil && !x.trusted {
 		res, err := ep.verifier.Verify(&x.in, x.at)
 		if err != nil {
 			return "", authRefusal(err)
@@ -356,7 +365,7 @@ func (s *Server) authenticate(x *exchange) (query string, rf *refusal) {
 			})
 		}
 		ep.secrets[res.SecretIndex].Add(1)
-		query = res.Query
+		query, x.secret = res.Query, res.SecretIndex
 	}
 	if ep.rate != nil {
 		if wait, ok := ep.rate.take(x.at); !ok {
@@ -404,7 +413,7 @@ func (s *Server) checkBody(x *exchange, kind bodyKind, query string) *refusal {
 			return scanRefusal(err)
 		}
 	}
-	if x.ep.verifier != nil {
+	if x.ep.verifier != nil && !x.trusted {
 		if err := x.ep.verifier.Allowed(&x.in); err != nil {
 			return authRefusal(err)
 		}
@@ -425,14 +434,15 @@ func scanRefusal(err error) *refusal {
 	return rf
 }
 
-// accept stores the request and replies.
-func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, query string) *refusal {
+// request is what is stored of an admitted request, and which alternative gave its dedupe key.
+func (x *exchange) request(r *http.Request, query string) (req *core.Request, alternative int) {
 	ep := x.ep
 	if query != "" && len(ep.params) > 0 {
 		query = auth.CutQuery(query, ep.params)
 	}
-	req := &core.Request{
-		Dedupe:     ep.dedupeKey(&x.in, query),
+	key, alternative := ep.dedupeKey(&x.in, query)
+	return &core.Request{
+		Dedupe:     key,
 		Source:     ep.source,
 		Tenant:     ep.tenant,
 		ReceivedAt: x.at,
@@ -442,7 +452,13 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, que
 		Headers:    ep.headers.keep(r.Header),
 		Body:       x.in.Body,
 		State:      core.RequestReceived,
-	}
+	}, alternative
+}
+
+// accept stores the request and replies.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, query string) *refusal {
+	ep := x.ep
+	req, _ := x.request(r, query)
 	// Not the request's context: once the body is here, it is stored, whether or not its sender waits for the answer.
 	acceptance, err := s.cfg.Acceptor.Accept(s.ctx, req)
 	if err != nil {
