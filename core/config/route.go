@@ -18,6 +18,7 @@ import (
 func (l *loader) compile(routes []*hclsyntax.Block) {
 	l.values = l.routeLocals()
 	l.cfg.Set = expr.NewSet(map[string]cty.Value{"local": cty.ObjectVal(l.values)}, nil)
+	l.cfg.Set.SetSources(l.diags.files)
 	for _, name := range slices.Sorted(maps.Keys(l.sinks)) {
 		s := l.sinks[name]
 		if s.disabled {

@@ -10,10 +10,10 @@ import (
 
 // Error is why an expression could not be evaluated for an event. It holds no values of the event.
 type Error struct {
-	Summary string   // one line
-	Detail  string   // may be empty
-	Range   string   // file:line,column-column of the expression
-	Path    []string // Message: the attribute, outermost first
+	Summary string   `json:"summary"`          // one line
+	Detail  string   `json:"detail,omitempty"` // may be empty
+	Range   string   `json:"range"`            // file:line,column-column of the expression
+	Path    []string `json:"path,omitempty"`   // Message: the attribute, outermost first
 }
 
 // Error implements error.

@@ -43,6 +43,8 @@ type Set struct {
 	data      *jsonscan.Paths              // into Event.Data
 	changes   *jsonscan.Paths              // into Event.Changes
 
+	sources map[string][]byte // files by name, for traces
+
 	hclOnly bool // tests: no closures
 }
 

@@ -20,6 +20,14 @@ type Message struct {
 	emit   emitFunc
 	rng    hcl.Range
 	ranges map[string]hcl.Range // of the attributes
+	args   []arg                // in the order in which they are written
+}
+
+// arg is one attribute as it was written, rewritten.
+type arg struct {
+	name   string
+	expr   hclsyntax.Expression
+	schema *sdk.Schema
 }
 
 // Locate returns where the attribute that a path begins with is written, as file:line,column-column; "" if it is not.
@@ -76,7 +84,7 @@ func (s *Set) Message(attrs map[string]*hcl.Attribute, schema *sdk.Schema, block
 	for name, attr := range attrs {
 		ranges[name] = attr.Range
 	}
-	return &Message{emit: em.emit, rng: block, ranges: ranges}, b.diags
+	return &Message{emit: em.emit, rng: block, ranges: ranges, args: b.args}, b.diags
 }
 
 // Append renders the message for the record's event as a JSON object that meets the schema, and appends it to dst. An
@@ -102,6 +110,7 @@ func (m *Message) Append(dst []byte, rec *Record) (out []byte, err error) {
 // builder compiles one message.
 type builder struct {
 	set   *Set
+	args  []arg
 	diags hcl.Diagnostics
 }
 
@@ -128,6 +137,7 @@ func (b *builder) member(m member, schema *sdk.Schema, path []string) (emitter, 
 	if diags.HasErrors() {
 		return emitter{}, false
 	}
+	b.args = append(b.args, arg{m.name, out, schema})
 	before := len(b.diags)
 	em, ok := b.build(out, schema, path)
 	if ok && len(b.diags) == before {

@@ -20,6 +20,8 @@ type Record struct {
 		ev  core.Event
 		req core.Request
 	}
+	set *Set
+
 	data view // event.data and event.raw
 	chg  view // event.changes
 
@@ -54,7 +56,7 @@ const (
 
 // NewRecord makes a Record for the expressions that the Set has compiled by now.
 func (s *Set) NewRecord() *Record {
-	r := &Record{data: view{paths: s.data}, chg: view{paths: s.changes}}
+	r := &Record{set: s, data: view{paths: s.data}, chg: view{paths: s.changes}}
 	r.ctx = &hcl.EvalContext{
 		Functions: s.functions,
 		Variables: map[string]cty.Value{recordKey: cty.CapsuleVal(recordType, r)},

@@ -20,6 +20,7 @@ type Route struct {
 	On      []string        // event types or patterns, in which * stands for any text, dots included; nil: all
 	When    *expr.Condition // nil: always
 	To      []To
+	Range   string // file:line,column
 }
 
 // To is one `to` block: a message for one sink.

@@ -222,7 +222,7 @@ func routes(cfg *config.Config) []route.Route {
 	}
 	all := make([]route.Route, len(cfg.Routes))
 	for i, r := range cfg.Routes {
-		all[i] = route.Route{Name: r.Name, Sources: r.Sources, On: r.On, When: r.When}
+		all[i] = route.Route{Name: r.Name, Sources: r.Sources, On: r.On, When: r.When, Range: r.Range.String()}
 		for _, to := range r.To {
 			all[i].To = append(all[i].To, route.To{
 				Sink: to.Sink, Message: to.Message, OrderBy: sinks[to.Sink].Delivery.OrderBy,
