@@ -328,7 +328,7 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 
 		var next time.Time
 		if behind && !full {
-			ds, backlog, err := d.store.ClaimDeliveries(ctx, d.Name, time.Now(), room)
+			ds, backlog, err := d.store.ClaimDeliveries(ctx, d.Name, time.Now(), room, d.HoldDead)
 			var live []*core.Delivery
 			if err == nil {
 				live, err = d.renew(ctx, ds)

@@ -30,7 +30,8 @@ type Store interface {
 	Settle(ctx context.Context, ss []store.Settlement) error
 	Release(ctx context.Context, keys []core.DeliveryKey) error
 	ClaimRequests(ctx context.Context, source string, after int64, limit int) ([]*core.Request, error)
-	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int) ([]*core.Delivery, store.Backlog, error)
+	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int, hold bool) (
+		[]*core.Delivery, store.Backlog, error)
 	KeyState(ctx context.Context, sink, orderKey string) ([]byte, error)
 	SaveActive(ctx context.Context, sink string, active time.Duration) error
 }

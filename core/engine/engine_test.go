@@ -67,15 +67,21 @@ func (d *decoder) fail(err error) {
 	d.err = err
 }
 
-// router sends every event to the given sinks; the order key is the request's query.
+// router sends every event to the given sinks; the order key is the request's query. It cannot render unrendered.
 type router struct{ sinks []string }
+
+const unrendered = "unrendered"
 
 func (r router) Route(dst []*core.Delivery, req *core.Request, ev *core.Event) ([]*core.Delivery, error) {
 	for i, sink := range r.sinks {
-		dst = append(dst, &core.Delivery{
+		d := &core.Delivery{
 			Key: core.NewDeliveryKey(req.Seq, ev.Index, i), ID: core.DeliveryID(ev.ID, "all", sink, 0), Route: "all", Sink: sink,
 			OrderKey: ev.PartitionKey, Message: []byte("{}"), State: core.DeliveryPending, Due: req.ReceivedAt, Event: ev,
-		})
+		}
+		if string(ev.Data) == unrendered {
+			d.State, d.Message, d.Reason = core.DeliveryDead, nil, "an expression failed"
+		}
+		dst = append(dst, d)
 	}
 	return dst, nil
 }

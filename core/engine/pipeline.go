@@ -268,13 +268,22 @@ func (p *pipeline) decide(r *core.Request, d *core.Decoded) *store.Decision {
 	return dec
 }
 
-// reserve asks each sink for room in memory and leases the deliveries that get it.
+// reserve asks each sink for room in memory and leases the deliveries that get it. Dead ones hold their order keys where
+// their sink says so.
 func (p *pipeline) reserve(ds []*store.Decision) {
 	for _, dec := range ds {
 		dec.Lease = make([]store.Lease, len(dec.Deliveries))
+		dec.Hold = nil
 		for i, d := range dec.Deliveries {
-			if sink := p.sinks[d.Sink]; sink != nil && d.State == core.DeliveryPending {
+			switch sink := p.sinks[d.Sink]; {
+			case sink == nil:
+			case d.State == core.DeliveryPending:
 				dec.Lease[i] = sink.reserve(d)
+			case d.State == core.DeliveryDead && sink.HoldDead && d.OrderKey != "":
+				if dec.Hold == nil {
+					dec.Hold = make([]bool, len(dec.Deliveries))
+				}
+				dec.Hold[i] = true
 			}
 		}
 	}
@@ -337,7 +346,8 @@ func (p *pipeline) commit(ctx context.Context, ds []*store.Decision) bool {
 		if len(ds) == 1 && failures > 3 && !errors.Is(err, store.ErrFull) {
 			d := ds[0]
 			p.handOver(ds, false)
-			d.Dead, d.Events, d.Deliveries, d.Lease = fmt.Sprintf("cannot be stored: %v", err), nil, nil, nil
+			d.Dead, d.Events, d.Deliveries = fmt.Sprintf("cannot be stored: %v", err), nil, nil
+			d.Lease, d.Hold = nil, nil
 		} else if len(ds) > 1 && !errors.Is(err, store.ErrFull) {
 			for i := range ds {
 				if !p.commit(ctx, ds[i:i+1]) {

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -208,6 +209,34 @@ func TestHoldDead(t *testing.T) {
 		}
 		until(t, "all delivered", func() bool { return s.count() == keys*perKey })
 		checkOrder(t, s.got, keys, perKey)
+	})
+}
+
+// TestHoldUnrendered lets a delivery hold its key that was dead before its sink could see it.
+func TestHoldUnrendered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newSink(), newSink()
+		h := start(t, t.TempDir(), &decoder{}, map[string]*sink{"a": a, "b": b},
+			func(es *engine.Sink) { es.HoldDead = es.Name == "a" })
+		defer h.close()
+		for _, body := range []string{"1", unrendered, "2", "3"} {
+			h.accept("x", body)
+		}
+		h.accept("y", "4")
+		until(t, "the others are there", func() bool { return a.count() >= 2 && b.count() == 4 })
+		time.Sleep(time.Hour)
+		if got := slices.Sorted(slices.Values(a.got)); !slices.Equal(got, []string{"1", "4"}) {
+			t.Errorf("held, the sink got %q", got)
+		}
+		dead, _, err := h.store.ListDeliveries(t.Context(), store.DeliveryFilter{Sink: "a", State: core.DeliveryDead})
+		if err != nil || len(dead) != 1 {
+			t.Fatalf("%d dead letters, %v", len(dead), err)
+		}
+		if _, err := h.store.SkipDeliveries(t.Context(), []string{dead[0].ID}, "given up"); err != nil {
+			t.Fatal(err)
+		}
+		h.engine.Wake("a")
+		until(t, "the key goes on", func() bool { return a.count() == 4 })
 	})
 }
 

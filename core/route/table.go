@@ -156,8 +156,11 @@ func (r *Router) deliver(req *core.Request, ev *core.Event, route *Route, to *To
 		ReceivedAt:   req.ReceivedAt,
 		Event:        ev,
 	}
-	if failed == nil && to.OrderBy != nil {
-		d.OrderKey, _, failed = to.OrderBy.Eval(r.record)
+	if to.OrderBy != nil { // also of a dead one, which may hold its key
+		var err error
+		if d.OrderKey, _, err = to.OrderBy.Eval(r.record); failed == nil {
+			failed = err
+		}
 	}
 	if failed == nil {
 		d.Message, failed = to.Message.Append(nil, r.record)

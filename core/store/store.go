@@ -43,8 +43,10 @@ type Store interface {
 
 	// ClaimDeliveries leases due pending deliveries of a sink, longest due first, with Event, its Data and KeyState
 	// filled. A delivery with an order key is due only if no earlier one of its sink and key is unsettled and none is
-	// leased, so one call returns at most one per key. The Backlog speaks of what is left after this claim.
-	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int) ([]*core.Delivery, Backlog, error)
+	// leased, so one call returns at most one per key. What has stopped the host too often dies instead; with hold it holds
+	// its key, as Settlement.Hold says. The Backlog speaks of what is left after this claim.
+	ClaimDeliveries(ctx context.Context, sink string, now time.Time, limit int, hold bool) (
+		[]*core.Delivery, Backlog, error)
 
 	// KeyState reads the keyed state of a sink's order key; nil: none.
 	KeyState(ctx context.Context, sink, orderKey string) ([]byte, error)
@@ -158,6 +160,7 @@ type Decision struct {
 	Events     []core.Event
 	Deliveries []*core.Delivery // keys set; State pending or dead
 	Lease      []Lease          // per delivery; nil: none is leased
+	Hold       []bool           // per delivery, of dead ones with an order key: as Settlement.Hold; nil: none holds it
 
 	// Set by Route:
 	Stale  bool   // the request was not received any more, nothing was written for it
@@ -191,7 +194,7 @@ type Settlement struct {
 	Active        time.Duration // the sink's active time at the attempt
 
 	// Hold, of a dead one with an order key: later deliveries of the key wait until this one is retried and settles
-	// otherwise, is skipped, or is purged, or until ReleaseHeld.
+	// otherwise, is skipped, or is purged, or until ReleaseHeld. Several may hold a key.
 	Hold bool
 
 	// What was sent, when Renewed: it takes the place of the stored message.

@@ -415,8 +415,7 @@ func (w *writer) retry(r *store.Redo, bare bool, now int64) error {
 	if bare {
 		order = as.OrderKey
 	}
-	// What waits for it goes on waiting: it is the head of its order key again.
-	if err := w.unhold(d.Sink, int64(d.Key)); err != nil {
+	if err := w.unholdFor(d, order, now); err != nil {
 		return err
 	}
 	isDue, err := w.place(d.Sink, order, int64(d.Key))
@@ -472,10 +471,13 @@ func (w *writer) replay(r *store.Redo, bare bool, now int64) error {
 		return nil
 	}
 	id := core.DeliveryID(d.Event.ID, d.Route, d.Sink, replay)
+	order := d.OrderKey
+	if bare {
+		order = as.OrderKey
+	}
 	if d.State == core.DeliveryDead {
-		// An order key that it holds waits for the replay from here on, which is its head.
 		if err = w.supersede(d, "replayed as "+id, &replay, now); err == nil {
-			err = w.unhold(d.Sink, int64(d.Key))
+			err = w.unholdFor(d, order, now)
 		}
 	} else if st, err = w.c.stmt("UPDATE deliveries SET replayed_by = ? WHERE key = ?"); err == nil {
 		st.int(1, int64(replay))
@@ -486,10 +488,6 @@ func (w *writer) replay(r *store.Redo, bare bool, now int64) error {
 		return err
 	}
 
-	order := d.OrderKey
-	if bare {
-		order = as.OrderKey
-	}
 	isDue, err := w.place(d.Sink, order, key)
 	if err != nil {
 		return err

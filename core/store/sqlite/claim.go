@@ -134,7 +134,7 @@ func stoppedReason(n int) string {
 
 // ClaimDeliveries implements store.Store.
 func (s *Store) ClaimDeliveries(
-	ctx context.Context, sink string, now time.Time, limit int,
+	ctx context.Context, sink string, now time.Time, limit int, hold bool,
 ) ([]*core.Delivery, store.Backlog, error) {
 	s.mu.Lock()
 	q := s.queue(sink)
@@ -150,7 +150,7 @@ func (s *Store) ClaimDeliveries(
 		ds, next, err := s.lease(ctx, q, sink, now.UnixMicro(), limit)
 		if err == nil {
 			var live []*core.Delivery
-			if live, err = s.chargeDeliveries(ctx, ds); err == nil && len(live) == 0 && len(ds) > 0 {
+			if live, err = s.chargeDeliveries(ctx, ds, hold); err == nil && len(live) == 0 && len(ds) > 0 {
 				continue // all that was found has died
 			}
 			ds = live
@@ -312,8 +312,8 @@ func (s *Store) take(q *sinkQueue, d *core.Delivery, due int64) bool {
 }
 
 // chargeDeliveries records the claims of leased deliveries that may have stopped a host. Those that did it too often
-// die.
-func (s *Store) chargeDeliveries(ctx context.Context, ds []*core.Delivery) ([]*core.Delivery, error) {
+// die, and hold their order keys if they are to.
+func (s *Store) chargeDeliveries(ctx context.Context, ds []*core.Delivery, hold bool) ([]*core.Delivery, error) {
 	var charge, bury []*core.Delivery
 	live := ds[:0:0]
 	for _, d := range ds {
@@ -359,7 +359,12 @@ func (s *Store) chargeDeliveries(ctx context.Context, ds []*core.Delivery) ([]*c
 			}
 			w.addCount(deliveryCounter(d.Sink, core.DeliveryPending), -1)
 			w.addCount(deliveryCounter(d.Sink, core.DeliveryDead), 1)
-			if err := w.promote(d.Sink, d.OrderKey, now); err != nil {
+			if hold {
+				err = w.hold(d.Sink, d.OrderKey, int64(d.Key))
+			} else {
+				err = w.promote(d.Sink, d.OrderKey, now)
+			}
+			if err != nil {
 				return err
 			}
 		}

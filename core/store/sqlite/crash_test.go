@@ -88,7 +88,7 @@ func child(dir string) {
 		})
 		go func() {
 			for range time.Tick(10 * time.Millisecond) {
-				ds, _, err := s.ClaimDeliveries(context.Background(), "crm", time.Now(), 64)
+				ds, _, err := s.ClaimDeliveries(context.Background(), "crm", time.Now(), 64, false)
 				if err != nil {
 					panic(err)
 				}

@@ -138,7 +138,7 @@ func TestDedupeIndex(t *testing.T) {
 				}
 			}
 			// All that is settled goes, with its keys, wherever they are: in the end nobody remembers them.
-			ds, _, err := s.ClaimDeliveries(t.Context(), "crm", time.Now(), len(ids))
+			ds, _, err := s.ClaimDeliveries(t.Context(), "crm", time.Now(), len(ids), false)
 			if err != nil {
 				t.Fatal(err)
 			}

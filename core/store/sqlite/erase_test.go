@@ -268,7 +268,7 @@ func (h *traffic) run(n int) {
 		check(h.s.Route(ctx, ds))
 		h.s.RecordRejection(core.Rejection{At: time.Now(), Status: 404, Cause: "unknown_path", Path: "/hooks/" + h.people[0].subject})
 		for i := range 4 {
-			claimed, _, err := h.s.ClaimDeliveries(ctx, fmt.Sprintf("sink%d", i), time.Now().Add(time.Hour), 60)
+			claimed, _, err := h.s.ClaimDeliveries(ctx, fmt.Sprintf("sink%d", i), time.Now().Add(time.Hour), 60, false)
 			check(err)
 			var ss []store.Settlement
 			var back []core.DeliveryKey

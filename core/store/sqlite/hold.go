@@ -11,20 +11,21 @@ import (
 )
 
 // A dead delivery may hold its order key. What comes later under the key is pending without a due time then, as if the
-// dead one still were the key's head.
+// dead one still were the key's head. Several may hold a key: one whose message could not be rendered does it although
+// earlier ones still wait, and these may die as well.
 
-// held is how many order keys of a sink are held, the transaction under way included.
+// held is how many deliveries of a sink hold their order keys, the transaction under way included.
 func (w *writer) held(sink string) int64 {
 	c := counter{countHeld, sink}
 	return w.s.totals[c] + w.effects.counts[c] // only the writer changes totals
 }
 
-// holder returns the dead delivery that holds an order key, 0 if none does.
+// holder returns the first dead delivery that holds an order key, 0 if none does.
 func (w *writer) holder(sink, order string) (key int64, err error) {
 	if w.held(sink) == 0 {
 		return 0, nil
 	}
-	st, err := w.c.stmt("SELECT delivery FROM held WHERE sink = ? AND order_key = ?")
+	st, err := w.c.stmt("SELECT delivery FROM held WHERE sink = ? AND order_key = ? ORDER BY delivery LIMIT 1")
 	if err != nil {
 		return 0, err
 	}
@@ -34,13 +35,13 @@ func (w *writer) holder(sink, order string) (key int64, err error) {
 	return key, err
 }
 
-// hold makes a delivery that has died hold its order key, unless an earlier one does.
+// hold makes a delivery that has died hold its order key.
 func (w *writer) hold(sink, order string, key int64) error {
 	if order == "" {
 		return nil
 	}
 	st, err := w.c.stmt(`INSERT INTO held (sink, order_key, delivery) VALUES (?, ?, ?)
-		ON CONFLICT (sink, order_key) DO NOTHING`)
+		ON CONFLICT DO NOTHING`)
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (w *writer) hold(sink, order string, key int64) error {
 	}
 	w.addCount(counter{countHeld, sink}, int64(w.c.Changes()))
 	head, due, err := w.headOf(sink, order)
-	if err != nil || !due {
+	if err != nil || !due || head < key {
 		return err
 	}
 	w.setDue.BindNull(1)
@@ -75,6 +76,15 @@ func (w *writer) unhold(sink string, key int64) error {
 	}
 	w.addCount(counter{countHeld, sink}, -int64(w.c.Changes()))
 	return nil
+}
+
+// unholdFor ends what a delivery holds, because it, or its replay, is about to wait under an order key. What waits for it
+// goes on waiting then: it is the key's head again. Only if its own key was another one, that key goes on.
+func (w *writer) unholdFor(d *core.Delivery, order string, now int64) error {
+	if err := w.unhold(d.Sink, int64(d.Key)); err != nil || order == d.OrderKey {
+		return err
+	}
+	return w.promote(d.Sink, d.OrderKey, now)
 }
 
 // unholdBetween lets the order keys go on that deliveries from one key up to another hold.

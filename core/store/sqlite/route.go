@@ -103,6 +103,11 @@ func (w *writer) route(d *store.Decision, now int64) error {
 		if err := w.delivery(dl, now, d.Leased[i]); err != nil {
 			return err
 		}
+		if i < len(d.Hold) && d.Hold[i] && dl.State == core.DeliveryDead {
+			if err := w.hold(dl.Sink, dl.OrderKey, int64(dl.Key)); err != nil {
+				return err
+			}
+		}
 	}
 	for _, o := range orders {
 		if err := w.eraseLate(o, d.Request.Seq); err != nil {

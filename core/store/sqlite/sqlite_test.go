@@ -519,7 +519,7 @@ func TestFailingRowInGroup(t *testing.T) {
 	if err := s.Route(t.Context(), []*store.Decision{good}); err != nil {
 		t.Fatal(err)
 	}
-	ds, b, err := s.ClaimDeliveries(t.Context(), "crm", time.Now().Add(time.Hour), 5)
+	ds, b, err := s.ClaimDeliveries(t.Context(), "crm", time.Now().Add(time.Hour), 5, false)
 	if err != nil || len(ds) != 1 || b.Left {
 		t.Errorf("the failed decision left leases behind: %d claimed, %+v, %v", len(ds), b, err)
 	}
@@ -652,7 +652,7 @@ func TestWritesFail(t *testing.T) {
 	var claimed []*core.Delivery
 	for deadline := time.Now().Add(20 * time.Second); len(claimed) == 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
-		if claimed, _, err = s.ClaimDeliveries(t.Context(), "crm", time.Now(), 5); err != nil {
+		if claimed, _, err = s.ClaimDeliveries(t.Context(), "crm", time.Now(), 5, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -826,7 +826,7 @@ func BenchmarkClaim(b *testing.B) {
 	fill(b, c.s, backlog)
 	b.ResetTimer()
 	for b.Loop() {
-		ds, _, err := c.s.ClaimDeliveries(b.Context(), "crm", time.Now(), 256)
+		ds, _, err := c.s.ClaimDeliveries(b.Context(), "crm", time.Now(), 256, false)
 		if err != nil || len(ds) != 256 {
 			b.Fatal(len(ds), err)
 		}
@@ -924,7 +924,7 @@ func TestClaimOlderThanRetry(t *testing.T) {
 	clear(q.ended)
 	clear(q.endedOf)
 	s.mu.Unlock()
-	got, _, err := s.ClaimDeliveries(t.Context(), "a", now.Add(time.Hour), 10)
+	got, _, err := s.ClaimDeliveries(t.Context(), "a", now.Add(time.Hour), 10, false)
 	if err != nil || len(got) != 1 || got[0].Key != ds[0].Key {
 		t.Errorf("claimed %v, %v", got, err)
 	}

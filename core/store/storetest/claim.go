@@ -158,11 +158,11 @@ func testBacklog(k *kit) {
 	for range 10 {
 		ds = append(ds, k.add("a")[0])
 	}
-	got, b, err := k.s.ClaimDeliveries(k.Context(), "a", later, 4)
+	got, b, err := k.s.ClaimDeliveries(k.Context(), "a", later, 4, false)
 	k.check(err)
 	k.equal(keys(got...), keys(ds[:4]...))
 	k.equal(b, store.Backlog{Left: true})
-	got, b, err = k.s.ClaimDeliveries(k.Context(), "a", later, 6)
+	got, b, err = k.s.ClaimDeliveries(k.Context(), "a", later, 6, false)
 	k.check(err)
 	k.equal(keys(got...), keys(ds[4:]...))
 	k.equal(b, store.Backlog{})
@@ -208,7 +208,7 @@ func testNoDoubleClaims(k *kit) {
 					return
 				default:
 				}
-				ds, _, err := k.s.ClaimDeliveries(context.Background(), "s", now, 1+w*5)
+				ds, _, err := k.s.ClaimDeliveries(context.Background(), "s", now, 1+w*5, false)
 				if err != nil {
 					k.Error(err)
 					return

@@ -150,7 +150,7 @@ func testClosed(k *kit) {
 		}
 	}
 	k.s.RecordRejection(core.Rejection{})
-	if _, _, err := k.s.ClaimDeliveries(ctx, "a", later, 1); !errors.Is(err, store.ErrClosed) {
+	if _, _, err := k.s.ClaimDeliveries(ctx, "a", later, 1, false); !errors.Is(err, store.ErrClosed) {
 		k.Errorf("claim on a closed store: %v", err)
 	}
 }

@@ -143,3 +143,108 @@ func testHold(k *kit) {
 	k.purge(at.Add(100 * time.Hour))
 	next(last)
 }
+
+// testHoldUnrendered lets deliveries hold their order keys that are dead from the beginning: also behind one that waits, and
+// together with it once that has died.
+func testHoldUnrendered(k *kit) {
+	now := time.Now().Add(time.Hour)
+	next := func(want ...*core.Delivery) {
+		k.Helper()
+		k.equal(keys(k.claim("a", now, 100)...), keys(want...))
+	}
+	unrendered := func() *core.Delivery {
+		k.Helper()
+		d := k.decide(k.mustAccept(), "a/x", "a")
+		for _, dl := range d.Deliveries {
+			dl.State, dl.Message, dl.Reason = core.DeliveryDead, nil, "is null"
+			d.Hold = append(d.Hold, dl.OrderKey != "")
+		}
+		k.route(d)
+		return k.find(d.Deliveries[0].ID)[0].Delivery
+	}
+	rendered := func(order string) func(*core.Delivery) {
+		return func(as *core.Delivery) { as.Message, as.OrderKey = []byte(`{}`), order }
+	}
+	one, two := k.add("a/x")[0], unrendered()
+	free := k.decide(k.mustAccept(), "a/x")
+	free.Lease = []store.Lease{store.LeaseIfFree}
+	k.route(free)
+	k.equal(free.Leased, []bool{false})
+	three := free.Deliveries[0]
+	next(one)
+	s := dead(one)
+	s.Hold = true
+	k.settle(s)
+	k.crash()
+	k.start()
+	next()
+	k.equal(k.redo(two, false, rendered("x")).Done, true)
+	next() // it waits behind the first
+	k.retry(one.ID)
+	next(one)
+	k.settle(delivered(one))
+	next(two)
+	k.settle(delivered(two))
+	next(three)
+	k.settle(delivered(three))
+
+	// The first dead one is given up; the second goes on holding.
+	one, two, three = unrendered(), unrendered(), k.add("a/x")[0]
+	_, err := k.s.SkipDeliveries(k.Context(), []string{one.ID}, "given up")
+	k.check(err)
+	next()
+	_, err = k.s.SkipDeliveries(k.Context(), []string{two.ID}, "given up")
+	k.check(err)
+	next(three)
+	k.settle(delivered(three))
+
+	// Its order key is another one when it is rendered: the old one goes on.
+	for _, replay := range []bool{false, true} {
+		one, two = unrendered(), k.add("a/x")[0]
+		next()
+		r := k.redo(one, replay, rendered("y"))
+		k.equal(r.Done, true)
+		ds := k.claim("a", now, 100)
+		k.equal(len(ds), 2)
+		for _, d := range ds {
+			if d.Key != two.Key && d.OrderKey != "y" {
+				k.Errorf("replay %t: claimed %+v", replay, d)
+			}
+			k.settle(delivered(d))
+		}
+	}
+
+	// Several of a key are let go together.
+	unrendered()
+	unrendered()
+	last := k.add("a/x")[0]
+	next()
+	k.check(k.s.ReleaseHeld(k.Context(), "a"))
+	next(last)
+}
+
+// testHoldStopped lets a delivery hold its order key that has stopped the host too often.
+func testHoldStopped(k *kit) {
+	poison, behind := k.add("a/x")[0], k.add("a/x")[0]
+	k.crash()
+	claim := func() []core.DeliveryKey {
+		k.Helper()
+		ds, _, err := k.s.ClaimDeliveries(k.Context(), "a", time.Now().Add(time.Minute), 10, true)
+		k.check(err)
+		return keys(ds...)
+	}
+	for range 3 {
+		k.start()
+		k.equal(claim(), keys(poison))
+		k.crash()
+	}
+	k.start()
+	k.equal(claim(), keys())
+	k.equal(k.delivery(poison.ID).Delivery.State, core.DeliveryDead)
+	k.crash()
+	k.start()
+	k.equal(claim(), keys())
+	_, err := k.s.SkipDeliveries(k.Context(), []string{poison.ID}, "given up")
+	k.check(err)
+	k.equal(claim(), keys(behind))
+}

@@ -92,6 +92,8 @@ func Run(t *testing.T, h Harness) {
 		"first active":      testFirstActive,
 		"lease if free":     testLeaseIfFree,
 		"hold":              testHold,
+		"hold unrendered":   testHoldUnrendered,
+		"hold stopped":      testHoldStopped,
 		"clean restart":     testRestart,
 		"unclean restart":   testUncleanRestart,
 		"unclean requests":  testUncleanRequests,
@@ -238,7 +240,7 @@ var later = at.Add(time.Hour)
 
 func (k *kit) claim(sink string, now time.Time, limit int) []*core.Delivery {
 	k.Helper()
-	ds, _, err := k.s.ClaimDeliveries(k.Context(), sink, now, limit)
+	ds, _, err := k.s.ClaimDeliveries(k.Context(), sink, now, limit, false)
 	k.check(err)
 	return ds
 }
@@ -265,7 +267,7 @@ func keys(ds ...*core.Delivery) []core.DeliveryKey {
 
 func (k *kit) backlog(sink string, now time.Time) store.Backlog {
 	k.Helper()
-	ds, b, err := k.s.ClaimDeliveries(k.Context(), sink, now, 100)
+	ds, b, err := k.s.ClaimDeliveries(k.Context(), sink, now, 100, false)
 	k.check(err)
 	if len(ds) > 0 {
 		k.Fatalf("claimed %v", keys(ds...))

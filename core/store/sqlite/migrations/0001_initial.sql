@@ -123,12 +123,12 @@ CREATE TABLE sinks (
     pause_reason TEXT
 ) STRICT, WITHOUT ROWID;
 
--- Order keys whose deliveries wait because of a dead one (on_dead = "hold").
+-- Order keys whose deliveries wait because of dead ones (on_dead = "hold").
 CREATE TABLE held (
     sink      TEXT    NOT NULL,
     order_key TEXT    NOT NULL,
-    delivery  INTEGER NOT NULL,                -- deliveries.key of the dead one
-    PRIMARY KEY (sink, order_key)
+    delivery  INTEGER NOT NULL,                -- deliveries.key of a dead one
+    PRIMARY KEY (sink, order_key, delivery)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX held_delivery ON held (delivery);
 
