@@ -55,7 +55,7 @@ func TestExplain(t *testing.T) {
 		`other_type type []`,
 		`not_now when [] when false`,
 		`now sends [*.created x.*] when true; a {"text":"yes"} thing/1 1`,
-		`fails fails [] when  Invalid operand; a   0 dead; b   0 dead`,
+		`fails fails [] when  Invalid operand; a  thing/1 0 dead; b  thing/1 0 dead`,
 		`null sends []; a  thing/1 1 dead`,
 		`idle sends []`,
 	}
