@@ -38,8 +38,11 @@ func (i *instance) judge(ctx context.Context, c *child, err error) (verdict, err
 		}
 	}
 	if crashed(c, err) {
-		if c.stopping.Load() {
+		switch {
+		case c.stopping.Load():
 			return given, fmt.Errorf("%w: its process was stopped", ErrNotReady)
+		case i.trial.Load():
+			return given, fmt.Errorf("%w: its process died while it was on trial", ErrNotReady)
 		}
 		return died, nil
 	}

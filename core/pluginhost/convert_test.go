@@ -23,7 +23,9 @@ func deafProcess(info *core.PluginInfo) *process {
 }
 
 func testDecoder() *Decoder {
-	return &Decoder{Handle: Handle{newInstance(deafProcess(validDecoder()), "main", nil)}, limits: jsonscan.DefaultLimits(), source: sourceURN + "main", provider: "shop"}
+	d := &Decoder{limits: jsonscan.DefaultLimits(), source: sourceURN + "main", provider: "shop"}
+	d.at.Store(newInstance(deafProcess(validDecoder()), "main", nil))
+	return d
 }
 
 func testRequest(body string) *core.Request {
@@ -36,7 +38,7 @@ func testRequest(body string) *core.Request {
 func TestDecodedEvent(t *testing.T) {
 	d := testDecoder()
 	r := testRequest(`{"employee": {"id": 1.50}}`)
-	got := d.decoded(r, &pluginv1.DecodeResult{
+	got := d.decoded(d.at.Load(), r, &pluginv1.DecodeResult{
 		RequestId: r.ID(), Notes: []*pluginv1.Note{{Message: "odd"}, {}},
 		Events: []*pluginv1.Event{
 			{Type: "shop.order.made", Subject: "order/1", PartitionKey: "order/1", Operation: "created", Tenant: "other",
@@ -113,12 +115,12 @@ func TestDecodedIsNotTrusted(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			d := testDecoder()
 			r := testRequest(`{"a": [1]}`)
-			got := d.decoded(r, &pluginv1.DecodeResult{RequestId: r.ID(), Events: test.events})
+			got := d.decoded(d.at.Load(), r, &pluginv1.DecodeResult{RequestId: r.ID(), Events: test.events})
 			if len(got.Events) != 0 || !strings.Contains(got.Refused, test.want) || !strings.HasPrefix(got.Refused, `plugin "shop" is faulty: `) {
 				t.Errorf("%d events, refused %q, want %q", len(got.Events), got.Refused, test.want)
 			}
-			if d.i.p.faults != 1 {
-				t.Errorf("%d faults counted", d.i.p.faults)
+			if d.at.Load().p.faults != 1 {
+				t.Errorf("%d faults counted", d.at.Load().p.faults)
 			}
 		})
 	}
@@ -136,20 +138,20 @@ func TestResultsAreMatched(t *testing.T) {
 		return &pluginv1.DecodeResult{RequestId: r.ID(), Refused: why}
 	}
 	out := make([]core.Decoded, 4)
-	open := d.results(rs, &pluginv1.DecodeResponse{Results: []*pluginv1.DecodeResult{
+	open := d.results(d.at.Load(), rs, &pluginv1.DecodeResponse{Results: []*pluginv1.DecodeResult{
 		refuse(rs[3], "three"), {RequestId: "req_foreign"}, refuse(rs[1], "a"), refuse(rs[1], "b"), refuse(rs[0], "zero"),
 	}}, out)
 	if diff := cmp.Diff([]int{1, 2}, open); diff != "" {
 		t.Error(diff)
 	}
-	if out[0].Refused != "zero" || out[3].Refused != "three" || d.i.p.faults != 1 {
-		t.Errorf("%+v, %d faults", out, d.i.p.faults)
+	if out[0].Refused != "zero" || out[3].Refused != "three" || d.at.Load().p.faults != 1 {
+		t.Errorf("%+v, %d faults", out, d.at.Load().p.faults)
 	}
-	open = d.results(rs[:2], &pluginv1.DecodeResponse{Results: []*pluginv1.DecodeResult{refuse(rs[0], "x"), refuse(rs[1], "y")}}, out)
+	open = d.results(d.at.Load(), rs[:2], &pluginv1.DecodeResponse{Results: []*pluginv1.DecodeResult{refuse(rs[0], "x"), refuse(rs[1], "y")}}, out)
 	if len(open) != 0 || out[1].Refused != "y" {
 		t.Errorf("in order: open %v, %+v", open, out)
 	}
-	if open = d.results(rs[:2], nil, out); len(open) != 2 {
+	if open = d.results(d.at.Load(), rs[:2], nil, out); len(open) != 2 {
 		t.Errorf("no answer: open %v", open)
 	}
 }
@@ -157,9 +159,10 @@ func TestResultsAreMatched(t *testing.T) {
 func testSink() *Sink {
 	info := validSink()
 	info.WantState = true
-	s := &Sink{Handle: Handle{newInstance(deafProcess(info), "main", nil)}}
+	s := &Sink{}
+	s.at.Store(newInstance(deafProcess(info), "main", nil))
 	s.calls.New = func() any { return &deliverCall{} }
-	s.i.p.redact.add("s3cr3t")
+	s.at.Load().p.redact.add("s3cr3t")
 	return s
 }
 
@@ -196,16 +199,16 @@ func TestOutcome(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := testSink()
-			if diff := cmp.Diff(test.want, s.outcome(d, test.in)); diff != "" {
+			if diff := cmp.Diff(test.want, s.at.Load().outcome(d, test.in)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if (s.i.p.faults > 0) != test.faulty {
-				t.Errorf("%d faults", s.i.p.faults)
+			if (s.at.Load().p.faults > 0) != test.faulty {
+				t.Errorf("%d faults", s.at.Load().p.faults)
 			}
 		})
 	}
 	unordered := &core.Delivery{ID: "dlv_1"}
-	if o := testSink().outcome(unordered, &pluginv1.Outcome{Kind: pluginv1.Outcome_KIND_DELIVERED, State: []byte("s")}); o.StateSet {
+	if o := testSink().at.Load().outcome(unordered, &pluginv1.Outcome{Kind: pluginv1.Outcome_KIND_DELIVERED, State: []byte("s")}); o.StateSet {
 		t.Error("state is kept without an order key")
 	}
 }
@@ -213,14 +216,14 @@ func TestOutcome(t *testing.T) {
 // TestMessagesAreReused shows that pooled messages carry nothing over.
 func TestMessagesAreReused(t *testing.T) {
 	s := testSink()
-	s.i.p.info.WantData = true
+	s.at.Load().p.info.WantData = true
 	full := &core.Delivery{ID: "dlv_1", Key: 5, Attempts: 2, Route: "r", OrderKey: "k", Message: []byte("{}"), KeyState: []byte("s"), Replay: 1,
 		Force: true,
 		Event: &core.Event{Envelope: sdk.Envelope{ID: "evt_1", Tenant: "t"}, Data: []byte("1")}}
 	for range 3 {
-		c := s.fill([]*core.Delivery{full, full}, "x")
+		c := s.fill(s.at.Load(), []*core.Delivery{full, full}, "x")
 		s.done(c)
-		c = s.fill([]*core.Delivery{{ID: "dlv_2"}}, "y")
+		c = s.fill(s.at.Load(), []*core.Delivery{{ID: "dlv_2"}}, "y")
 		want := &pluginv1.DeliverRequest{Instance: "y", Deliveries: []*pluginv1.Delivery{
 			{Id: "dlv_2", Attempt: 1, Event: &pluginv1.Envelope{}},
 		}}
@@ -228,7 +231,7 @@ func TestMessagesAreReused(t *testing.T) {
 			t.Fatalf("got %v", &c.request)
 		}
 		s.done(c)
-		c = s.fill([]*core.Delivery{full}, "z")
+		c = s.fill(s.at.Load(), []*core.Delivery{full}, "z")
 		d := c.request.GetDeliveries()[0]
 		if d.GetAttempt() != 3 || d.GetSequence() != 5 || !d.GetReplay() || !d.GetForce() || string(d.GetState()) != "s" || string(d.GetData()) != "1" ||
 			d.GetEvent().GetTenant() != "t" {
@@ -241,12 +244,12 @@ func TestMessagesAreReused(t *testing.T) {
 	r := testRequest("{}")
 	r.Headers = []sdk.Header{{Name: "a", Value: "b\xff"}, {Name: "c", Value: "d"}}
 	for range 3 {
-		c := d.fill([]*core.Request{r, r}, "x")
+		c := d.fill(d.at.Load(), []*core.Request{r, r}, "x")
 		if h := c.request.GetRequests()[1].GetHeaders(); len(h) != 2 || h[0].GetValue() != "b\uFFFD" || h[1].GetName() != "c" {
 			t.Fatalf("headers %v", h)
 		}
 		d.done(c)
-		c = d.fill([]*core.Request{testRequest("[]")}, "x")
+		c = d.fill(d.at.Load(), []*core.Request{testRequest("[]")}, "x")
 		if q := c.request.GetRequests(); len(q) != 1 || len(q[0].GetHeaders()) != 0 || string(q[0].GetBody()) != "[]" {
 			t.Fatalf("%v", q)
 		}
@@ -276,7 +279,7 @@ func FuzzResults(f *testing.F) {
 		}
 		d := testDecoder()
 		out := make([]core.Decoded, 1)
-		if len(d.results([]*core.Request{r}, &response, out)) > 0 {
+		if len(d.results(d.at.Load(), []*core.Request{r}, &response, out)) > 0 {
 			return
 		}
 		if len(out[0].Events) > 3 || len(out[0].Refused) > maxReason+len("…") || len(out[0].Notes) > maxNotes {

@@ -39,15 +39,14 @@ type Decoder struct {
 // OpenDecoder makes the decoder of one source from its configuration, as OpenSink does.
 func (h *Host) OpenDecoder(ctx context.Context, block, plugin string, config []byte,
 	opts DecoderOptions) (*Decoder, error) {
-	i, err := h.open(ctx, core.PluginDecoder, block, plugin, config, SinkOptions{Isolated: opts.Isolated})
+	d := &Decoder{limits: jsonscan.DefaultLimits(), source: sourceURN + block}
+	d.calls.New = func() any { return &decodeCall{} }
+	d.manifest = opts.Manifest
+	err := h.open(ctx, &d.Handle, core.PluginDecoder, block, plugin, config, SinkOptions{Isolated: opts.Isolated})
 	if err != nil {
 		return nil, err
 	}
-	d := &Decoder{
-		Handle: Handle{i}, limits: jsonscan.DefaultLimits(), source: sourceURN + block,
-		provider: cmp.Or(opts.Provider, i.p.info.Provider.Name),
-	}
-	d.calls.New = func() any { return &decodeCall{} }
+	d.provider = cmp.Or(opts.Provider, d.made.Provider.Name)
 	return d, nil
 }
 
@@ -60,7 +59,7 @@ type decodeCall struct {
 	lines    []*pluginv1.Header
 }
 
-func (d *Decoder) fill(rs []*core.Request, id string) *decodeCall {
+func (d *Decoder) fill(i *instance, rs []*core.Request, id string) *decodeCall {
 	c := d.calls.Get().(*decodeCall)
 	if n := len(rs); cap(c.requests) < n {
 		c.requests, c.pointers = make([]pluginv1.Request, n), make([]*pluginv1.Request, n)
@@ -92,7 +91,7 @@ func (d *Decoder) fill(rs []*core.Request, id string) *decodeCall {
 		}
 		m.Headers = c.lines[first:line:line]
 	}
-	c.request.Context, c.request.Instance, c.request.Requests = d.i.p.callContext(), id, c.pointers
+	c.request.Context, c.request.Instance, c.request.Requests = i.p.callContext(), id, c.pointers
 	return c
 }
 
@@ -116,7 +115,12 @@ func (d *Decoder) done(c *decodeCall) {
 // host stops it. A request that got no proper answer among others is asked again alone, in quarantine; if that is in
 // vain too, its result is Crashed, which counts and is not final.
 func (d *Decoder) Decode(ctx context.Context, rs []*core.Request) ([]core.Decoded, error) {
-	ctx, cancel, within, err := d.i.limit(ctx)
+	i, err := d.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer i.calls.exit()
+	ctx, cancel, within, err := i.limit(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +128,7 @@ func (d *Decoder) Decode(ctx context.Context, rs []*core.Request) ([]core.Decode
 	out := make([]core.Decoded, len(rs))
 	for from := 0; from < len(rs); {
 		if rs[from].Crashes > 0 {
-			if out[from], err = d.alone(ctx, rs[from], within); err != nil {
+			if out[from], err = d.alone(ctx, i, rs[from], within); err != nil {
 				return nil, err
 			}
 			from++
@@ -133,12 +137,12 @@ func (d *Decoder) Decode(ctx context.Context, rs []*core.Request) ([]core.Decode
 		n, size := 0, 0
 		for from+n < len(rs) && rs[from+n].Crashes == 0 {
 			size += len(rs[from+n].Body)
-			if n > 0 && size > d.i.p.h.launcher.messageLimit/2 {
+			if n > 0 && size > i.p.h.launcher.messageLimit/2 {
 				break
 			}
 			n++
 		}
-		if err := d.together(ctx, rs[from:from+n], out[from:from+n], within); err != nil {
+		if err := d.together(ctx, i, rs[from:from+n], out[from:from+n], within); err != nil {
 			return nil, err
 		}
 		from += n
@@ -147,16 +151,18 @@ func (d *Decoder) Decode(ctx context.Context, rs []*core.Request) ([]core.Decode
 }
 
 // together makes one call, and asks again alone for what it left open.
-func (d *Decoder) together(ctx context.Context, rs []*core.Request, out []core.Decoded, within time.Duration) error {
-	o, err := d.i.acquire()
+func (d *Decoder) together(
+	ctx context.Context, i *instance, rs []*core.Request, out []core.Decoded, within time.Duration,
+) error {
+	o, err := i.acquire()
 	if err != nil {
 		return err
 	}
-	call := d.fill(rs, o.id)
+	call := d.fill(i, rs, o.id)
 	response, err := o.c.decoder.Decode(ctx, &call.request)
 	d.done(call)
-	v, err := d.i.judge(ctx, o.c, err)
-	d.i.release(o)
+	v, err := i.judge(ctx, o.c, err)
+	i.release(o)
 	var open []int // without result
 	switch v {
 	case given:
@@ -165,15 +171,15 @@ func (d *Decoder) together(ctx context.Context, rs []*core.Request, out []core.D
 		}
 		return err
 	case answered:
-		if open = d.results(rs, response, out); len(open) == 0 {
+		if open = d.results(i, rs, response, out); len(open) == 0 {
 			return nil
 		}
 	default:
 		if v == silent {
-			d.i.p.gaveUp(o.c)
+			i.p.gaveUp(o.c)
 		}
 		if v == broken {
-			d.i.p.fault(err.Error())
+			i.p.fault(err.Error())
 		}
 		for k := range rs {
 			open = append(open, k)
@@ -181,24 +187,26 @@ func (d *Decoder) together(ctx context.Context, rs []*core.Request, out []core.D
 	}
 	explained := false
 	for _, k := range open {
-		if out[k], err = d.alone(ctx, rs[k], within); err != nil {
+		if out[k], err = d.alone(ctx, i, rs[k], within); err != nil {
 			return err
 		}
 		if v == died && out[k].Crashed && !explained {
 			explained = true
-			d.i.p.explained(o.c)
+			i.p.explained(o.c)
 		}
 	}
 	return nil
 }
 
 // alone decodes in quarantine.
-func (d *Decoder) alone(ctx context.Context, r *core.Request, within time.Duration) (core.Decoded, error) {
+func (d *Decoder) alone(
+	ctx context.Context, i *instance, r *core.Request, within time.Duration,
+) (core.Decoded, error) {
 	var response *pluginv1.DecodeResponse
 	rs := []*core.Request{r}
 	invalid, oversized := false, false
-	v, words, err := d.i.alone(ctx, within, func(ctx context.Context, c *child, id string) error {
-		call := d.fill(rs, id)
+	v, words, err := i.alone(ctx, within, func(ctx context.Context, c *child, id string) error {
+		call := d.fill(i, rs, id)
 		defer d.done(call)
 		var err error
 		response, err = c.decoder.Decode(ctx, &call.request)
@@ -211,28 +219,26 @@ func (d *Decoder) alone(ctx context.Context, r *core.Request, within time.Durati
 	var out [1]core.Decoded
 	switch {
 	case v == answered:
-		if len(d.results(rs, response, out[:])) == 0 {
+		if len(d.results(i, rs, response, out[:])) == 0 {
 			return out[0], nil
 		}
-		words = d.faulty("its answer does not name this request, or more than once")
+		words = i.faulty("its answer does not name this request, or more than once")
 	case v == broken && (invalid || oversized):
-		d.i.p.fault(words)
-		return core.Decoded{Refused: d.faulty(words)}, nil
+		i.p.fault(words)
+		return core.Decoded{Refused: i.faulty(words)}, nil
 	case v == broken:
-		d.i.p.fault(words)
-		words = d.faulty(words)
+		i.p.fault(words)
+		words = i.faulty(words)
 	}
 	return core.Decoded{Crashed: true, Refused: words}, nil
 }
 
-func (d *Decoder) faulty(what string) string {
-	return fmt.Sprintf("plugin %q is faulty: %s", d.i.p.info.Name, what)
-}
-
 // results matches an answer with what was asked. The plugin may lie: open lists the requests without exactly one
 // result.
-func (d *Decoder) results(rs []*core.Request, response *pluginv1.DecodeResponse, out []core.Decoded) (open []int) {
-	d.i.p.logNotes(d.i.block, response.GetNotes())
+func (d *Decoder) results(
+	i *instance, rs []*core.Request, response *pluginv1.DecodeResponse, out []core.Decoded,
+) (open []int) {
+	i.p.logNotes(i.block, response.GetNotes())
 	answers := response.GetResults()
 	ids := make([]string, len(rs))
 	inOrder := len(answers) == len(rs)
@@ -242,7 +248,7 @@ func (d *Decoder) results(rs []*core.Request, response *pluginv1.DecodeResponse,
 	}
 	if inOrder {
 		for k, r := range rs {
-			out[k] = d.decoded(r, answers[k])
+			out[k] = d.decoded(i, r, answers[k])
 		}
 		return nil
 	}
@@ -267,18 +273,18 @@ func (d *Decoder) results(rs []*core.Request, response *pluginv1.DecodeResponse,
 			open = append(open, k)
 			continue
 		}
-		out[k] = d.decoded(rs[k], answer[k])
+		out[k] = d.decoded(i, rs[k], answer[k])
 	}
 	if foreign+len(open) > 0 {
-		d.i.p.fault(fmt.Sprintf("of %d requests, %d without exactly one result, %d results of others",
+		i.p.fault(fmt.Sprintf("of %d requests, %d without exactly one result, %d results of others",
 			len(rs), len(open), foreign))
 	}
 	return open
 }
 
 // decoded checks one result and completes the envelopes of its events.
-func (d *Decoder) decoded(r *core.Request, a *pluginv1.DecodeResult) core.Decoded {
-	p := d.i.p
+func (d *Decoder) decoded(i *instance, r *core.Request, a *pluginv1.DecodeResult) core.Decoded {
+	p := i.p
 	var out core.Decoded
 	if len(a.GetNotes()) > 0 {
 		out.Notes = p.notes(nil, a.GetNotes())
@@ -289,7 +295,7 @@ func (d *Decoder) decoded(r *core.Request, a *pluginv1.DecodeResult) core.Decode
 	}
 	list := a.GetEvents()
 	if len(list) > p.h.maxEvents {
-		return d.refuse(out, fmt.Sprintf("it made %d events of one request, at most %d are accepted",
+		return i.refuse(out, fmt.Sprintf("it made %d events of one request, at most %d are accepted",
 			len(list), p.h.maxEvents))
 	}
 	if len(list) == 0 {
@@ -298,22 +304,24 @@ func (d *Decoder) decoded(r *core.Request, a *pluginv1.DecodeResult) core.Decode
 	out.Events = make([]core.Event, len(list))
 	received := ""
 	for k, e := range list {
-		if why := d.event(&out, k, r, e, &received); why != "" {
-			return d.refuse(out, fmt.Sprintf("event %d: %s", k, why))
+		if why := d.event(i, &out, k, r, e, &received); why != "" {
+			return i.refuse(out, fmt.Sprintf("event %d: %s", k, why))
 		}
 	}
 	return out
 }
 
 // refuse ends a request whose result cannot be used: a decoder is pure, it would say the same again.
-func (d *Decoder) refuse(out core.Decoded, why string) core.Decoded {
-	d.i.p.fault(why)
-	out.Events, out.Refused = nil, clip(d.faulty(why), maxReason)
+func (i *instance) refuse(out core.Decoded, why string) core.Decoded {
+	i.p.fault(why)
+	out.Events, out.Refused = nil, clip(i.faulty(why), maxReason)
 	return out
 }
 
 // event fills out.Events[k]; it returns what is wrong with the plugin's event, or nothing.
-func (d *Decoder) event(out *core.Decoded, k int, r *core.Request, e *pluginv1.Event, received *string) string {
+func (d *Decoder) event(
+	i *instance, out *core.Decoded, k int, r *core.Request, e *pluginv1.Event, received *string,
+) string {
 	if why := checkType(e.GetType(), d.provider); why != "" {
 		return fmt.Sprintf("its type %q %s", clip(clean(e.GetType()), 80), why)
 	}
@@ -342,7 +350,7 @@ func (d *Decoder) event(out *core.Decoded, k int, r *core.Request, e *pluginv1.E
 		Operation:    e.GetOperation(),
 		Tenant:       e.GetTenant(),
 	}
-	if r.Source != d.i.block { // A source that was renamed: its requests keep their name.
+	if r.Source != i.block { // A source that was renamed: its requests keep their name.
 		ev.Source = sourceURN + r.Source
 	}
 	if ev.Tenant == "" {

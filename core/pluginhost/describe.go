@@ -132,9 +132,14 @@ func (h *Host) Validate(ctx context.Context, kind core.PluginKind, name string,
 	if err != nil {
 		return core.Validation{}, err
 	}
+	return h.validate(ctx, b, info, config)
+}
+
+// validate is Validate of one program that has the capability.
+func (h *Host) validate(ctx context.Context, b *binary, info *core.PluginInfo, config []byte) (core.Validation, error) {
 	b.redact.add(sensitiveTexts(&info.Config, config)...)
 	var response *pluginv1.ValidateResponse
-	err = h.ask(ctx, b, func(ctx context.Context, c *child) error {
+	err := h.ask(ctx, b, func(ctx context.Context, c *child) error {
 		var err error
 		response, err = c.plugin.Validate(ctx, &pluginv1.ValidateRequest{Context: h.callContext, Config: config})
 		return err

@@ -26,6 +26,25 @@
 // instance again, and the process is ready when each was tried; an instance whose Open says "unavailable" is tried
 // again by itself, without disturbing the others. machine.next is this picture as a pure function.
 //
+// # Upgrade
+//
+// Another program of a plugin takes over while calls go on. Its processes run the machine above beside the old ones; what
+// moves is the block, from its instance in the old program to its instance in the new one:
+//
+//	            fits          every block open       new calls go there        trial over
+//	checking ───────► opening ────────────────► moved, on trial ─────────► settled ─► old: drained ─► closed ─► stopped
+//	    │                │                            │
+//	    ▼                ▼ not open, crash, given up  ▼ crash, given up
+//	 refused         taken back ◄─────────────────────┘     new calls go to the old one, which was open all the time
+//
+// A use of a block (a Deliver or Decode with all that quarantine makes of it) happens in one instance from its beginning to
+// its end, and Handle.enter gives every later one the instance of the moment. So there is no pause: a call that takes long
+// ends in the old version while others run in the new one. Who has at most one delivery of an order key in flight, or takes
+// the results of requests back in their order, as the engine does, has that across both versions without doing anything.
+//
+// What dies in a version that is on trial, in quarantine too, is not charged and nothing is known of it: its caller makes
+// the call again, in the old version if that was a crash of the process.
+//
 // # After a crash
 //
 // A process that dies with calls in flight leaves their outcome unknown. None of them is charged: each goes alone

@@ -10,6 +10,7 @@ type gate struct {
 	mu    sync.Mutex
 	calls int
 	idle  chan struct{} // not nil: closing; closed when no call is in flight
+	rest  chan struct{} // not nil: closed when no call is in flight; the gate may be open
 }
 
 // enter begins a call; false: the gate is closed. exit ends it.
@@ -27,9 +28,32 @@ func (g *gate) exit() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.calls--
-	if g.idle != nil && g.calls == 0 {
+	if g.calls > 0 {
+		return
+	}
+	if g.idle != nil {
 		close(g.idle)
 	}
+	if g.rest != nil {
+		close(g.rest)
+		g.rest = nil
+	}
+}
+
+// quiet returns a channel that is closed as soon as no call is in flight. The gate stays as it is.
+func (g *gate) quiet() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.rest != nil {
+		return g.rest
+	}
+	rest := make(chan struct{})
+	if g.calls == 0 {
+		close(rest)
+	} else {
+		g.rest = rest
+	}
+	return rest
 }
 
 func (g *gate) inFlight() int {

@@ -66,6 +66,8 @@ type Host struct {
 	ids         atomic.Int64 // of instances
 	ctx         context.Context
 	cancel      context.CancelFunc
+	life        context.Context // ends when Close begins
+	endLife     context.CancelFunc
 
 	openTimeout, openRetry, closeTimeout, callTimeout, drainTimeout, laneIdle, memoryPoll time.Duration
 	memoryLimit                                                                           int64
@@ -79,8 +81,10 @@ type Host struct {
 	resolved  map[core.PluginKind]map[string]*binary // described last, by name
 	infos     map[string]*core.PluginInfo            // by binary.key
 	processes map[string]*process
+	handles   map[*Handle]struct{} // blocks that are open
+	upgrading map[string]bool      // plugins, by label
 	lanes     []*lane
-	stops     sync.WaitGroup // of processes that lost their last instance
+	stops     sync.WaitGroup // processes that lost their last instance, and upgrades
 }
 
 // New makes a host. It starts no process; it makes its private run folder and removes those that killed hosts have
@@ -111,6 +115,8 @@ func New(opts Options) (*Host, error) {
 		resolved:       map[core.PluginKind]map[string]*binary{core.PluginDecoder: {}, core.PluginSink: {}},
 		infos:          map[string]*core.PluginInfo{},
 		processes:      map[string]*process{},
+		handles:        map[*Handle]struct{}{},
+		upgrading:      map[string]bool{},
 	}
 	if opts.MaxEvents > 0 {
 		h.maxEvents = min(opts.MaxEvents, core.MaxEvents)
@@ -125,6 +131,7 @@ func New(opts Options) (*Host, error) {
 		health: orDuration(opts.HealthTimeout, 5*time.Second),
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.life, h.endLife = context.WithCancel(context.Background())
 	return h, nil
 }
 
@@ -220,18 +227,20 @@ type (
 	// DecoderOptions describe how a source's decoder runs.
 	DecoderOptions struct {
 		Isolated bool   // a process of its own
-		Provider string // first part of the event types; default: that of the plugin's manifest. See core.Validation
+		Provider string // first part of the event types; default: that of the manifest. See core.Validation
+		// Manifest is what the source's endpoint and routes were made from; nil: the plugin's own. An upgrade is held to it.
+		Manifest *sdk.Provider
 	}
 )
 
-// open makes an instance: it finds the process, and waits for the first attempt to open it there.
-func (h *Host) open(ctx context.Context, kind core.PluginKind, block, plugin string, config []byte,
-	opts SinkOptions) (*instance, error) {
+// open makes a block's first instance: it finds the process, and waits for the first attempt to open it there.
+func (h *Host) open(ctx context.Context, hd *Handle, kind core.PluginKind, block, plugin string, config []byte,
+	opts SinkOptions) error {
 	// What the configuration was checked against is run, not what may be on disk by now.
 	b := h.lookUp(kind, plugin)
 	if b == nil {
 		if _, err := h.Describe(ctx, kind, plugin); err != nil {
-			return nil, err
+			return err
 		}
 		b = h.lookUp(kind, plugin)
 	}
@@ -242,14 +251,22 @@ func (h *Host) open(ctx context.Context, kind core.PluginKind, block, plugin str
 	b.redact.add(sensitiveTexts(&info.Config, config)...)
 	p, err := h.process(b, info, block, opts.Isolated)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	i := newInstance(p, block, config)
+	hd.h, hd.kind, hd.plugin, hd.block, hd.isolated = h, kind, plugin, block, opts.Isolated
+	hd.config, hd.made, hd.moved = config, info, make(chan struct{})
+	if hd.manifest != nil {
+		made := *info
+		made.Provider = hd.manifest
+		hd.made = &made
+	}
+	hd.at.Store(i)
 	p.add(i)
 	select {
 	case <-i.first:
 	case <-ctx.Done():
-		return nil, errors.Join(fmt.Errorf("open %s: %w", block, context.Cause(ctx)), i.close(ctx))
+		return errors.Join(fmt.Errorf("open %s: %w", block, context.Cause(ctx)), i.close(ctx))
 	}
 	i.mu.Lock()
 	attrs := i.attrs
@@ -259,9 +276,12 @@ func (h *Host) open(ctx context.Context, kind core.PluginKind, block, plugin str
 		if closeErr := i.close(ctx); closeErr != nil {
 			h.log.Debug("instance did not close well", "error", closeErr)
 		}
-		return nil, err
+		return err
 	}
-	return i, nil
+	h.mu.Lock()
+	h.handles[hd] = struct{}{}
+	h.mu.Unlock()
+	return nil
 }
 
 func (h *Host) lookUp(kind core.PluginKind, name string) *binary {
@@ -316,6 +336,7 @@ func (h *Host) Close(ctx context.Context) error {
 		return nil
 	}
 	h.closed = true
+	h.endLife()
 	processes := make([]*process, 0, len(h.processes))
 	for _, p := range h.processes {
 		processes = append(processes, p)
@@ -361,6 +382,7 @@ type ProcessStatus struct {
 	Faults     int   // answers that broke the contract
 	LastCrash  Crash // zero: none
 	Instances  []InstanceStatus
+	Upgrade    string // "new", "old": while another version of the plugin takes over or is being left; else empty
 }
 
 // InstanceStatus describes one block in a process.
@@ -396,7 +418,7 @@ func (p *process) status() ProcessStatus {
 		Kind: p.info.Kind, Plugin: p.info.Name, Version: p.info.Version,
 		Path: p.info.Path, SHA256: p.info.SHA256, Dev: p.info.Dev,
 		Isolated: p.sole, State: p.m.state, Quarantine: p.apart.status(), Restarts: max(p.launches-1, 0),
-		Abandoned: p.abandoned, Faults: p.faults, LastCrash: p.last,
+		Abandoned: p.abandoned, Faults: p.faults, LastCrash: p.last, Upgrade: p.upgrade,
 	}
 	if s.State != Ready {
 		s.Reason = p.last.Reason
@@ -411,22 +433,3 @@ func (p *process) status() ProcessStatus {
 	slices.SortFunc(s.Instances, func(a, b InstanceStatus) int { return strings.Compare(a.Block, b.Block) })
 	return s
 }
-
-// Handle is what Sink and Decoder have in common.
-type Handle struct{ i *instance }
-
-// WaitReady returns nil when a call makes sense, or an error that wraps ErrNotReady and ctx's when ctx is done.
-func (h *Handle) WaitReady(ctx context.Context) error { return h.i.waitReady(ctx) }
-
-// State is the state of the process that the block lives in.
-func (h *Handle) State() State { return h.i.p.state() }
-
-// Reason says why the block is not ready; empty if it is.
-func (h *Handle) Reason() string { return h.i.why() }
-
-// Check asks the plugin to reach the far end: credentials, permissions. The error says that this was not possible now.
-func (h *Handle) Check(ctx context.Context) ([]sdk.AttributeError, error) { return h.i.check(ctx) }
-
-// Close ends the block's use of the plugin: it awaits its calls until ctx is done, then closes it in its process,
-// which is stopped when that was its last. The handle is of no use afterwards.
-func (h *Handle) Close(ctx context.Context) error { return h.i.close(ctx) }

@@ -25,8 +25,8 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// oddBinary and plainBinary are the test plugins, built once.
-var oddBinary, plainBinary string
+// oddBinary and plainBinary are the test plugins, nextBinary is the odd one's version 2.0.0; they are built once.
+var oddBinary, plainBinary, nextBinary string
 
 func TestMain(m *testing.M) {
 	if mode := os.Getenv("PLUGINHOST_TEST_MODE"); mode != "" {
@@ -38,9 +38,13 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	oddBinary, plainBinary = filepath.Join(dir, "odd"), filepath.Join(dir, "plain")
-	for bin, pkg := range map[string]string{oddBinary: "./testdata/odd", plainBinary: "./testdata/plain"} {
-		if out, err := exec.Command("go", "build", "-o", bin, pkg).CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", pkg, err, out)
+	nextBinary = filepath.Join(dir, "next")
+	for bin, args := range map[string][]string{
+		oddBinary: {"./testdata/odd"}, plainBinary: {"./testdata/plain"},
+		nextBinary: {"-ldflags", "-X main.version=2.0.0", "./testdata/odd"},
+	} {
+		if out, err := exec.Command("go", append([]string{"build", "-o", bin}, args...)...).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build %q: %v\n%s", args, err, out)
 			os.Exit(1)
 		}
 	}
@@ -545,7 +549,7 @@ func TestOpenThatKills(t *testing.T) {
 	if got := h.pid(t, core.PluginSink); got != pid || ok.State() != Ready {
 		t.Errorf("process %d, then %d: %s", pid, got, ok.State())
 	}
-	if err := waitReadyFor(t, bad.i, 50*time.Millisecond); !errors.Is(err, ErrNotReady) || !errors.Is(err, context.DeadlineExceeded) {
+	if err := waitReadyFor(t, bad.at.Load(), 50*time.Millisecond); !errors.Is(err, ErrNotReady) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("WaitReady: %v", err)
 	}
 	if err := bad.Close(t.Context()); err != nil {

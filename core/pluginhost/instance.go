@@ -18,16 +18,20 @@ import (
 // to be charged. WaitReady returns when another try makes sense.
 var ErrNotReady = errors.New("the plugin is not ready")
 
-// instance is one configured block in a plugin process. It outlives the processes it is opened in.
+// instance is one configured block in the process of one program. It outlives the restarts of the process; a swap of the
+// program makes another one.
 type instance struct {
-	p      *process
-	block  string // the block's second label
-	config []byte
-	calls  gate // of the block, across processes
+	p        *process
+	block    string // the block's second label
+	config   []byte
+	maxBatch int    // deliveries per call
+	fill     []byte // members that every message gets, `,"name":value`: the routes do not know their defaults yet
+	calls    gate   // uses by the block, from Handle.enter to their end, quarantine included
 
 	current atomic.Pointer[opened] // nil: not ready
 	closing atomic.Bool
 	suspect atomic.Bool // a process died while it was opened there
+	trial   atomic.Bool // it may be taken back: what dies in it is nobody's fault and is tried again
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when current changes
@@ -46,26 +50,23 @@ type opened struct {
 
 func newInstance(p *process, block string, config []byte) *instance {
 	return &instance{
-		p: p, block: block, config: config, reason: "it was not opened yet",
+		p: p, block: block, config: config, maxBatch: max(p.info.MaxBatch, 1), reason: "it was not opened yet",
 		changed: make(chan struct{}), first: make(chan struct{}), gone: make(chan struct{}),
 	}
 }
 
 // acquire begins a call; release ends it.
 func (i *instance) acquire() (*opened, error) {
-	if !i.calls.enter() {
-		return nil, fmt.Errorf("%w: %s is closed", ErrNotReady, i.block)
-	}
 	if o := i.current.Load(); o != nil && o.c.calls.enter() {
 		return o, nil
 	}
-	i.calls.exit()
 	return nil, fmt.Errorf("%w: %s", ErrNotReady, i.why())
 }
 
-func (i *instance) release(o *opened) {
-	o.c.calls.exit()
-	i.calls.exit()
+func (i *instance) release(o *opened) { o.c.calls.exit() }
+
+func (i *instance) faulty(what string) string {
+	return fmt.Sprintf("plugin %q is faulty: %s", i.p.info.Name, what)
 }
 
 // why says why the instance is not ready; empty if it is.
@@ -78,8 +79,11 @@ func (i *instance) why() string {
 	return i.reason
 }
 
-// waitReady returns nil when the instance is open in a process that takes calls.
-func (i *instance) waitReady(ctx context.Context) error {
+// errMoved says that the block lives in another instance by now.
+var errMoved = errors.New("it has moved")
+
+// waitReady returns nil when the instance is open in a process that takes calls, errMoved when moved is closed before.
+func (i *instance) waitReady(ctx context.Context, moved <-chan struct{}) error {
 	for {
 		i.mu.Lock()
 		ready, changed, reason := i.current.Load() != nil, i.changed, i.reason
@@ -89,6 +93,8 @@ func (i *instance) waitReady(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+		case <-moved:
+			return errMoved
 		case <-i.gone:
 			return fmt.Errorf("%w: %s is closed", ErrNotReady, i.block)
 		case <-ctx.Done():

@@ -59,7 +59,9 @@ type process struct {
 	abandoned int
 	faults    int
 	faultTold time.Time
-	drainBy   time.Time // when a stop must be over; zero: the default
+	drainBy   time.Time     // when a stop must be over; zero: the default
+	trouble   chan struct{} // closed and replaced with every crash
+	upgrade   string        // for Status
 }
 
 // signal is an event from the outside of the loop.
@@ -75,6 +77,7 @@ func newProcess(h *Host, key string, info *core.PluginInfo, sole string, log hcl
 		h: h, key: key, info: info, sole: sole, log: log, redact: redact, start: start,
 		ctx: ctx, cancel: cancel, signals: make(chan signal), ended: make(chan struct{}),
 		m: newMachine(h.policy), instances: map[*instance]struct{}{}, changed: make(chan struct{}),
+		trouble: make(chan struct{}),
 	}
 	p.apart = newLane(ctx, quarantine, h.laneIdle)
 	go p.loop()
@@ -208,6 +211,8 @@ func (p *process) crashed(gen int, reason string) (number int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.crashes++
+	close(p.trouble)
+	p.trouble = make(chan struct{})
 	p.last = Crash{At: time.Now(), Reason: reason}
 	for i := range p.instances {
 		if p.gen == gen {

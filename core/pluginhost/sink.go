@@ -27,12 +27,11 @@ type Sink struct {
 // Mistakes of the configuration come back as joined *sdk.AttributeError; when the plugin cannot open it now, or does
 // not start, the sink is returned all the same and becomes ready later.
 func (h *Host) OpenSink(ctx context.Context, block, plugin string, config []byte, opts SinkOptions) (*Sink, error) {
-	i, err := h.open(ctx, core.PluginSink, block, plugin, config, opts)
-	if err != nil {
+	s := &Sink{}
+	s.calls.New = func() any { return &deliverCall{} }
+	if err := h.open(ctx, &s.Handle, core.PluginSink, block, plugin, config, opts); err != nil {
 		return nil, err
 	}
-	s := &Sink{Handle: Handle{i}}
-	s.calls.New = func() any { return &deliverCall{} }
 	return s, nil
 }
 
@@ -44,7 +43,7 @@ type deliverCall struct {
 	pointers   []*pluginv1.Delivery
 }
 
-func (s *Sink) fill(ds []*core.Delivery, id string) *deliverCall {
+func (s *Sink) fill(i *instance, ds []*core.Delivery, id string) *deliverCall {
 	c := s.calls.Get().(*deliverCall)
 	n := len(ds)
 	if cap(c.deliveries) < n {
@@ -56,11 +55,11 @@ func (s *Sink) fill(ds []*core.Delivery, id string) *deliverCall {
 		}
 	}
 	c.deliveries, c.pointers = c.deliveries[:n], c.pointers[:n]
-	info := s.i.p.info
+	info := i.p.info
 	for k, d := range ds {
 		m := &c.deliveries[k]
 		m.Id, m.Attempt, m.Sequence, m.Route = d.ID, int32(min(d.Attempts+1, math.MaxInt32)), int64(d.Key), d.Route
-		m.OrderKey, m.Message, m.Replay, m.Force = d.OrderKey, d.Message, d.Replay > 0, d.Force
+		m.OrderKey, m.Message, m.Replay, m.Force = d.OrderKey, i.complete(d.Message), d.Replay > 0, d.Force
 		if info.WantState {
 			m.State = d.KeyState
 		}
@@ -75,7 +74,7 @@ func (s *Sink) fill(ds []*core.Delivery, id string) *deliverCall {
 			m.Data = d.Event.Data
 		}
 	}
-	c.request.Context, c.request.Instance, c.request.Deliveries = s.i.p.callContext(), id, c.pointers
+	c.request.Context, c.request.Instance, c.request.Deliveries = i.p.callContext(), id, c.pointers
 	return c
 }
 
@@ -96,27 +95,31 @@ func (s *Sink) done(c *deliverCall) {
 // plugin that declares a batch. An error says that nothing is known about any of them, which is nobody's fault: the
 // plugin is not ready, or the host stops it.
 func (s *Sink) Deliver(ctx context.Context, ds []*core.Delivery) ([]core.Outcome, error) {
-	ctx, cancel, within, err := s.i.limit(ctx)
+	i, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer i.calls.exit()
+	ctx, cancel, within, err := i.limit(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer cancel()
 	out := make([]core.Outcome, len(ds))
-	size := max(s.i.p.info.MaxBatch, 1)
 	known := false // an outcome is
 	for from := 0; from < len(ds); {
 		n := 1
 		if ds[from].Crashes > 0 {
-			out[from], err = s.alone(ctx, ds[from], within)
+			out[from], err = s.alone(ctx, i, ds[from], within)
 		} else {
 			bytes := sizeOf(ds[from])
-			for n < size && from+n < len(ds) && ds[from+n].Crashes == 0 {
-				if bytes += sizeOf(ds[from+n]); bytes > s.i.p.h.launcher.messageLimit/2 {
+			for n < i.maxBatch && from+n < len(ds) && ds[from+n].Crashes == 0 {
+				if bytes += sizeOf(ds[from+n]); bytes > i.p.h.launcher.messageLimit/2 {
 					break
 				}
 				n++
 			}
-			err = s.together(ctx, ds[from:from+n], out[from:from+n], within)
+			err = s.together(ctx, i, ds[from:from+n], out[from:from+n], within)
 		}
 		if err != nil {
 			if !known {
@@ -144,29 +147,31 @@ func sizeOf(d *core.Delivery) int {
 }
 
 // together makes one call, and sends what was in flight through quarantine if the process dies over it.
-func (s *Sink) together(ctx context.Context, ds []*core.Delivery, out []core.Outcome, within time.Duration) error {
-	o, err := s.i.acquire()
+func (s *Sink) together(
+	ctx context.Context, i *instance, ds []*core.Delivery, out []core.Outcome, within time.Duration,
+) error {
+	o, err := i.acquire()
 	if err != nil {
 		return err
 	}
-	call := s.fill(ds, o.id)
+	call := s.fill(i, ds, o.id)
 	response, err := o.c.sink.Deliver(ctx, &call.request)
 	s.done(call)
-	v, err := s.i.judge(ctx, o.c, err)
-	s.i.release(o)
+	v, err := i.judge(ctx, o.c, err)
+	i.release(o)
 	switch v {
 	case answered:
-		s.outcomes(ds, response, out)
+		s.outcomes(i, ds, response, out)
 	case silent:
-		s.i.p.gaveUp(o.c)
+		i.p.gaveUp(o.c)
 		fillOutcomes(out, silence(within))
 	case broken:
-		s.i.p.fault(err.Error())
-		fillOutcomes(out, s.faulty(err.Error()))
+		i.p.fault(err.Error())
+		fillOutcomes(out, i.faulty(err.Error()))
 	case died:
 		explained := false
 		for k, d := range ds {
-			out[k], err = s.alone(ctx, d, within)
+			out[k], err = s.alone(ctx, i, d, within)
 			if err != nil && k == 0 {
 				return err
 			}
@@ -176,7 +181,7 @@ func (s *Sink) together(ctx context.Context, ds []*core.Delivery, out []core.Out
 			}
 			if out[k].Kind == core.Crashed && !explained {
 				explained = true
-				s.i.p.explained(o.c)
+				i.p.explained(o.c)
 			}
 		}
 	case given:
@@ -189,11 +194,13 @@ func (s *Sink) together(ctx context.Context, ds []*core.Delivery, out []core.Out
 }
 
 // alone delivers in quarantine.
-func (s *Sink) alone(ctx context.Context, d *core.Delivery, within time.Duration) (core.Outcome, error) {
+func (s *Sink) alone(
+	ctx context.Context, i *instance, d *core.Delivery, within time.Duration,
+) (core.Outcome, error) {
 	var response *pluginv1.DeliverResponse
 	ds := []*core.Delivery{d}
-	v, words, err := s.i.alone(ctx, within, func(ctx context.Context, c *child, id string) error {
-		call := s.fill(ds, id)
+	v, words, err := i.alone(ctx, within, func(ctx context.Context, c *child, id string) error {
+		call := s.fill(i, ds, id)
 		defer s.done(call)
 		var err error
 		response, err = c.sink.Deliver(ctx, &call.request)
@@ -205,12 +212,12 @@ func (s *Sink) alone(ctx context.Context, d *core.Delivery, within time.Duration
 	var out [1]core.Outcome
 	switch v {
 	case answered:
-		s.outcomes(ds, response, out[:])
+		s.outcomes(i, ds, response, out[:])
 	case died:
 		out[0] = core.Outcome{Kind: core.Crashed, Reason: words}
 	case broken:
-		s.i.p.fault(words)
-		out[0] = core.Outcome{Kind: sdk.Retried, Reason: s.faulty(words)}
+		i.p.fault(words)
+		out[0] = core.Outcome{Kind: sdk.Retried, Reason: i.faulty(words)}
 	default:
 		out[0] = core.Outcome{Kind: sdk.Retried, Reason: words}
 	}
@@ -223,13 +230,23 @@ func fillOutcomes(out []core.Outcome, reason string) {
 	}
 }
 
-func (s *Sink) faulty(what string) string {
-	return fmt.Sprintf("plugin %q is faulty: %s", s.i.p.info.Name, what)
+// complete adds what the routes that rendered a message do not know yet.
+func (i *instance) complete(message []byte) []byte {
+	if len(i.fill) == 0 || len(message) < 2 {
+		return message
+	}
+	open, fill := message[:len(message)-1], i.fill
+	if len(open) == 1 {
+		fill = fill[1:] // without the comma
+	}
+	return slices.Concat(open, fill, []byte("}"))
 }
 
 // outcomes matches an answer with what was asked. The plugin may lie.
-func (s *Sink) outcomes(ds []*core.Delivery, response *pluginv1.DeliverResponse, out []core.Outcome) {
-	s.i.p.logNotes(s.i.block, response.GetNotes())
+func (s *Sink) outcomes(
+	i *instance, ds []*core.Delivery, response *pluginv1.DeliverResponse, out []core.Outcome,
+) {
+	i.p.logNotes(i.block, response.GetNotes())
 	answers := response.GetOutcomes()
 	inOrder := len(answers) == len(ds)
 	for k := 0; inOrder && k < len(ds); k++ {
@@ -237,7 +254,7 @@ func (s *Sink) outcomes(ds []*core.Delivery, response *pluginv1.DeliverResponse,
 	}
 	if inOrder {
 		for k, d := range ds {
-			out[k] = s.outcome(d, answers[k])
+			out[k] = i.outcome(d, answers[k])
 		}
 		return
 	}
@@ -254,28 +271,28 @@ func (s *Sink) outcomes(ds []*core.Delivery, response *pluginv1.DeliverResponse,
 			continue
 		}
 		count[k]++
-		out[k] = s.outcome(ds[k], a)
+		out[k] = i.outcome(ds[k], a)
 	}
 	missing, doubled := 0, 0
 	for k, n := range count {
 		switch {
 		case n == 0:
 			missing++
-			out[k] = core.Outcome{Kind: sdk.Retried, Reason: s.faulty("its answer does not name this delivery")}
+			out[k] = core.Outcome{Kind: sdk.Retried, Reason: i.faulty("its answer does not name this delivery")}
 		case n > 1:
 			doubled++
-			out[k] = core.Outcome{Kind: sdk.Retried, Reason: s.faulty("its answer names this delivery more than once")}
+			out[k] = core.Outcome{Kind: sdk.Retried, Reason: i.faulty("its answer names this delivery more than once")}
 		}
 	}
 	if foreign+missing+doubled > 0 {
-		s.i.p.fault(fmt.Sprintf("of %d deliveries, %d without outcome, %d with several, %d outcomes of others",
+		i.p.fault(fmt.Sprintf("of %d deliveries, %d without outcome, %d with several, %d outcomes of others",
 			len(ds), missing, doubled, foreign))
 	}
 }
 
 // outcome checks one outcome.
-func (s *Sink) outcome(d *core.Delivery, a *pluginv1.Outcome) core.Outcome {
-	p := s.i.p
+func (i *instance) outcome(d *core.Delivery, a *pluginv1.Outcome) core.Outcome {
+	p := i.p
 	o := core.Outcome{Reason: p.reason(a.GetReason())}
 	if len(a.GetNotes()) > 0 {
 		o.Notes = p.notes(nil, a.GetNotes())
@@ -303,7 +320,7 @@ func (s *Sink) outcome(d *core.Delivery, a *pluginv1.Outcome) core.Outcome {
 		o.Kind = sdk.Retried
 		p.fault(fmt.Sprintf("unknown kind of outcome %d", a.GetKind()))
 		if o.Reason == "" {
-			o.Reason = s.faulty("its outcome is of no known kind")
+			o.Reason = i.faulty("its outcome is of no known kind")
 		}
 	}
 	if a.State != nil && p.info.WantState && d.OrderKey != "" {

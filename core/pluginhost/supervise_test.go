@@ -113,7 +113,7 @@ func TestSupervisionTiming(t *testing.T) {
 		i := newInstance(p, "a", nil)
 		p.add(i)
 		wantState(t, p, Ready)
-		if err := i.waitReady(t.Context()); err != nil {
+		if err := i.waitReady(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 
@@ -136,7 +136,7 @@ func TestSupervisionTiming(t *testing.T) {
 		time.Sleep(61 * time.Second)
 		wantState(t, p, Failed)
 		f.failLaunches(nil)
-		if err := i.waitReady(t.Context()); err != nil { // until the probe succeeds
+		if err := i.waitReady(t.Context(), nil); err != nil { // until the probe succeeds
 			t.Fatal(err)
 		}
 		if took := time.Since(failed); took != 90*time.Second {
@@ -158,7 +158,7 @@ func waitReadyFor(t *testing.T, i *instance, d time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	return i.waitReady(ctx)
+	return i.waitReady(ctx, nil)
 }
 
 func TestUnavailableInstanceDisturbsNoOther(t *testing.T) {
@@ -187,7 +187,7 @@ func TestUnavailableInstanceDisturbsNoOther(t *testing.T) {
 			t.Errorf("b: %q", why)
 		}
 		start := time.Now()
-		if err := b.waitReady(t.Context()); err != nil {
+		if err := b.waitReady(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(start); took < 3500*time.Millisecond || took > 7*time.Second {

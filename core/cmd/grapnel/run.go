@@ -169,7 +169,7 @@ func (h *host) wire(ctx context.Context) error {
 	for i, s := range h.cfg.Sources {
 		opening.Go(func() {
 			plugin, err := h.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config,
-				pluginhost.DecoderOptions{Isolated: s.Isolated, Provider: s.Info.Provider.Name})
+				pluginhost.DecoderOptions{Isolated: s.Isolated, Provider: s.Info.Provider.Name, Manifest: s.Info.Provider})
 			if err == nil {
 				endpoints[i], err = endpoint(s, h.cfg.Server.Limits.Rate)
 			}

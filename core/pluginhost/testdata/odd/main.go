@@ -28,8 +28,21 @@ import (
 	"github.com/grapnelhq/grapnel/sdk/wire"
 )
 
+// version is set by the linker.
+var version = "1.2.3"
+
+// variant is how the program's file was named, up to the first dot: "dies", "dies-decoder". It chooses a way to fail for
+// one program among others with the same environment.
+func variant() string {
+	name, _, _ := strings.Cut(filepath.Base(os.Args[0]), ".")
+	return strings.TrimSuffix(name, "-decoder")
+}
+
 func main() {
 	start := os.Getenv("ODD_START")
+	if variant() == "exits" {
+		start = "exit"
+	}
 	first := launches() // how often it was started before, where ODD_DIR says so
 	if n, ok := strings.CutPrefix(start, "exit_first:"); ok {
 		if limit, _ := strconv.Atoi(n); first < limit {
@@ -56,7 +69,7 @@ func main() {
 	if start == "small" {
 		limits = nil // gRPC's own 4 MiB
 	}
-	s := &odd{decoder: strings.HasPrefix(filepath.Base(os.Args[0]), "grapnel-decoder"), stderr: os.Stderr}
+	s := &odd{decoder: strings.Contains(filepath.Base(os.Args[0]), "-decoder"), stderr: os.Stderr}
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig: wire.Handshake(),
 		VersionedPlugins: map[int]goplugin.PluginSet{wire.Protocol: wire.ServerSet(func(g *grpc.Server) {
@@ -105,7 +118,7 @@ func text(name string, sensitive bool) *pluginv1.Attribute {
 
 func (s *odd) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
 	r := &pluginv1.DescribeResponse{
-		Kind: pluginv1.PluginKind_PLUGIN_KIND_SINK, Name: "odd", Version: "1.2.3", Description: "Misbehaves on command.",
+		Kind: pluginv1.PluginKind_PLUGIN_KIND_SINK, Name: "odd", Version: version, Description: "Misbehaves on command.",
 		Config: object(text("open", false), text("token", true)), Capabilities: []string{"validate", "check"},
 		Sink: &pluginv1.SinkInfo{Message: object(text("do", false)), MaxBatch: 100, WantsData: true, WantsState: true},
 	}
@@ -119,6 +132,28 @@ func (s *odd) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.De
 			Events: []*pluginv1.EventType{{Type: "odd.thing.made", Data: &pluginv1.Schema{Kind: pluginv1.Schema_KIND_ANY},
 				Samples: []*pluginv1.Sample{{Name: "made", Body: []byte("{ \"spaces\" :\t1 }\n")}}}},
 		}
+	}
+	switch variant() {
+	case "nodescribe":
+		fmt.Fprintln(s.stderr, "odd: cannot describe myself")
+		os.Exit(7)
+	case "config":
+		r.Config.Attributes = append(r.Config.Attributes, &pluginv1.Attribute{Name: "needed", Schema: &pluginv1.Schema{
+			Kind: pluginv1.Schema_KIND_STRING,
+		}})
+	case "message":
+		r.Sink.Message.Attributes = append(r.Sink.Message.Attributes, &pluginv1.Attribute{Name: "needed",
+			Schema: &pluginv1.Schema{Kind: pluginv1.Schema_KIND_STRING}})
+	case "more":
+		more := text("more", false)
+		more.Schema.Default = []byte(`"by default"`)
+		r.Config.Attributes = append(r.Config.Attributes, more)
+		if s.decoder {
+			break
+		}
+		r.Sink.Message.Attributes = append(r.Sink.Message.Attributes, more)
+	case "manifest":
+		r.Provider.Methods = []string{"PUT"}
 	}
 	switch os.Getenv("ODD_DESCRIBE") {
 	case "manifest":
@@ -172,6 +207,17 @@ func (s *odd) Open(_ context.Context, r *pluginv1.OpenRequest) (*pluginv1.OpenRe
 	if c.Token != "" {
 		s.secret.Store(c.Token)
 	}
+	switch variant() {
+	case "noopen":
+		if r.GetName() == "b" {
+			return &pluginv1.OpenResponse{Unavailable: "version 2 does not like " + r.GetName()}, nil
+		}
+	case "refuses":
+		return &pluginv1.OpenResponse{Errors: []*pluginv1.AttributeError{{Path: []string{"open"}, Summary: "refused"}}}, nil
+	case "opendies":
+		fmt.Fprintln(s.stderr, "odd: opening killed me")
+		os.Exit(8)
+	}
 	switch c.Open {
 	case "attribute":
 		return &pluginv1.OpenResponse{Errors: []*pluginv1.AttributeError{{Path: []string{"open"}, Summary: "refused"}}}, nil
@@ -202,6 +248,10 @@ func (s *odd) Close(_ context.Context, r *pluginv1.CloseRequest) (*pluginv1.Clos
 
 // act does what is the same in a sink and a decoder.
 func (s *odd) act(ctx context.Context, do, id string) error {
+	if variant() == "dies" {
+		fmt.Fprintln(s.stderr, "odd: version 2 cannot do anything")
+		os.Exit(9)
+	}
 	word, arg, _ := strings.Cut(do, ":")
 	switch word {
 	case "crash":
@@ -316,6 +366,8 @@ func (s *odd) Deliver(ctx context.Context, r *pluginv1.DeliverRequest) (*pluginv
 		case "big":
 			n, _ := strconv.Atoi(arg)
 			o.Reason = strings.Repeat("z", n)
+		case "message":
+			o.Reason = string(d.GetMessage())
 		case "env":
 			o.Reason = strings.Join(os.Environ(), "\n")
 		case "secret":
