@@ -159,6 +159,19 @@ func TestPathTemplate(t *testing.T) {
 		{"/a/{key}", `null`, "refused"},
 		{"/a/{key}", `[1]`, "refused"},
 		{"/a/{fields.a_b.c}", `12`, "/a/12"},
+		{"/a/{key}", `"b..c/..d"`, "/a/b..c%2F..d"},
+		{"/a/{key}", `"../b"`, "refused"},
+		{"/a/{key}", `"b\\..;x"`, "refused"},
+		{"/a/{key:2}", `"..b"`, "refused"},
+		{"/a/.{key}", `".b"`, "/a/..b"},
+		{"/a/.{key:1}", `".b"`, "refused"},
+		{"/a{.key:1}", `".b"`, "/a.."},
+		{"/a{?key}", `"../b"`, "/a?key=..%2Fb"},
+		{"/a/{+key}", `"b/c"`, "/a/b/c"},
+		{"/a/{+key}", `"b/../c"`, "refused"},
+		{"/a/{+key}", `"b/%2E%2e/c"`, "refused"},
+		{"/a/{+key}", `"b?c"`, "refused"},
+		{"/a/{+key}", `"b#c"`, "refused"},
 	} {
 		p, err := parsePath(c.template)
 		if err != nil {

@@ -502,6 +502,8 @@ func TestRequests(t *testing.T) {
 	want(t, apply(t, d, op(crm.Upsert, "x")), "rejected [fields.email]: {fields.email} is not in the message, and a step needs it")
 	want(t, apply(t, d, op(crm.Upsert, "x", "email", `{}`)), "rejected [fields.email]: {fields.email} is an object, and stands where a text is needed")
 	want(t, apply(t, companies, op(crm.Upsert, "..")), `rejected [key]: {key} is "..", which cannot be a part of a path`)
+	want(t, apply(t, companies, op(crm.Upsert, "x/../../orders")), `rejected: the path would have a part . or ..`)
+	want(t, apply(t, companies, op(crm.Archive, `..\orders`)), `rejected [key]: the path would have a part . or ..`)
 	reply = `{"items":[{"id":"1","email":"a"}]}`
 	want(t, apply(t, d, op(crm.Upsert, "x", "email", `"a"`)), `retry: {found.rev} is not in the record that the lookup found`)
 	reply = `{"items":[{"id":"1","email":"a","rev":"a\nb"}]}`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -288,8 +289,9 @@ func embed(r ref, s string, escape map[string]string) (string, error) {
 // path is a URI template with what its variables mean.
 type path struct {
 	template string
-	refs     map[string]ref // by variable
-	careful  bool           // there are quotation marks around variables, maybe
+	refs     map[string]ref  // by variable
+	plain    map[string]bool // variables that are not percent-encoded: {+name}
+	careful  bool            // there are quotation marks around variables, maybe
 }
 
 func parsePath(s string) (path, error) {
@@ -299,7 +301,7 @@ func parsePath(s string) (path, error) {
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '#' || r == 0x7f }):
 		return path{}, errors.New("a path has no blanks and no fragment")
 	}
-	p := path{template: s, refs: map[string]ref{}, careful: strings.ContainsAny(s, "'\"") || strings.Contains(s, "%2")}
+	p := path{template: s, refs: map[string]ref{}, plain: map[string]bool{}, careful: strings.ContainsAny(s, "'\"") || strings.Contains(s, "%2")}
 	trial := stduritemplate.Substitutions{}
 	for rest := s; ; {
 		_, after, found := strings.Cut(rest, "{")
@@ -310,6 +312,7 @@ func parsePath(s string) (path, error) {
 		if list, rest, found = strings.Cut(after, "}"); !found {
 			return path{}, errors.New(`a "{" without its "}"`)
 		}
+		plain := strings.HasPrefix(list, "+")
 		list = strings.TrimLeft(list, "+./;?&") // the operator; a second one makes no name
 		for name := range strings.SplitSeq(list, ",") {
 			name, _, _ = strings.Cut(strings.TrimSuffix(name, "*"), ":")
@@ -318,12 +321,32 @@ func parsePath(s string) (path, error) {
 				return path{}, err
 			}
 			p.refs[name], trial[name] = r, "x"
+			p.plain[name] = p.plain[name] || plain
 		}
 	}
-	if _, err := stduritemplate.Expand(s, trial); err != nil {
+	switch out, err := stduritemplate.Expand(s, trial); {
+	case err != nil:
 		return path{}, fmt.Errorf("no URI template (RFC 6570): %w", err)
+	case climbs(out):
+		return path{}, errors.New(`a path has no parts "." and ".."`)
 	}
 	return p, nil
+}
+
+// climbs reports whether a path has a part . or .., as far as any server may read it: some undo escapes before they look
+// for parts, take \ for a separator too, and cut a parameter (;) off.
+func climbs(address string) bool {
+	escaped, _, _ := strings.Cut(address, "?")
+	text, err := url.PathUnescape(escaped)
+	if err != nil {
+		text = escaped // join refuses it
+	}
+	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\\' || r == ';' }) {
+		if part == "." || part == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // expand makes the address, below base_url.
@@ -341,11 +364,27 @@ func (p path) expand(v values, escape map[string]string) (string, error) {
 		if s == "" || s == "." || s == ".." {
 			return "", reject(r, "{%s} is %q, which cannot be a part of a path", r, s)
 		}
+		if p.plain[name] && strings.ContainsAny(s, "?#") {
+			return "", reject(r, "{%s} holds a ? or a #, which would end the path", r)
+		}
 		vars[name] = s
 	}
 	out, err := stduritemplate.Expand(p.template, vars)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", reject(nil, "no path can be made of this message: %w", err)
+	case climbs(out):
+		return "", reject(p.only(), "the path would have a part . or ..")
 	}
 	return out, nil
+}
+
+// only is what the path's placeholder means, if there is just one.
+func (p path) only() ref {
+	if len(p.refs) == 1 {
+		for _, r := range p.refs {
+			return r
+		}
+	}
+	return nil
 }
