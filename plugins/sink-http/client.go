@@ -22,6 +22,7 @@ import (
 const (
 	maxKept      = 16 << 10  // bytes of an answer that are looked at
 	maxRead      = 256 << 10 // bytes of an answer that are read so that its connection can be used again
+	maxReadTime  = 2 * time.Second
 	maxRedirects = 5
 )
 
@@ -153,11 +154,10 @@ func (s *sink) attempt(ctx context.Context, r *request, authorization string) (*
 	}
 	u := r.url
 	for redirects := 0; ; redirects++ {
-		resp, err := s.roundTrip(ctx, r.method, u, h, r.body)
+		a, err := s.exchange(ctx, r.method, u, h, r.body)
 		if err != nil {
 			return nil, err
 		}
-		a := s.read(resp)
 		if !s.cfg.FollowRedirects || redirects == maxRedirects {
 			return a, nil
 		}
@@ -169,9 +169,12 @@ func (s *sink) attempt(ctx context.Context, r *request, authorization string) (*
 	}
 }
 
-func (s *sink) roundTrip(
+// exchange sends one request and reads the answer, whose body may take a moment only: its status has said what matters.
+func (s *sink) exchange(
 	ctx context.Context, method string, u *url.URL, h http.Header, body []byte,
-) (*http.Response, error) {
+) (*answer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	req := &http.Request{
 		Method: method, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: h, ContentLength: int64(len(body)), Body: http.NoBody,
@@ -181,7 +184,12 @@ func (s *sink) roundTrip(
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
 	// Not http.Client, which would follow redirects its own way and put the address into its errors.
-	return s.transport.RoundTrip(req.WithContext(ctx))
+	resp, err := s.transport.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	defer time.AfterFunc(maxReadTime, cancel).Stop()
+	return s.read(resp), nil
 }
 
 // transport is a transport whose answers always end with their request's context. One that switches protocols would

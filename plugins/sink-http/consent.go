@@ -84,9 +84,5 @@ func (s *sink) options(ctx context.Context, more http.Header) (*answer, error) {
 		}
 		h["Authorization"] = []string{token.value}
 	}
-	resp, err := s.roundTrip(ctx, http.MethodOptions, s.set.url, h, nil)
-	if err != nil {
-		return nil, err
-	}
-	return s.read(resp), nil
+	return s.exchange(ctx, http.MethodOptions, s.set.url, h, nil)
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -302,6 +303,30 @@ func TestLongAnswers(t *testing.T) {
 	s := newSink(t, configFor(e.URL, ""))
 	if o := deliverOne(t, s, newDelivery(1)); o.Kind != sdk.Delivered {
 		t.Errorf("%+v", o)
+	}
+}
+
+// TestSlowAnswers: an endpoint that has said its status and never comes to an end does not keep the call.
+func TestSlowAnswers(t *testing.T) {
+	e := newEndpoint(t, func(w http.ResponseWriter, r got) {
+		status, _ := strconv.Atoi(r.uri[1:])
+		w.WriteHeader(status)
+		for range 10_000 {
+			if _, err := io.WriteString(w, "."); err != nil || http.NewResponseController(w).Flush() != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	for path, want := range map[string]sdk.OutcomeKind{"/200": sdk.Delivered, "/500": sdk.Retried, "/422": sdk.Rejected} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			begun := time.Now()
+			o := deliverOne(t, newSink(t, configFor(e.URL+path, "")), newDelivery(1))
+			if took := time.Since(begun); o.Kind != want || took > 4*maxReadTime {
+				t.Errorf("%+v after %s", o, took)
+			}
+		})
 	}
 }
 
