@@ -168,9 +168,22 @@ func withAgain(
 			return usage(c, "it takes ID... or filters, such as --state dead for all dead ones")
 		case len(args) > 0 && filtered:
 			return usage(c, "it takes ID... or filters, not both")
+		case emptyFlag(c, filters) != "":
+			return usage(c, "--"+emptyFlag(c, filters)+" is empty: leave it out for any")
 		}
 		return run(c, args)
 	}
+}
+
+// emptyFlag is the first of some flags that is given without a value, "" if none is. What a variable of a script that is
+// not set was meant to choose, must not be all.
+func emptyFlag(c *cobra.Command, names []string) string {
+	for _, name := range names {
+		if f := c.Flags().Lookup(name); f != nil && f.Changed && f.Value.Type() == "string" && f.Value.String() == "" {
+			return name
+		}
+	}
+	return ""
 }
 
 // againPrinter shows a retry or replay.

@@ -75,6 +75,8 @@ A dead request has no events, so it is found by no subject. Requests can be eras
 			return usage(c, "it takes --subject or ID...")
 		case len(args) > 0 && (o.Source != "" || o.Tenant != ""):
 			return usage(c, "--source and --tenant are for --subject")
+		case emptyFlag(c, []string{"source", "tenant"}) != "":
+			return usage(c, "--"+emptyFlag(c, []string{"source", "tenant"})+" is empty: leave it out for any")
 		case asJSON && !*yes && !*dryRun:
 			return usage(c, "--json does not ask: it takes --yes or --dry-run")
 		}
