@@ -13,8 +13,8 @@ import (
 // Step is an expression, or a part of one, with what became of it for one event. It holds no secret: no expression on
 // events can.
 type Step struct {
-	Source string   `json:"source"` // as it is written, on one line
-	Range  string   `json:"range"`  // file:line,column-column
+	Source string   `json:"source"`          // as it is written, on one line
+	Range  string   `json:"range,omitempty"` // file:line,column-column; empty for what stands in no file
 	Kind   StepKind `json:"kind"`
 	Op     string   `json:"op,omitempty"` // of a comparison or operation its sign, of a call the function's name
 
@@ -102,7 +102,10 @@ func (r *Record) trace(e hclsyntax.Expression) Step {
 // step evaluates an expression and then its parts.
 func (t *tracer) step(e hclsyntax.Expression) Step {
 	e = bare(e)
-	s := Step{Source: t.source(e), Range: e.Range().String()}
+	s := Step{Source: t.source(e)}
+	if rng := e.Range(); t.set.sources[rng.Filename] != nil {
+		s.Range = rng.String()
+	}
 	var parts []hclsyntax.Expression
 	s.Kind, s.Op, parts = anatomy(e)
 	t.evaluate(&s, e)

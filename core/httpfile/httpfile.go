@@ -62,6 +62,30 @@ type parser struct {
 // Parse reads a request. The body is a slice of b. The error is an *Error.
 func Parse(b []byte) (*Request, error) {
 	p := &parser{rest: b}
+	r, err := p.head()
+	if err != nil {
+		return nil, err
+	}
+	return r, p.body(r)
+}
+
+// ParseHead reads a request whose body is in another file: what its headers say of the body's length is ignored.
+func ParseHead(b, body []byte) (*Request, error) {
+	p := &parser{rest: b}
+	r, err := p.head()
+	if err != nil {
+		return nil, err
+	}
+	if p.line++; !p.curl && len(bytes.TrimSpace(p.rest)) > 0 {
+		return nil, p.fail("here is a body, but the body is in another file")
+	}
+	delete(r.Header, "Content-Length")
+	delete(r.Header, "Transfer-Encoding")
+	r.Body = body
+	return r, nil
+}
+
+func (p *parser) head() (*Request, error) {
 	r := &Request{Method: http.MethodPost, Header: http.Header{}}
 	first, err := p.begin()
 	if err != nil {
@@ -81,10 +105,7 @@ func Parse(b []byte) (*Request, error) {
 			return nil, err
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return r, p.body(r)
+	return r, err
 }
 
 func (p *parser) fail(format string, args ...any) error {

@@ -87,6 +87,25 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParseHead(t *testing.T) {
+	for head, want := range map[string]string{
+		"POST /a HTTP/1.1\r\nContent-Length: 900\r\nX-A: 1\r\n\r\n": `POST /a [X-A=1] "body\n" ""`,
+		"* x\n> POST /a HTTP/2\n> X-A: 1\n>\n< HTTP/2 200\n< \nOK":  `POST /a [X-A=1] "body\n" ""`,
+		"X-A: 1":               `POST  [X-A=1] "body\n" ""`,
+		"POST /a\n\n{}":        "line 3: here is a body",
+		"POST /a\nX-A 1\n\n{}": "line 2: it is no header",
+	} {
+		r, err := ParseHead([]byte(head), []byte("body\n"))
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = outline(r)
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%q: got\n%s\nwant\n%s", head, got, want)
+		}
+	}
+}
+
 func TestHTTP(t *testing.T) {
 	r, err := Parse([]byte("POST /a%2Fb/c?x=1 HTTP/1.1\nHost: h\nX-A: 1\n\nbody"))
 	if err != nil {

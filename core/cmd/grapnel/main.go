@@ -65,7 +65,7 @@ func execute(ctx context.Context, args []string) int {
 
 func newRoot() *cobra.Command {
 	root := group("grapnel", "Receive webhooks, never lose one, route them to plugins",
-		newRun(), newValidate(), newSend(),
+		newRun(), newValidate(), newExplain(), newSend(),
 		newRequests(), newEvents(), newDeliveries(), newRejections(), newSinks(), newStatus(),
 		newPlugin(), newVersion(),
 	)
