@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -147,7 +146,7 @@ func FuzzParse(f *testing.F) {
 		delete(r.Header, "Content-Length")
 		delete(r.Header, "Transfer-Encoding")
 		fmt.Fprintf(&out, "%s %s HTTP/1.1\r\n", r.Method, r.Target)
-		if err := http.Header(r.Header).Write(&out); err != nil {
+		if err := r.Header.Write(&out); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&out, "Content-Length: %d\r\n\r\n%s", len(r.Body), r.Body)

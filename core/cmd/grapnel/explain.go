@@ -225,8 +225,8 @@ type explainer struct {
 	ctl   admin.Control // nil: there is no host and no database
 
 	out  *explanation
-	req  *core.Request   // nil: there is none to decode
-	only string          // id of an event; empty: all
+	req  *core.Request // nil: there is none to decode
+	only string        // id of an event; empty: all
 }
 
 // stored takes a request from the host or its store.
