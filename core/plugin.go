@@ -19,7 +19,11 @@ const (
 // ErrNoPlugin is wrapped by the error of whoever is asked for a plugin that is not there.
 var ErrNoPlugin = errors.New("no such plugin")
 
-// ErrNotLocked is wrapped by the error of whoever is asked for a plugin whose program differs from the lock file's.
+// ErrNoVersion is wrapped by the error of whoever is asked for a plugin that is there, but in no version that may run.
+var ErrNoVersion = errors.New("no such version of the plugin")
+
+// ErrNotLocked is wrapped by the error of whoever is asked for a plugin whose program has another hash than the lock file, or
+// the configuration, says.
 var ErrNotLocked = errors.New("it is not the program that was locked")
 
 // PluginInfo is what a plugin says about itself, checked by the host: names are well formed, no attribute has a reserved
@@ -40,6 +44,8 @@ type PluginInfo struct {
 
 	// Decoders.
 	Provider *sdk.Provider `json:"provider,omitempty"` // nil for sinks; with "manifest", a source has its own: see Validation
+
+	Protocol int `json:"protocol,omitempty"` // major version of the wire contract that host and plugin speak
 
 	Path   string `json:"path,omitempty"`   // of the binary
 	SHA256 string `json:"sha256,omitempty"` // of the binary, hexadecimal

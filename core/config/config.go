@@ -13,6 +13,7 @@ import (
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/expr"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -119,20 +120,24 @@ type Plugins struct {
 
 // Pin is what a configuration asks of one plugin.
 type Pin struct {
-	Kind    core.PluginKind
-	Name    string
-	Version string // a constraint like "~> 1.2"; empty: any. Load checks it
-	Dev     string // absolute path of a binary to run instead; empty: none
-	Range   Range
+	Kind       core.PluginKind
+	Name       string
+	Version    string                // a constraint like "~> 1.2"; empty: any. Load checks it
+	Constraint pluginfile.Constraint // Version, read
+	SHA256     string                // of the program that may run, lower-case hexadecimal; empty: any
+	Dev        string                // absolute path of a binary to run instead; empty: none
+	Range      Range
 }
 
-// Locked is a plugin in the lock file: the program that may run.
+// Locked is a plugin in the lock file: the version, and the programs of it that may run.
 type Locked struct {
-	Kind    core.PluginKind
-	Name    string
-	Version string // what the program calls itself
-	SHA256  string // of the program, lower-case hexadecimal
-	Range   Range  // of the block's header
+	Kind     core.PluginKind
+	Name     string
+	Version  string            // what the program calls itself
+	Protocol int               // that it speaks; 0: not said
+	SHA256   string            // of the program on whatever platform, lower-case hexadecimal; empty: Hashes says
+	Hashes   map[string]string // by platform, such as "linux_amd64"
+	Range    Range             // of the block's header
 }
 
 // Log is what the host writes to its standard error.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/auth"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -47,7 +48,10 @@ const programHash = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a
 func (p pinned) Describe(ctx context.Context, kind core.PluginKind, name string) (*core.PluginInfo, error) {
 	dev := slices.ContainsFunc(p.p.Pins, func(x Pin) bool { return x.Kind == kind && x.Name == name && x.Dev != "" })
 	for _, x := range p.p.Locked {
-		if x.Kind == kind && x.Name == name && x.SHA256 != programHash && !dev {
+		if name == "old" && x.Name == name {
+			return nil, fmt.Errorf("no program has version %s (there are: 0.9.0): %w", x.Version, core.ErrNoVersion)
+		}
+		if x.Kind == kind && x.Name == name && x.Hash(pluginfile.Current()) != programHash && !dev {
 			return nil, fmt.Errorf("plugin %s: %w: its hash is another", name, core.ErrNotLocked)
 		}
 	}

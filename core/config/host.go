@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 )
 
 const (
@@ -159,10 +160,15 @@ func (l *loader) plugins(blocks []*hclsyntax.Block) {
 		p := l.block(n, fmt.Sprintf("plugin %q", n.Labels[0]))
 		p.needed = []string{"version", "dev"}
 		if p.text("version", &pin.Version) {
-			if _, err := parseConstraint(pin.Version); err != nil {
+			var err error
+			if pin.Constraint, err = pluginfile.ParseConstraint(pin.Version); err != nil {
 				p.wrong("version", p.body.Attributes["version"].Expr.Range(), `a constraint such as "~> 1.2" or ">= 1.2, < 2"`)
 			}
 		}
+		if p.text("sha256", &pin.SHA256) && !hashPattern.MatchString(pin.SHA256) {
+			p.wrong("sha256", p.body.Attributes["sha256"].Expr.Range(), wantHash)
+		}
+		pin.SHA256 = strings.ToLower(pin.SHA256)
 		p.path("dev", &pin.Dev)
 		p.finish()
 		if pin.Dev != "" {

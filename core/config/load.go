@@ -187,6 +187,10 @@ func (l *loader) parse(name string) *hclsyntax.Body {
 		l.error(hcl.Range{Filename: name}, "The configuration cannot be read", sentence(ioMessage(err)))
 		return nil
 	}
+	return l.parseText(name, src)
+}
+
+func (l *loader) parseText(name string, src []byte) *hclsyntax.Body {
 	l.diags.files[name] = src
 	if at, deep := tooDeep(src, name); deep {
 		l.partial = true

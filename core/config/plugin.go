@@ -46,8 +46,10 @@ func (l *loader) describe(kind core.PluginKind, b *hclsyntax.Block, disabled boo
 	ref := pluginRef{kind, b.Labels[0]}
 	answer := l.infos[ref]
 	if answer == nil {
-		answer = &pluginAnswer{}
-		answer.info, answer.err = l.catalog.Describe(l.ctx, kind, ref.name)
+		answer = &pluginAnswer{err: l.fits(ref)}
+		if answer.err == nil {
+			answer.info, answer.err = l.catalog.Describe(l.ctx, kind, ref.name)
+		}
 		if answer.err == nil && answer.info == nil {
 			answer.err = core.ErrNoPlugin
 		}
@@ -67,10 +69,32 @@ func (l *loader) describe(kind core.PluginKind, b *hclsyntax.Block, disabled boo
 	if disabled {
 		severity = Warning
 	}
-	if locked := l.locked(ref); locked != nil && errors.Is(answer.err, core.ErrNotLocked) {
+	if m, ok := errors.AsType[*misfit](answer.err); ok {
+		l.say(severity, m.at, m.summary, m.detail)
+		return nil
+	}
+	locked, pin := l.locked(ref), l.pin(ref)
+	switch at := b.LabelRanges[0]; {
+	case errors.Is(answer.err, core.ErrNotLocked) && locked != nil:
 		l.say(severity, locked.Range,
 			fmt.Sprintf("The program of the plugin %q is not the one that was locked", ref.String()),
+			sentence(answer.err.Error())+fmt.Sprintf("\nIf it was replaced on purpose, and is checked: "+
+				"grapnel plugin lock %s\nIf not, install the locked one again: "+
+				"grapnel plugin install --locked --replace SOURCE %s", ref, ref))
+		return nil
+	case errors.Is(answer.err, core.ErrNotLocked) && pin != nil:
+		l.say(severity, pin.Range, fmt.Sprintf("No program of the plugin %q has the sha256 that is asked for", ref.String()),
 			sentence(answer.err.Error()))
+		return nil
+	case errors.Is(answer.err, core.ErrNoVersion):
+		place, want := rangeOf(at), ""
+		if locked != nil {
+			place, want = locked.Range, locked.Version
+		} else if pin != nil {
+			place, want = pin.Range, pin.Version
+		}
+		l.say(severity, place, fmt.Sprintf("The plugin %q is not there in version %s", ref.String(), want),
+			sentence(answer.err.Error())+fmt.Sprintf("\nTo get it: grapnel plugin install SOURCE '%s@%s'", ref, want))
 		return nil
 	}
 	if !errors.Is(answer.err, core.ErrNoPlugin) {
@@ -87,9 +111,10 @@ func (l *loader) describe(kind core.PluginKind, b *hclsyntax.Block, disabled boo
 func (l *loader) elsewhere(kind core.PluginKind, name string) string {
 	file := fmt.Sprintf("grapnel-%s-%s", kind, name)
 	where := fmt.Sprintf("No %s is in %s.", file, l.cfg.Plugins.Dir)
+	get := fmt.Sprintf("\nTo get it: grapnel plugin install SOURCE %s-%s", kind, name)
 	names, ok := l.catalog.(lister)
 	if !ok {
-		return where
+		return where + get
 	}
 	there := slices.Sorted(slices.Values(names.Names(kind)))
 	if s := suggest(name, there); s != "" {
@@ -98,20 +123,17 @@ func (l *loader) elsewhere(kind core.PluginKind, name string) string {
 	if len(there) > 0 {
 		where += " There are " + list(there) + "."
 	}
-	return where
+	return where + get
 }
 
 // checkPin compares a plugin with what the plugins block asks of it.
 func (l *loader) checkPin(ref pluginRef, info *core.PluginInfo) {
-	for _, p := range l.cfg.Plugins.Pins {
-		if p.Kind != ref.kind || p.Name != ref.name || p.Version == "" || p.Dev != "" {
-			continue
-		}
-		if c, err := parseConstraint(p.Version); err == nil && !c.allows(info.Version) {
-			l.say(Error, p.Range, fmt.Sprintf("The plugin %q has version %s", ref.String(), info.Version),
-				fmt.Sprintf("The configuration asks for %q.", p.Version))
-		}
+	p := l.pin(ref)
+	if p == nil || p.Dev != "" || p.Constraint.Allows(info.Version) {
+		return
 	}
+	l.say(Error, p.Range, fmt.Sprintf("The plugin %q has version %s", ref.String(), info.Version),
+		fmt.Sprintf("The configuration asks for %q.", p.Version))
 }
 
 // checkConfig shows a decoded configuration to its plugin and places the answer.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/auth"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -111,7 +112,7 @@ func (p *problems) schema(path string, s *sdk.Schema, named bool) {
 		switch {
 		case seen[a.Name]:
 			p.addf("%s: attribute %q twice", path, a.Name)
-		case named && !validName(a.Name):
+		case named && !pluginfile.ValidName(a.Name):
 			p.addf("%s: %q is not an attribute name: lower-case letters, digits and _, starting with a letter",
 				path, clip(clean(a.Name), 80))
 		case a.Name == "" || len(a.Name) > 256 || !utf8.ValidString(a.Name):
@@ -130,7 +131,7 @@ func (p *problems) provider(info *core.PluginInfo, instance bool) {
 		return
 	}
 	switch {
-	case instance && !validName(m.Name):
+	case instance && !pluginfile.ValidName(m.Name):
 		p.addf("the provider's name %q is no name: lower-case letters, digits and _, starting with a letter",
 			clip(clean(m.Name), 80))
 	case !instance && m.Name != info.Name:
@@ -191,7 +192,7 @@ func (p *problems) schemes(info *core.PluginInfo) {
 		s := &info.Provider.Schemes[i]
 		path := "scheme " + clip(clean(s.Name), 80)
 		switch {
-		case !validName(s.Name):
+		case !pluginfile.ValidName(s.Name):
 			p.addf("%s: not a name", path)
 		case s.Name == "none":
 			p.addf("%s: the name belongs to the host", path)
@@ -231,7 +232,7 @@ func signsNoQuery(s *sdk.Scheme) bool {
 // schemeAttribute checks an attribute that a scheme adds to a source block. Schemes may share one.
 func (p *problems) schemeAttribute(path string, info *core.PluginInfo, name string) {
 	switch {
-	case !validName(name):
+	case !pluginfile.ValidName(name):
 		p.addf("%s: %q is not an attribute name", path, clip(clean(name), 80))
 	case core.ReservedAttribute(name):
 		p.addf("%s: the attribute name %q belongs to the host", path, name)

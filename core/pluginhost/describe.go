@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 	"github.com/grapnelhq/grapnel/sdk"
 	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
 	"github.com/grapnelhq/grapnel/sdk/wire"
@@ -34,12 +34,12 @@ type binary struct {
 func (b *binary) key() string { return b.label() + " " + b.sha256 + " " + b.Path }
 
 // label is how configurations and lock files name the plugin.
-func (b *binary) label() string { return string(b.Kind) + "-" + b.Name }
+func (b *binary) label() string { return b.Label() }
 
 // Describe returns what the plugin says about itself, checked. Of a binary whose content it knows, from this host's
 // life or from Options.CacheDir, it starts nothing; else it starts the plugin, asks, and stops it soon after. A
-// plugin that is not there is a *NotFoundError. What OpenSink and OpenDecoder run is the binary that was described
-// last.
+// plugin that is not there is a *NotFoundError, one that is not there in a version that its pin allows a *VersionError.
+// What OpenSink and OpenDecoder run is the binary that was described last.
 func (h *Host) Describe(ctx context.Context, kind core.PluginKind, name string) (*core.PluginInfo, error) {
 	h.describing.Lock() // One at a time: several sources of one plugin must not each start it.
 	defer h.describing.Unlock()
@@ -51,6 +51,9 @@ func (h *Host) Describe(ctx context.Context, kind core.PluginKind, name string) 
 	if err != nil {
 		return nil, err
 	}
+	if err := h.checkVersion(b, info); err != nil {
+		return nil, err
+	}
 	h.resolve(b)
 	return info, nil
 }
@@ -60,7 +63,7 @@ func (h *Host) Describe(ctx context.Context, kind core.PluginKind, name string) 
 func (h *Host) DescribeFile(ctx context.Context, path string) (*core.PluginInfo, error) {
 	h.describing.Lock()
 	defer h.describing.Unlock()
-	if err := checkExecutable(path); err != nil {
+	if err := pluginfile.CheckExecutable(path); err != nil {
 		return nil, err
 	}
 	abs, err := filepath.Abs(path)
@@ -68,7 +71,7 @@ func (h *Host) DescribeFile(ctx context.Context, path string) (*core.PluginInfo,
 		return nil, fmt.Errorf("plugin: %w", err)
 	}
 	file := filepath.Base(abs)
-	named, err := parseBinaryName(file)
+	named, err := pluginfile.ParseName(file, pluginfile.Current())
 	if err != nil {
 		named = Binary{Name: file} // of no kind: it may call itself what it likes
 	}
@@ -179,21 +182,20 @@ func instanceManifest(out *core.Validation, info *core.PluginInfo, in *pluginv1.
 	return nil
 }
 
-// find resolves a plugin, as it is on disk now, and checks its pin.
+// find resolves a plugin, as it is on disk now: its development path, or the program that its pin chooses.
 func (h *Host) find(kind core.PluginKind, name string) (*binary, error) {
-	found, dev, err := h.locate(kind, name)
-	if err != nil {
-		return nil, err
+	if path, ok := setting(h.opts.Dev, kind, name); ok {
+		if err := pluginfile.CheckExecutable(path); err != nil {
+			return nil, fmt.Errorf("development plugin: %w", err)
+		}
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return nil, fmt.Errorf("development plugin: %w", err)
+		}
+		return h.read(Binary{Kind: kind, Name: name, Platform: pluginfile.Current(), Path: abs}, true)
 	}
-	b, err := h.read(found, dev)
-	if err != nil {
-		return nil, err
-	}
-	if pin, ok := h.setting(h.opts.Pins, kind, name); ok && !dev && !strings.EqualFold(pin, b.sha256) {
-		return nil, fmt.Errorf("plugin %s: %w: its sha256 is %s, the lock file has %s; "+
-			"install the program that was locked or, if this one is meant, lock it", b.Path, core.ErrNotLocked, b.sha256, pin)
-	}
-	return b, nil
+	pin, _ := setting(h.opts.Pins, kind, name)
+	return h.choose(kind, name, pin)
 }
 
 // read hashes a program if it is not known as it is on disk now.
@@ -209,7 +211,7 @@ func (h *Host) read(found Binary, dev bool) (*binary, error) {
 	if old != nil && old.size == stat.Size() && old.mtime.Equal(stat.ModTime()) {
 		return old, nil
 	}
-	sum, err := hashFile(found.Path)
+	sum, err := pluginfile.Hash(found.Path)
 	if err != nil {
 		return nil, fmt.Errorf("plugin: %w", err)
 	}
@@ -222,34 +224,8 @@ func (h *Host) read(found Binary, dev bool) (*binary, error) {
 	return b, nil
 }
 
-// locate finds the program of a plugin.
-func (h *Host) locate(kind core.PluginKind, name string) (b Binary, dev bool, err error) {
-	if path, ok := h.setting(h.opts.Dev, kind, name); ok {
-		if err := checkExecutable(path); err != nil {
-			return Binary{}, false, fmt.Errorf("development plugin: %w", err)
-		}
-		abs, err := filepath.Abs(path)
-		if err != nil {
-			return Binary{}, false, fmt.Errorf("development plugin: %w", err)
-		}
-		return Binary{Kind: kind, Name: name, Path: abs}, true, nil
-	}
-	list, problems := Discover(h.opts.Dir)
-	missing := &NotFoundError{Kind: kind, Name: name, Dir: h.opts.Dir, Problems: problems}
-	for _, b := range list {
-		if b.Kind != kind {
-			continue
-		}
-		if b.Name == name {
-			return b, false, nil
-		}
-		missing.Available = append(missing.Available, b.Name)
-	}
-	return Binary{}, false, missing
-}
-
 // setting looks a plugin up in a map by "<kind>-<name>" or name.
-func (h *Host) setting(m map[string]string, kind core.PluginKind, name string) (string, bool) {
+func setting[T any](m map[string]T, kind core.PluginKind, name string) (T, bool) {
 	if v, ok := m[string(kind)+"-"+name]; ok {
 		return v, true
 	}
@@ -295,7 +271,7 @@ func (h *Host) info(b *binary, r *pluginv1.DescribeResponse) (*core.PluginInfo, 
 	info := &core.PluginInfo{
 		Name: d.Name, Version: d.Version, Description: clip(clean(d.Description), maxReason),
 		Capabilities: d.Capabilities, Config: d.Config,
-		Path: b.Path, SHA256: b.sha256, Dev: b.dev,
+		Protocol: wire.Protocol, Path: b.Path, SHA256: b.sha256, Dev: b.dev,
 	}
 	switch {
 	case d.Sink != nil:
@@ -312,7 +288,7 @@ func (h *Host) info(b *binary, r *pluginv1.DescribeResponse) (*core.PluginInfo, 
 			info.Kind, clip(clean(info.Name), 80), b.Kind, b.Name)
 	}
 	if b.Version != "" && info.Version != b.Version {
-		h.log.Warn("plugin's file name has another version than the plugin", "path", b.Path, "version", clean(info.Version))
+		return nil, fmt.Errorf("it calls itself version %s, its file says %s", clip(clean(info.Version), 80), b.Version)
 	}
 	if err := checkInfo(info); err != nil {
 		return nil, err

@@ -1,144 +1,82 @@
 package pluginhost
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
-	"golang.org/x/mod/semver"
-
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 )
 
 // Binary is a plugin's program, known by its file name alone.
-type Binary struct {
-	Kind    core.PluginKind
-	Name    string
-	Version string // semantic version without v; empty when the file name has none
-	Path    string
-}
+type Binary = pluginfile.File
 
-const binaryPrefix = "grapnel-"
-
-// Discover lists the plugins in a folder: programs named grapnel-<kind>-<name> or grapnel-<kind>-<name>_v<version>,
-// such as grapnel-sink-file_v1.2.0. Of several versions the newest is listed; a file without a version counts as
-// older than any.
-//
-// Binaries and error come together: the error joins what is wrong with single files that look like plugins but are
-// none.
+// Discover lists the plugins of a folder that this platform runs, of several versions the newest; a file without a
+// version counts as older than any. See pluginfile.List for what a folder may hold, and for the error.
 func Discover(dir string) ([]Binary, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("plugin folder: %w", err)
-	}
-	type id struct {
-		kind core.PluginKind
-		name string
-	}
-	newest := map[id]Binary{}
-	var errs []error
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), binaryPrefix) {
+	all, err := pluginfile.List(dir)
+	var list []Binary
+	for _, b := range all { // the newest come first
+		if b.Platform != pluginfile.Current() {
 			continue
 		}
-		b, err := parseBinaryName(e.Name())
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", filepath.Join(dir, e.Name()), err))
-			continue
-		}
-		b.Path = filepath.Join(dir, e.Name())
-		if err := checkExecutable(b.Path); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		k := id{b.Kind, b.Name}
-		old, ok := newest[k]
-		if !ok {
-			newest[k] = b
-			continue
-		}
-		switch c := semver.Compare(semverOf(b.Version), semverOf(old.Version)); {
-		case c > 0:
-			newest[k] = b
-		case c == 0:
-			errs = append(errs, fmt.Errorf("%s and %s are the same version of one plugin: remove one", old.Path, b.Path))
+		if n := len(list); n == 0 || list[n-1].Label() != b.Label() {
+			list = append(list, b)
 		}
 	}
-	list := make([]Binary, 0, len(newest))
-	for _, b := range newest {
-		list = append(list, b)
-	}
-	slices.SortFunc(list, func(a, b Binary) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
-	})
-	return list, errors.Join(errs...)
+	return list, err
 }
 
-// semverOf makes a version comparable; semver.Compare takes "" as older than any valid one.
-func semverOf(version string) string {
-	if version == "" {
-		return ""
-	}
-	return "v" + version
+// Pin says which of a plugin's programs may run. The zero value allows any.
+type Pin struct {
+	Constraint pluginfile.Constraint // what the configuration asks for
+	// Version is the locked one: no other runs. Empty: the newest that the constraint allows. A locked version needs a SHA256.
+	Version string
+	SHA256  string // of the program, hexadecimal; empty: any
 }
 
-func parseBinaryName(file string) (Binary, error) {
-	rest := strings.TrimPrefix(file, binaryPrefix)
-	if runtime.GOOS == "windows" {
-		rest = strings.TrimSuffix(rest, ".exe")
-	}
-	kind, name, ok := strings.Cut(rest, "-")
-	if !ok {
-		return Binary{}, errors.New("a plugin's file is named grapnel-<kind>-<name> or grapnel-<kind>-<name>_v<version>")
-	}
-	b := Binary{Kind: core.PluginKind(kind), Name: name}
-	if b.Kind != core.PluginDecoder && b.Kind != core.PluginSink {
-		return Binary{}, fmt.Errorf("the kind of a plugin is decoder or sink, not %q", kind)
-	}
-	if i := strings.LastIndex(name, "_v"); i >= 0 && i+2 < len(name) && name[i+2] >= '0' && name[i+2] <= '9' {
-		b.Name, b.Version = name[:i], name[i+2:]
-		if semver.Canonical("v"+b.Version) != "v"+strings.SplitN(b.Version, "+", 2)[0] {
-			return Binary{}, fmt.Errorf("%q is not a semantic version such as 1.2.0", b.Version)
+// fitting lists the programs that may run as far as their file names tell, in the order in which they are preferred.
+// What has no version in its name is asked, so it comes last and is always among them.
+func (p Pin) fitting(versions []Binary) []Binary {
+	var list []Binary
+	for _, b := range versions {
+		if b.Version == "" || p.allows(b.Version) {
+			list = append(list, b)
 		}
 	}
-	if !validName(b.Name) {
-		return Binary{}, fmt.Errorf("%q is not a plugin name: lower-case letters, digits and _, starting with a letter", b.Name)
-	}
-	return b, nil
+	return list
 }
 
-// validName reports whether s matches [a-z][a-z0-9_]* and is of sensible length.
-func validName(s string) bool {
-	if s == "" || len(s) > 64 || s[0] < 'a' || s[0] > 'z' {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
-			return false
-		}
-	}
-	return true
+func (p Pin) allows(version string) bool {
+	return (p.Version == "" || p.Version == version) && p.Constraint.Allows(version)
 }
 
-func checkExecutable(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("plugin: %w", err)
+func (p Pin) want() string {
+	if p.Version != "" {
+		return p.Version
 	}
-	switch {
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is not a regular file", path)
-	case runtime.GOOS != "windows" && info.Mode()&fs.FileMode(0o111) == 0:
-		return fmt.Errorf("%s is not executable: chmod +x it", path)
-	}
-	return nil
+	return p.Constraint.String()
 }
+
+// VersionError says that a plugin is installed, but in no version that may run.
+type VersionError struct {
+	Kind  core.PluginKind
+	Name  string
+	Dir   string
+	Want  string   // a constraint, or the locked version
+	There []string // the versions that are there
+}
+
+// Error implements error.
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("no program of the %s plugin %q in %s has version %s (there are: %s)",
+		e.Kind, e.Name, e.Dir, e.Want, strings.Join(e.There, ", "))
+}
+
+// Unwrap makes errors.Is true for core.ErrNoVersion.
+func (e *VersionError) Unwrap() error { return core.ErrNoVersion }
 
 // NotFoundError says that a plugin is not installed.
 type NotFoundError struct {
@@ -169,4 +107,88 @@ func (e *NotFoundError) Unwrap() []error {
 		return []error{fs.ErrNotExist}
 	}
 	return []error{fs.ErrNotExist, core.ErrNoPlugin}
+}
+
+// versions lists the programs of one plugin for this platform, the newest first. Without any it is a *NotFoundError.
+func (h *Host) versions(kind core.PluginKind, name string) ([]Binary, error) {
+	list, problems := pluginfile.List(h.opts.Dir)
+	missing := &NotFoundError{Kind: kind, Name: name, Dir: h.opts.Dir, Problems: problems}
+	var versions []Binary
+	for _, b := range list {
+		if b.Kind != kind || b.Platform != pluginfile.Current() {
+			continue
+		}
+		if b.Name == name {
+			versions = append(versions, b)
+		} else if !slices.Contains(missing.Available, b.Name) {
+			missing.Available = append(missing.Available, b.Name)
+		}
+	}
+	if len(versions) == 0 {
+		return nil, missing
+	}
+	return versions, nil
+}
+
+// choose finds the program of a plugin that its pin allows, by file names and content. Nothing is started.
+func (h *Host) choose(kind core.PluginKind, name string, pin Pin) (*binary, error) {
+	versions, err := h.versions(kind, name)
+	if err != nil {
+		return nil, err
+	}
+	fitting := pin.fitting(versions)
+	if len(fitting) == 0 {
+		return nil, h.noVersion(kind, name, pin, versions)
+	}
+	if pin.Version != "" && pin.SHA256 == "" {
+		return nil, fmt.Errorf("plugin %s: %w: the lock file has no hash for %s; `grapnel plugin lock` there adds it",
+			fitting[0].Path, core.ErrNotLocked, pluginfile.Current())
+	}
+	var other *binary
+	for _, b := range fitting {
+		found, err := h.read(b, false)
+		if err != nil {
+			return nil, err
+		}
+		if pin.SHA256 == "" || strings.EqualFold(pin.SHA256, found.sha256) {
+			return found, nil
+		}
+		if other == nil || b.Version != "" && b.Version == pin.Version {
+			other = found
+		}
+	}
+	if pin.Version != "" && other.Version == "" && len(versions) > 1 { // Which of them was meant?
+		return nil, h.noVersion(kind, name, pin, versions)
+	}
+	return nil, fmt.Errorf("plugin %s: %w: its sha256 is %s, not %s", other.Path, core.ErrNotLocked, other.sha256, pin.SHA256)
+}
+
+func (h *Host) noVersion(kind core.PluginKind, name string, pin Pin, versions []Binary) error {
+	e := &VersionError{Kind: kind, Name: name, Dir: h.opts.Dir, Want: pin.want()}
+	for _, b := range versions {
+		v := b.Version
+		if v == "" {
+			v = "one without a version in its file name"
+			if found, err := h.read(b, false); err == nil {
+				if info := h.known(found); info != nil {
+					v = info.Version + " (without a version in its file name)"
+				}
+			}
+		}
+		e.There = append(e.There, v)
+	}
+	return e
+}
+
+// checkVersion refuses a program whose file name has no version and that turns out to be another than was asked for.
+func (h *Host) checkVersion(b *binary, info *core.PluginInfo) error {
+	pin, _ := setting(h.opts.Pins, b.Kind, b.Name)
+	if b.dev || pin.Constraint.Allows(info.Version) {
+		return nil
+	}
+	versions, err := h.versions(b.Kind, b.Name)
+	if err != nil {
+		return err
+	}
+	return h.noVersion(b.Kind, b.Name, pin, versions)
 }

@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
 	"github.com/grapnelhq/grapnel/sdk/wire"
 )
@@ -203,7 +204,7 @@ func TestFactClientsAreSingleUse(t *testing.T) {
 
 func TestFactSecureConfigPassesOnce(t *testing.T) {
 	t.Parallel()
-	sum, err := hashFile(oddBinary)
+	sum, err := pluginfile.Hash(oddBinary)
 	if err != nil {
 		t.Fatal(err)
 	}

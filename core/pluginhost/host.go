@@ -32,7 +32,7 @@ const (
 type Options struct {
 	Dir      string            // folder of the plugins' programs
 	Dev      map[string]string // "<kind>-<name>" or name → path of a program that is taken instead; no pin applies
-	Pins     map[string]string // "<kind>-<name>" or name → sha256 of the program, hexadecimal; others are not started
+	Pins     map[string]Pin    // "<kind>-<name>" or name → which of its programs may run
 	CacheDir string            // where descriptions are kept between runs; empty: in memory only
 	TempDir  string            // where the run folder is made: sockets, copies of programs; default os.TempDir()
 	Logger   hclog.Logger

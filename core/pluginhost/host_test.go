@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -349,12 +350,12 @@ func TestDescribeRefuses(t *testing.T) {
 
 func TestPins(t *testing.T) {
 	t.Parallel()
-	sum, err := hashFile(oddBinary)
+	sum, err := pluginfile.Hash(oddBinary)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wrong := strings.Repeat("0", 64)
-	h := newTestHost(t, func(o *Options) { o.Pins = map[string]string{"sink-odd": sum, "plain": wrong} })
+	h := newTestHost(t, func(o *Options) { o.Pins = map[string]Pin{"sink-odd": {SHA256: sum}, "plain": {SHA256: wrong}} })
 	s := h.sink(t, "a", "", SinkOptions{})
 	if got := kinds(deliver(t, s, "crash_once")); got != "crashed" { // without ODD_DIR it cannot remember
 		t.Errorf("outcome %s", got)
@@ -362,7 +363,7 @@ func TestPins(t *testing.T) {
 	if got := kinds(deliver(t, s, "")); got != "delivered" { // the restart was checked as well
 		t.Errorf("outcome %s", got)
 	}
-	plainSum, err := hashFile(plainBinary)
+	plainSum, err := pluginfile.Hash(plainBinary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,17 +371,110 @@ func TestPins(t *testing.T) {
 	if !errors.Is(err, core.ErrNotLocked) {
 		t.Fatalf("wrong pin: %v", err)
 	}
-	for _, want := range []string{filepath.Join(h.opts.Dir, "grapnel-sink-plain"), plainSum, wrong, "install the program"} {
+	for _, want := range []string{filepath.Join(h.opts.Dir, "grapnel-sink-plain"), plainSum, wrong} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}
 	}
 	dev := newTestHost(t, func(o *Options) {
-		o.Pins, o.Dev = map[string]string{"plain": wrong}, map[string]string{"plain": plainBinary}
+		o.Pins, o.Dev = map[string]Pin{"plain": {SHA256: wrong}}, map[string]string{"plain": plainBinary}
 	})
 	if info, err := dev.Describe(t.Context(), core.PluginSink, "plain"); err != nil || !info.Dev {
 		t.Errorf("development plugin: %+v, %v", info, err)
 	}
+}
+
+// intruder makes a program in the place of another, with the times and the size of the other, that leaves a file when it
+// runs. It returns that file's path.
+func intruder(t *testing.T, path string) (marker string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	marker = filepath.Join(t.TempDir(), "ran")
+	text := make([]byte, info.Size())
+	copy(text, "#!/bin/sh\necho >"+marker+"\nexit 1\n")
+	err = errors.Join(os.WriteFile(path+".new", text, 0o755), os.Chtimes(path+".new", info.ModTime(), info.ModTime()),
+		os.Rename(path+".new", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return marker
+}
+
+func mustNotRun(t *testing.T, marker string) {
+	t.Helper()
+	if _, err := os.Stat(marker); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the other program ran: %v", err)
+	}
+}
+
+// TestSwappedBeforeStart replaces a program between its check and its start.
+func TestSwappedBeforeStart(t *testing.T) {
+	t.Parallel()
+	sum, err := pluginfile.Hash(plainBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := t.TempDir()
+	for range 2 { // with the second the description is known, so that nothing was started when it is replaced
+		h := newTestHost(t, func(o *Options) {
+			o.CacheDir, o.Pins, o.OpenTimeout = cache, map[string]Pin{"sink-plain": {SHA256: sum}}, 2*time.Second
+		})
+		if _, err := h.Describe(t.Context(), core.PluginSink, "plain"); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []string{"grapnel-sink-plain"} {
+			copies, err := filepath.Glob(filepath.Join(h.tmp, runDirPrefix+"*", p+".*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range copies {
+				defer mustNotRun(t, intruder(t, c))
+			}
+		}
+		defer mustNotRun(t, intruder(t, filepath.Join(h.opts.Dir, "grapnel-sink-plain")))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		s, err := h.OpenSink(ctx, "b", "plain", nil, SinkOptions{})
+		if err == nil {
+			if err := s.WaitReady(ctx); err == nil {
+				t.Error("it is ready")
+			}
+		}
+		if !strings.Contains(h.logs.String(), "was changed on disk since it was described") {
+			t.Errorf("the log does not say why:\n%s", h.logs)
+		}
+	}
+}
+
+// TestSwappedBeforeRestart replaces a program, and the copy of it that the host runs, before the process is started again.
+func TestSwappedBeforeRestart(t *testing.T) {
+	t.Parallel()
+	h := newTestHost(t, nil)
+	s := h.sink(t, "a", "", SinkOptions{})
+	copies, err := filepath.Glob(filepath.Join(h.tmp, runDirPrefix+"*", "grapnel-sink-odd.*"))
+	if err != nil || len(copies) != 1 {
+		t.Fatal(copies, err)
+	}
+	marker := intruder(t, copies[0])
+	if got := kinds(deliver(t, s, "crash_once")); got != "crashed" { // in the process, and in quarantine
+		t.Errorf("outcome %s", got)
+	}
+	if got := kinds(deliver(t, s, "")); got != "delivered" {
+		t.Errorf("outcome %s", got)
+	}
+	mustNotRun(t, marker)
+	// With its own copy whole the host does not need the program.
+	marker = intruder(t, filepath.Join(h.opts.Dir, "grapnel-sink-odd"))
+	if got := kinds(deliver(t, s, "crash_once")); got != "crashed" {
+		t.Errorf("outcome %s", got)
+	}
+	if got := kinds(deliver(t, s, "")); got != "delivered" {
+		t.Errorf("outcome %s", got)
+	}
+	mustNotRun(t, marker)
 }
 
 // TestDescribeFile shows that exactly the given program is described, and that nothing else changes.
@@ -395,7 +489,7 @@ func TestDescribeFile(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"grapnel-sink-plain":        "", // older than the one after it
-		"grapnel-sink-plain_v1.2.0": "",
+		"grapnel-sink-plain_v1.2.0": "it calls itself version devel, its file says 1.2.0",
 		"plain.test":                "",
 		"grapnel-sink-plain_vault":  `its file says sink "plain_vault"`,
 	} {

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 )
 
 const (
@@ -94,10 +96,11 @@ func sweepRunDirs(base string) {
 }
 
 // install copies a binary into the folder, once per content, and returns the copy's path. What runs is so what was
-// hashed, and a file that is replaced under a running host changes nothing before the next start.
+// hashed, and a file that is replaced under a running host changes nothing before the next start. A copy that is there
+// is hashed again: a later start runs the same bytes, or none.
 func (d *runDir) install(path, sha string) (string, error) {
 	dst := filepath.Join(d.path, filepath.Base(path)+"."+sha[:16])
-	if _, err := os.Stat(dst); err == nil {
+	if got, err := pluginfile.Hash(dst); err == nil && got == sha {
 		return dst, nil
 	}
 	src, err := os.Open(path)
@@ -119,7 +122,7 @@ func (d *runDir) install(path, sha string) (string, error) {
 	}
 	if got := hex.EncodeToString(hash.Sum(nil)); got != sha {
 		return "", errors.Join(fmt.Errorf("%s was changed on disk since it was described (sha256 %s, now %s): "+
-			"restart the host", path, sha, got), os.Remove(tmp.Name()))
+			"restart the host, or put the program back", path, sha, got), os.Remove(tmp.Name()))
 	}
 	if err := os.Rename(tmp.Name(), dst); err != nil {
 		return "", err
@@ -145,17 +148,4 @@ func removeRunDir(path string) error {
 		}
 	}
 	return os.RemoveAll(path)
-}
-
-func hashFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
 }

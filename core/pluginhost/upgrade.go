@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 	"github.com/grapnelhq/grapnel/sdk"
 	"github.com/grapnelhq/grapnel/sdk/wire"
 )
@@ -249,15 +250,15 @@ func (u *upgrade) check(ctx context.Context, kind core.PluginKind, name, path st
 }
 
 func (u *upgrade) describe(ctx context.Context, kind core.PluginKind, name, path string) error {
-	if err := checkExecutable(path); err != nil {
+	if err := pluginfile.CheckExecutable(path); err != nil {
 		return err
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return fmt.Errorf("plugin: %w", err)
 	}
-	found := Binary{Kind: kind, Name: name, Path: abs}
-	if named, err := parseBinaryName(filepath.Base(abs)); err == nil && named.Kind == kind && named.Name == name {
+	found := Binary{Kind: kind, Name: name, Platform: pluginfile.Current(), Path: abs}
+	if named, err := pluginfile.ParseName(filepath.Base(abs), pluginfile.Current()); err == nil && named.Kind == kind && named.Name == name {
 		found.Version = named.Version
 	}
 	u.h.describing.Lock()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 	"github.com/grapnelhq/grapnel/core/pluginhost"
 )
 
@@ -19,7 +20,7 @@ type catalog struct {
 
 // Names implements config.Catalog.
 func (c catalog) Names(kind core.PluginKind) []string {
-	found, _ := pluginhost.Discover(c.dir) // Describe reports the error
+	found, _ := pluginhost.Discover(c.dir) // the host's Describe reports the error
 	var names []string
 	for _, b := range found {
 		if b.Kind == kind {
@@ -32,15 +33,20 @@ func (c catalog) Names(kind core.PluginKind) []string {
 // newPluginHost makes a host for the plugins that a configuration names. What plugins say of themselves is remembered
 // between runs, by the hash of their programs, so that a check of a configuration starts nothing it knows.
 func newPluginHost(p config.Plugins, secrets []string, log hclog.Logger) (*pluginhost.Host, error) {
-	dev, pins := map[string]string{}, map[string]string{}
+	dev, pins := map[string]string{}, map[string]pluginhost.Pin{}
 	for _, pin := range p.Pins {
-		if name := string(pin.Kind) + "-" + pin.Name; pin.Dev != "" {
+		name := string(pin.Kind) + "-" + pin.Name
+		if pin.Dev != "" {
 			dev[name] = pin.Dev
 			log.Warn("a plugin is started from a path of the configuration", "plugin", name, "path", pin.Dev)
 		}
+		pins[name] = pluginhost.Pin{Constraint: pin.Constraint, SHA256: pin.SHA256}
 	}
-	for _, locked := range p.Locked {
-		pins[string(locked.Kind)+"-"+locked.Name] = locked.SHA256
+	for _, locked := range p.Locked { // config has checked that it fits what the configuration asks for
+		name := string(locked.Kind) + "-" + locked.Name
+		pin := pins[name]
+		pin.Version, pin.SHA256 = locked.Version, locked.Hash(pluginfile.Current())
+		pins[name] = pin
 	}
 	cache := ""
 	if dir, err := os.UserCacheDir(); err == nil {

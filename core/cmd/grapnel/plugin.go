@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -18,36 +20,7 @@ import (
 )
 
 func newPlugin() *cobra.Command {
-	var dir string
-
-	list := &cobra.Command{Use: "list", Short: "List the plugins of the folder", Args: cobra.NoArgs}
-	listJSON := jsonFlag(list)
-	list.RunE = func(c *cobra.Command, _ []string) error {
-		found, odd := pluginhost.Discover(dir)
-		if len(found) == 0 && odd != nil {
-			return odd
-		}
-		host, err := newPluginHost(config.Plugins{Dir: dir}, nil, hclog.NewNullLogger())
-		if err != nil {
-			return err
-		}
-		defer host.Close(c.Context())
-		var infos []*core.PluginInfo
-		errs := []error{odd} // one plugin that does not start hides no other
-		for _, b := range found {
-			info, err := host.Describe(c.Context(), b.Kind, b.Name)
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			infos = append(infos, info)
-		}
-		err = page(newPrinter(c, *listJSON), infos, "", "KIND NAME VERSION DESCRIPTION", func(p *core.PluginInfo) []string {
-			return []string{string(p.Kind), p.Name, p.Version, describe(p)}
-		})
-		return errors.Join(append(errs, err)...)
-	}
-
+	flags := &pluginFlags{}
 	show := &cobra.Command{
 		Use:   "describe FILE-OR-NAME",
 		Short: "Show a plugin's configuration, messages and events",
@@ -57,7 +30,11 @@ or the name of one in the folder: "file", or "sink-file" where a sink and a deco
 	}
 	showJSON := jsonFlag(show)
 	show.RunE = func(c *cobra.Command, args []string) error {
-		info, err := describePlugin(c, dir, args[0])
+		place, err := flags.place(c)
+		if err != nil {
+			return err
+		}
+		info, err := describePlugin(c, place.plugins.Dir, args[0])
 		if err != nil {
 			return err
 		}
@@ -67,9 +44,75 @@ or the name of one in the folder: "file", or "sink-file" where a sink and a deco
 		writePlugin(c.OutOrStdout(), info)
 		return nil
 	}
-	g := group("plugin", "Show plugins", list, show)
-	g.PersistentFlags().StringVar(&dir, "dir", filepath.Join("bin", "plugins"), "`folder` of the plugins' programs")
+	g := group("plugin", "Install, lock and show plugins",
+		newPluginList(flags), show, newPluginLock(flags), newPluginInstall(flags), newPluginPack())
+	g.PersistentFlags().StringVar(&flags.dir, "dir", "", "`folder` of the plugins' programs, without the configuration "+
+		"(default: the configuration's, or bin/plugins)")
+	g.PersistentFlags().StringVar(&flags.config, "config", "config.hcl", "configuration `file` or folder")
 	return g
+}
+
+// pluginFlags say which plugins a command is about.
+type pluginFlags struct{ dir, config string }
+
+// pluginPlace is where plugins are and what a configuration asks of them.
+type pluginPlace struct {
+	config  string // path; empty: there is no configuration
+	plugins config.Plugins
+	uses    []config.Use
+}
+
+// place finds the folder and, unless --dir stands alone, the configuration. That there is none matters only to those who
+// need it, or named it.
+func (f *pluginFlags) place(c *cobra.Command) (pluginPlace, error) {
+	dir := filepath.Join("bin", "plugins")
+	if f.dir != "" {
+		dir = f.dir
+	}
+	named := c.Flags().Changed("config")
+	if _, err := os.Stat(f.config); !named && (f.dir != "" || errors.Is(err, fs.ErrNotExist)) {
+		return pluginPlace{plugins: config.Plugins{Dir: dir}}, nil
+	}
+	p := pluginPlace{config: f.config}
+	var diags *config.Diagnostics
+	p.plugins, p.uses, diags = config.LoadPlugins(f.config, config.Options{})
+	if diags.HasErrors() {
+		return p, showDiagnostics(c, diags)
+	}
+	if f.dir != "" {
+		p.plugins.Dir = f.dir
+	}
+	return p, nil
+}
+
+// pin finds what the configuration asks of a plugin; the zero value is nothing.
+func (p pluginPlace) pin(label string) config.Pin {
+	for _, x := range p.plugins.Pins {
+		if string(x.Kind)+"-"+x.Name == label {
+			return x
+		}
+	}
+	return config.Pin{}
+}
+
+// locked finds a plugin's entry in the lock file, or nil.
+func (p pluginPlace) locked(label string) *config.Locked {
+	for i, x := range p.plugins.Locked {
+		if string(x.Kind)+"-"+x.Name == label {
+			return &p.plugins.Locked[i]
+		}
+	}
+	return nil
+}
+
+// describeFile asks a program that may be anywhere.
+func describeFile(c *cobra.Command, path string) (*core.PluginInfo, error) {
+	host, err := newPluginHost(config.Plugins{}, nil, hclog.NewNullLogger())
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close(c.Context())
+	return host.DescribeFile(c.Context(), path)
 }
 
 // describePlugin asks the plugin that an argument names: a file, a name, or kind-name.

@@ -86,6 +86,10 @@ type host struct {
 // run returns when ctx has ended and everything has stopped, or when something could not be started.
 func (h *host) run(ctx context.Context) (err error) {
 	h.tellWhatStaysOut()
+	if h.cfg.Plugins.LockFile == "" {
+		h.log.Info("there is no lock file: whatever program the plugins' folder holds is run", "dir", h.cfg.Plugins.Dir,
+			"to_write_one", "grapnel plugin lock")
+	}
 	st := h.cfg.Storage
 	if err := os.MkdirAll(filepath.Dir(st.Path), 0o700); err != nil {
 		return err
