@@ -6,13 +6,13 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// DeliveryState is the state of a delivery as stored and shown.
+// DeliveryState is the state of a delivery as stored.
 type DeliveryState string
 
 // The states of a delivery; see the package comment for the transitions.
 const (
 	DeliveryPending   DeliveryState = "pending"
-	DeliveryLeased    DeliveryState = "leased" // in the hands of a running host
+	DeliveryLeased    DeliveryState = "leased" // in the hands of a running host; shown as pending
 	DeliveryDelivered DeliveryState = "delivered"
 	DeliverySkipped   DeliveryState = "skipped"
 	DeliveryDead      DeliveryState = "dead"

@@ -283,7 +283,7 @@ type DeliveryFilter struct {
 	Source, Type, Subject, Tenant string
 	Route, Sink                   string
 	RequestID                     string
-	State                         core.DeliveryState // leased ones are not among the pending
+	State                         core.DeliveryState // the leased are among the pending, and are shown as such
 	Since, Until                  time.Time          // of the request's receipt; Until is exclusive
 	Cursor                        string
 	Limit                         int // default 50, at most 1000

@@ -70,7 +70,7 @@ func await(ts *testscript.TestScript, running, settled bool) {
 		}
 		waiting := s.Stats.Requests["received"]
 		for _, states := range s.Stats.Deliveries {
-			waiting += states["pending"] + states["leased"]
+			waiting += states["pending"]
 		}
 		if waiting == 0 || !settled {
 			return

@@ -214,7 +214,7 @@ func newRequests() *cobra.Command {
 func newDeliveries() *cobra.Command {
 	var f store.DeliveryFilter
 	list := &cobra.Command{Use: "list", Short: "List deliveries, newest first", Args: cobra.NoArgs}
-	filterFlags(list, &f, core.DeliveryPending, core.DeliveryLeased, core.DeliveryDelivered, core.DeliverySkipped,
+	filterFlags(list, &f, core.DeliveryPending, core.DeliveryDelivered, core.DeliverySkipped,
 		core.DeliveryDead)
 	pageFlags(list, &f.Cursor, &f.Limit)
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {

@@ -87,7 +87,7 @@ func parked(ctx context.Context, o options, dir string, n int) error {
 	if err != nil {
 		return err
 	}
-	if got := status.Stats.Deliveries["dead"]["pending"] + status.Stats.Deliveries["dead"]["leased"]; got != int64(n) {
+	if got := status.Stats.Deliveries["dead"]["pending"]; got != int64(n) {
 		return fmt.Errorf("%d deliveries wait, not %d", got, n)
 	}
 	for _, t := range []*target{full, empty} {

@@ -161,7 +161,7 @@ route "far" {
 		st := h.Status().Stats
 		out, farEnd := st.Deliveries["out"], st.Deliveries["far"]
 		return st.Requests[core.RequestReceived] == 0 && out[core.DeliveryDelivered] == 72+24 &&
-			farEnd[core.DeliveryDelivered] == 18 && farEnd[core.DeliveryDead] == 18 && farEnd[core.DeliveryLeased] > 0
+			farEnd[core.DeliveryDelivered] == 18 && farEnd[core.DeliveryDead] == 18 && farEnd[core.DeliveryPending] > 0
 	})
 	data := h.Path("data")
 	gone, stay := all[:8], all[8:]
@@ -215,7 +215,7 @@ route "far" {
 	// What was in flight ends, and the provider repeats all it has: nobody comes back.
 	close(hang)
 	h.Eventually(harness.Patience, "the calls in flight have ended", func() bool {
-		return h.Count("far", core.DeliveryDelivered) == int64(3*len(stay)/2) && h.Count("far", core.DeliveryLeased) == 0
+		return h.Count("far", core.DeliveryDelivered) == int64(3*len(stay)/2) && h.Count("far", core.DeliveryPending) == 0
 	})
 	before := h.Status().Stats.Accepted
 	for _, s := range gone {

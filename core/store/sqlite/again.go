@@ -93,9 +93,6 @@ func (s *Store) FindDeliveries(ctx context.Context, ids []string) ([]store.Selec
 			return nil, fmt.Errorf("find deliveries: %w", err)
 		}
 	}
-	for _, f := range found {
-		s.show(f.Delivery)
-	}
 	return found, nil
 }
 

@@ -112,7 +112,8 @@ const (
 	eventColumns = `e.key, e.type, e.subject, e.partition_key, e.operation, e.provider, e.tenant, e.time, e.source,
 		e.data_offset, e.data_length, e.changes, r.dedupe, r.repeat, r.source`
 	eventWidth      = 15
-	deliveryColumns = eventColumns + `, d.key, d.sink, d.order_key, d.state, d.due, d.route, d.replay, d.attempts,
+	deliveryColumns = eventColumns + `, d.key, d.sink, d.order_key,
+		iif(d.state = 'leased', 'pending', d.state), d.due, d.route, d.replay, d.attempts,
 		d.crashes, d.claims, d.first_attempt, d.settled_at, d.reason, d.reference, d.attribute_path, d.route_range,
 		d.config_digest, d.schema_digest, d.message, d.first_active, d.replay_of, d.replayed_by, d.forced, d.as_is,
 		r.received_at`
@@ -258,21 +259,6 @@ func (c *conn) deliveriesBetween(first, end core.DeliveryKey) ([]*core.Delivery,
 		return true
 	})
 	return ds, err
-}
-
-// show puts what only memory knows into deliveries that people see.
-func (s *Store) show(ds ...*core.Delivery) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range ds {
-		if d.State != core.DeliveryPending && d.State != core.DeliveryLeased {
-			continue
-		}
-		d.State = core.DeliveryPending
-		if _, _, ok := s.leaseOf(d.Key); ok {
-			d.State = core.DeliveryLeased
-		}
-	}
 }
 
 // page is a list's place and length.
@@ -466,7 +452,6 @@ func (s *Store) GetRequest(ctx context.Context, id string) (*store.RequestDetail
 	if err != nil {
 		return nil, fmt.Errorf("get request: %w", err)
 	}
-	s.show(rd.Deliveries...)
 	return &rd, nil
 }
 
@@ -481,7 +466,6 @@ func (s *Store) ListDeliveries(
 	if err != nil {
 		return nil, "", err
 	}
-	leased, pending := s.leasedKeys(f.Sink)
 	err = s.search(ctx, func(c *conn) error {
 		var q query
 		seqs := bounds{0, math.MaxInt64 >> 24}
@@ -495,16 +479,16 @@ func (s *Store) ListDeliveries(
 		case state == core.DeliveryDead: // written out, so that its index is found
 			q.where("d.state = 'dead'")
 			filtered = false
-		case state == core.DeliveryLeased:
-			ds, err = c.deliveriesAmong(leased, bounds{seqs.first << 24, min(before, seqs.end<<24)}, limit+1, q)
-			return err
-		case state == core.DeliveryPending && pending == 0:
-			return nil
-		case state == core.DeliveryPending && pending <= fewPending:
-			// Those with a due time are in one index, those that may wait for others in the other.
+		case state == core.DeliveryPending:
+			q.where("d.state IN ('pending', 'leased')")
+			if s.pending() > fewPending {
+				break
+			}
+			// Those with a due time are in one index, those that may wait for others in the next.
 			from = `(SELECT key FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND due IS NOT NULL
-				UNION SELECT key FROM deliveries INDEXED BY deliveries_queue
-				WHERE state = 'pending' AND order_key IS NOT NULL) AS p JOIN deliveries AS d ON d.key = p.key` + deliveryJoins
+				UNION SELECT key FROM deliveries INDEXED BY deliveries_queue WHERE state = 'pending' AND order_key IS NOT NULL
+				UNION SELECT key FROM deliveries INDEXED BY deliveries_leased WHERE state = 'leased'
+				) AS p JOIN deliveries AS d ON d.key = p.key` + deliveryJoins
 			filtered = false
 		case state != "":
 			q.equal("d.state", string(state))
@@ -531,9 +515,6 @@ func (s *Store) ListDeliveries(
 				st.int(len(q.values)+1+i, k)
 			}
 			return st.rows(func() bool {
-				if _, ok := leased[core.DeliveryKey(st.ColumnInt64(eventWidth))]; ok && f.State == core.DeliveryPending {
-					return true
-				}
 				d, _ := st.delivery()
 				ds = append(ds, d)
 				return len(ds) <= limit
@@ -552,65 +533,20 @@ func (s *Store) ListDeliveries(
 	if err != nil {
 		return nil, "", fmt.Errorf("list deliveries: %w", err)
 	}
-	s.show(ds...)
 	ds, next = cut(ds, limit, func(d *core.Delivery) int64 { return int64(d.Key) })
 	return ds, next, nil
 }
 
-// leasedKeys returns what is leased of a sink, or of all, and how many are pending in all.
-func (s *Store) leasedKeys(sink string) (map[core.DeliveryKey]struct{}, int64) {
+// pending is how many deliveries are not settled.
+func (s *Store) pending() (n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	keys := map[core.DeliveryKey]struct{}{}
-	for name, q := range s.queues {
-		if sink == "" || name == sink {
-			for k := range q.leases {
-				keys[k] = struct{}{}
-			}
-		}
-	}
-	pending := int64(0)
-	for c, n := range s.totals {
+	for c, of := range s.totals {
 		if c.kind == "deliveries.pending" {
-			pending += n
+			n += of
 		}
 	}
-	return keys, pending
-}
-
-// deliveriesAmong lists those of the given deliveries that a query matches.
-func (c *conn) deliveriesAmong(
-	keys map[core.DeliveryKey]struct{}, within bounds, limit int, q query,
-) (ds []*core.Delivery, err error) {
-	var sorted []core.DeliveryKey
-	for k := range keys {
-		if int64(k) >= within.first && int64(k) < within.end {
-			sorted = append(sorted, k)
-		}
-	}
-	slices.Sort(sorted)
-	slices.Reverse(sorted)
-	q.where("d.state IN ('pending', 'leased') AND d.key = ?")
-	st, err := c.transient("SELECT " + deliveryColumns + " FROM deliveries AS d" + deliveryJoins + " WHERE " + q.String())
-	if err != nil {
-		return nil, err
-	}
-	defer st.Finalize()
-	q.bind(st)
-	for _, k := range sorted {
-		if len(ds) == limit {
-			break
-		}
-		st.int(len(q.values)+1, int64(k))
-		if _, err := st.row(func() {
-			d, _ := st.delivery()
-			d.State = core.DeliveryLeased
-			ds = append(ds, d)
-		}); err != nil {
-			return nil, err
-		}
-	}
-	return ds, nil
+	return n
 }
 
 // transient prepares a statement for one use; it is to be finalized.
@@ -642,7 +578,6 @@ func (s *Store) GetDelivery(ctx context.Context, id string) (*store.DeliveryDeta
 	if err != nil {
 		return nil, fmt.Errorf("get delivery: %w", err)
 	}
-	s.show(dd.Delivery)
 	return &dd, nil
 }
 
@@ -714,15 +649,6 @@ func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
 			st.Unrouted[c.label] = n
 		case countRejections:
 			st.Rejections[c.label] = n
-		}
-	}
-	for sink, q := range s.queues {
-		if q.held > 0 {
-			of := st.Deliveries[sink]
-			of[core.DeliveryLeased] = int64(q.held)
-			if of[core.DeliveryPending] -= int64(q.held); of[core.DeliveryPending] <= 0 {
-				delete(of, core.DeliveryPending)
-			}
 		}
 	}
 	s.mu.Unlock()

@@ -642,7 +642,7 @@ func TestWritesFail(t *testing.T) {
 	s.RecordRejection(core.Rejection{Cause: "syntax", At: time.Now()})
 	time.Sleep(2 * maintainEvery)
 	st, err := s.Stats(t.Context())
-	if err != nil || st.Deliveries["crm"][core.DeliveryLeased] != 2 || st.Rejections["syntax"] != 1 {
+	if err != nil || st.Deliveries["crm"][core.DeliveryPending] != 2 || st.Rejections["syntax"] != 1 {
 		t.Errorf("%+v, %v", st, err)
 	}
 	fail("OFF")

@@ -257,7 +257,7 @@ func testRedoRetry(k *kit) {
 	k.equal(keys(k.claim("a", time.Now().Add(time.Minute), 10)...), keys(bare, plain))
 	st, err := k.s.Stats(k.Context())
 	k.check(err)
-	k.equal(st.Deliveries["a"], map[core.DeliveryState]int64{core.DeliveryLeased: 2})
+	k.equal(st.Deliveries["a"], map[core.DeliveryState]int64{core.DeliveryPending: 2})
 
 	// What is not dead is not retried.
 	k.settle(delivered(plain))
@@ -357,7 +357,7 @@ func testReplay(k *kit) {
 	st, err := k.s.Stats(k.Context())
 	k.check(err)
 	k.equal(st.Deliveries, map[string]map[core.DeliveryState]int64{
-		"a": {core.DeliverySkipped: 1, core.DeliveryPending: 2}, "b": {core.DeliveryDelivered: 2, core.DeliveryLeased: 1},
+		"a": {core.DeliverySkipped: 1, core.DeliveryPending: 2}, "b": {core.DeliveryDelivered: 2, core.DeliveryPending: 1},
 	})
 }
 

@@ -18,12 +18,12 @@ func testLease(k *kit) {
 	k.route(d)
 	k.claims("a", d.Deliveries[1])
 	k.claims("a")
-	k.equal(k.get(r.ID()).Deliveries[0].State, core.DeliveryLeased)
+	k.equal(k.get(r.ID()).Deliveries[0].State, core.DeliveryPending)
 	k.equal(k.backlog("a", later), store.Backlog{})
 	k.settle(delivered(d.Deliveries[0]), retried(d.Deliveries[1], at))
 	k.claims("a", d.Deliveries[1])
 	k.equal(k.delivery(d.Deliveries[0].ID).Delivery.State, core.DeliveryDelivered)
-	k.equal(k.delivery(d.Deliveries[1].ID).Delivery.State, core.DeliveryLeased)
+	k.equal(k.delivery(d.Deliveries[1].ID).Delivery.State, core.DeliveryPending)
 }
 
 func testRelease(k *kit) {

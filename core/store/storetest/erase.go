@@ -345,7 +345,7 @@ func testEraseInFlight(k *kit) {
 	k.equal(next, keys(behind.Deliveries[0], behindFresh.Deliveries[0]))
 	st, err := k.s.Stats(k.Context())
 	k.check(err)
-	k.equal(st.Deliveries, map[string]map[core.DeliveryState]int64{"a": {core.DeliveryLeased: 2}})
+	k.equal(st.Deliveries, map[string]map[core.DeliveryState]int64{"a": {core.DeliveryPending: 2}})
 }
 
 // What was received before an erasure and is decoded only later is erased then; what comes after it is not.

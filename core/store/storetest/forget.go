@@ -189,7 +189,7 @@ func testPurge(k *kit) {
 	k.check(err)
 	k.equal(st.Requests, map[core.RequestState]int64{core.RequestReceived: 2, core.RequestRouted: 3})
 	k.equal(st.Deliveries, map[string]map[core.DeliveryState]int64{
-		"b": {core.DeliveryPending: 1}, "c": {core.DeliveryLeased: 1},
+		"b": {core.DeliveryPending: 1}, "c": {core.DeliveryPending: 1},
 	})
 	k.equal(st.Unrouted, map[string]int64{"peopleforce.employee.updated": 1})
 	// Everything settles and goes, but sequences still grow.

@@ -139,15 +139,13 @@ func testListDeliveries(k *kit) {
 	k.equal(list(store.DeliveryFilter{State: core.DeliveryDead}), pick(2))
 	k.equal(list(store.DeliveryFilter{State: core.DeliveryDead, Subject: "employee/1"}), pick(2))
 	k.equal(list(store.DeliveryFilter{State: core.DeliveryDead, Sink: "b"}), pick())
-	k.equal(list(store.DeliveryFilter{State: core.DeliveryLeased}), pick(4))
-	k.equal(list(store.DeliveryFilter{State: core.DeliveryLeased, Sink: "b"}), pick())
-	k.equal(list(store.DeliveryFilter{State: core.DeliveryPending}), pick(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 3, 1))
+	k.equal(list(store.DeliveryFilter{State: core.DeliveryPending}), pick(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 1))
 	k.equal(list(store.DeliveryFilter{State: core.DeliveryPending, Subject: "employee/0", Sink: "b"}), pick(13, 7, 1))
 	k.equal(list(store.DeliveryFilter{Since: rs[2].ReceivedAt, Until: rs[4].ReceivedAt}), pick(7, 6, 5, 4))
 	k.equal(list(store.DeliveryFilter{Since: rs[2].ReceivedAt, Subject: "employee/2"}), pick(11, 10, 5, 4))
-	got, _, err := k.s.ListDeliveries(k.Context(), store.DeliveryFilter{Sink: "a", State: core.DeliveryLeased})
+	got, _, err := k.s.ListDeliveries(k.Context(), store.DeliveryFilter{RequestID: rs[2].ID(), Sink: "a", State: core.DeliveryPending})
 	k.check(err)
-	k.equal(got[0].State, core.DeliveryLeased)
+	k.equal(got[0].State, core.DeliveryPending) // leased
 	k.equal(got[0].Event.Subject, "employee/2")
 }
 
@@ -233,9 +231,9 @@ func testStats(k *kit) {
 	want := store.Stats{
 		Requests: map[core.RequestState]int64{core.RequestRouted: 7, core.RequestDead: 1, core.RequestReceived: 1},
 		Deliveries: map[string]map[core.DeliveryState]int64{
-			"a": {core.DeliveryDelivered: 1, core.DeliveryDead: 1, core.DeliveryLeased: 1, core.DeliveryPending: 2},
+			"a": {core.DeliveryDelivered: 1, core.DeliveryDead: 1, core.DeliveryPending: 3},
 			"b": {core.DeliveryPending: 5},
-			"c": {core.DeliveryLeased: 1},
+			"c": {core.DeliveryPending: 1},
 		},
 		Unrouted:   map[string]int64{"peopleforce.employee.updated": 1},
 		Rejections: map[string]int64{},

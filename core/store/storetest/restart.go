@@ -85,7 +85,7 @@ func testUncleanRestart(k *kit) {
 	k.equal(retried[0].Claims, 0)
 	st, err := k.s.Stats(k.Context())
 	k.check(err)
-	k.equal(st.Deliveries["a"], map[core.DeliveryState]int64{core.DeliveryPending: 1, core.DeliveryLeased: 1})
+	k.equal(st.Deliveries["a"], map[core.DeliveryState]int64{core.DeliveryPending: 2})
 	// A clean stop in between, of a maintenance command say, forgives nothing.
 	k.crash()
 	k.start()

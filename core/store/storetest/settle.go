@@ -144,7 +144,7 @@ func testRetryWithoutMessage(k *kit) {
 	k.equal(keys(k.claim("a", time.Now().Add(time.Minute), 10)...), keys(alive))
 	st, err := k.s.Stats(k.Context())
 	k.check(err)
-	k.equal(st.Deliveries["a"], map[core.DeliveryState]int64{core.DeliveryDead: 2, core.DeliveryLeased: 1})
+	k.equal(st.Deliveries["a"], map[core.DeliveryState]int64{core.DeliveryDead: 2, core.DeliveryPending: 1})
 }
 
 func testAttempts(k *kit) {

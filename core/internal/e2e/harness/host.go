@@ -340,7 +340,7 @@ func (h *Host) Settled() bool {
 	s := h.Status()
 	waiting := s.Stats.Requests[core.RequestReceived]
 	for _, states := range s.Stats.Deliveries {
-		waiting += states[core.DeliveryPending] + states[core.DeliveryLeased]
+		waiting += states[core.DeliveryPending]
 	}
 	return waiting == 0
 }
