@@ -62,3 +62,17 @@ func Listen(dataDir string) (net.Listener, error) {
 	}
 	return l, nil
 }
+
+// Running reports whether a host takes commands on a data folder. One that starts or ends does not.
+func Running(dataDir string) bool {
+	path, err := SocketPath(dataDir)
+	if err != nil {
+		return false
+	}
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}

@@ -60,6 +60,7 @@ type dispatcher struct {
 	paused   bool   // by an operator: no calls
 	why      string // paused: the operator's words
 	down     int    // goroutines that wait for the plugin
+	missing  string // down: why
 	breaker  breaker
 	active   activeTime
 	ready    []*core.Delivery
@@ -288,7 +289,7 @@ func (d *dispatcher) status() Status {
 	case d.breaker.state != closed:
 		st.State, st.Reason, st.Until = Failing, d.breaker.reason, d.breaker.until
 	case d.down > 0:
-		st.State = Down
+		st.State, st.Reason = Down, d.missing
 	case d.onHold:
 		st.State = OnHold
 	}
@@ -455,16 +456,23 @@ func (d *dispatcher) work(ctx, calls context.Context, outcomes chan<- settled) {
 		if ctx.Err() != nil {
 			return
 		}
-		d.log.Warn("the sink's plugin is not available, its deliveries wait", "error", err)
-		if !d.waitReady(ctx) {
+		if err == nil {
+			err = fmt.Errorf("it answered %d of %d deliveries", len(results), len(ds))
+		}
+		if !d.waitReady(ctx, err) {
 			return
 		}
 	}
 }
 
-// waitReady waits until the plugin may be back; false: ctx ended.
-func (d *dispatcher) waitReady(ctx context.Context) bool {
-	d.change(func() { d.down++ })
+// waitReady waits until the plugin may be back; false: ctx ended. why is the first to be told of all that wait.
+func (d *dispatcher) waitReady(ctx context.Context, why error) bool {
+	d.change(func() {
+		if d.down++; d.down == 1 {
+			d.missing = why.Error()
+			d.log.Warn("the sink's plugin is not available, its deliveries wait", "error", why)
+		}
+	})
 	defer d.change(func() { d.down-- })
 	return d.Plugin.WaitReady(ctx) == nil && sleep(ctx, backoff(1))
 }

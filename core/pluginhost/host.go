@@ -223,10 +223,14 @@ func tooMuchMemory(used, limit int64) string {
 type (
 	SinkOptions struct {
 		Isolated bool // a process of its own
+		// Wait: a configuration that the plugin refuses is no error. The block is not ready until the plugin takes it, which is
+		// tried again and again: what is wrong may be a file that is not there yet.
+		Wait bool
 	}
 	// DecoderOptions describe how a source's decoder runs.
 	DecoderOptions struct {
 		Isolated bool   // a process of its own
+		Wait     bool   // as SinkOptions.Wait
 		Provider string // first part of the event types; default: that of the manifest. See core.Validation
 		// Manifest is what the source's endpoint and routes were made from; nil: the plugin's own. An upgrade is held to it.
 		Manifest *sdk.Provider
@@ -271,7 +275,7 @@ func (h *Host) open(ctx context.Context, hd *Handle, kind core.PluginKind, block
 	i.mu.Lock()
 	attrs := i.attrs
 	i.mu.Unlock()
-	if len(attrs) > 0 {
+	if len(attrs) > 0 && !opts.Wait {
 		err := joinAttributes(attrs)
 		if closeErr := i.close(ctx); closeErr != nil {
 			h.log.Debug("instance did not close well", "error", closeErr)

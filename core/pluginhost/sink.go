@@ -24,8 +24,8 @@ type Sink struct {
 }
 
 // OpenSink makes the sink of one block from its configuration, as JSON. It waits for the first attempt to open it.
-// Mistakes of the configuration come back as joined *sdk.AttributeError; when the plugin cannot open it now, or does
-// not start, the sink is returned all the same and becomes ready later.
+// Mistakes of the configuration come back as joined *sdk.AttributeError, unless opts.Wait; when the plugin cannot open
+// it now, or does not start, the sink is returned all the same and becomes ready later.
 func (h *Host) OpenSink(ctx context.Context, block, plugin string, config []byte, opts SinkOptions) (*Sink, error) {
 	s := &Sink{}
 	s.calls.New = func() any { return &deliverCall{} }

@@ -78,7 +78,7 @@ func newTransport(cfg *Config, set *settings) (transport, error) {
 func reason(err error) string {
 	var pe *os.PathError
 	if errors.As(err, &pe) {
-		return pe.Err.Error()
+		return pe.Path + ": " + pe.Err.Error()
 	}
 	return err.Error()
 }

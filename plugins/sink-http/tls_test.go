@@ -187,8 +187,8 @@ func TestClientCertificate(t *testing.T) {
 	}
 	a.issue("other", client("other"))
 	for name, files := range map[string][2]string{
-		"tls.cert: cannot be used with its key: ":  {"client.crt", "other.key"},
-		"tls.cert: cannot be used with its key: n": {"none.crt", "client.key"},
+		"tls.cert: cannot be used with its key: ":                              {"client.crt", "other.key"},
+		"tls.cert: cannot be used with its key: " + a.path("none.crt") + ": n": {"none.crt", "client.key"},
 	} {
 		_, err := factory().Open(t.Context(), fmt.Appendf(nil, `{"url": %q, "allow_private": true, "tls": {"cert": %q, "key": %q}}`,
 			server.URL, a.path(files[0]), a.path(files[1])))
@@ -197,7 +197,7 @@ func TestClientCertificate(t *testing.T) {
 		}
 	}
 	for file, want := range map[string]string{
-		"client.key": "tls.ca: the file holds no certificate", "none": "tls.ca: no such file",
+		"client.key": "tls.ca: the file holds no certificate", "none": "tls.ca: " + a.path("none") + ": no such file",
 	} {
 		_, err := factory().Open(t.Context(), fmt.Appendf(nil, `{"url": "https://example.com", "tls": {"ca": %q}}`, a.path(file)))
 		if err == nil || !strings.HasPrefix(err.Error(), want) {

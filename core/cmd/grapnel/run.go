@@ -94,13 +94,7 @@ func (h *host) run(ctx context.Context) (err error) {
 	if err := os.MkdirAll(filepath.Dir(st.Path), 0o700); err != nil {
 		return err
 	}
-	h.store, err = sqlite.Open(ctx, sqlite.Options{
-		Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
-		// Nothing is accepted or erased before there is an engine.
-		OnAccepted: func(rs []*core.Request) { h.engine.Accepted(rs) },
-		OnErased:   func(sink string, keys []core.DeliveryKey) { h.engine.Erased(sink, keys) },
-	})
-	if err != nil {
+	if err := h.openStore(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.store.Close()) }()
@@ -118,6 +112,30 @@ func (h *host) run(ctx context.Context) (err error) {
 		return err
 	}
 	return h.serve(ctx)
+}
+
+// commandsEnd is how long a host waits at its start for a command that reads the store without one, such as status.
+const commandsEnd = 10 * time.Second
+
+// openStore opens the store, which may have to wait for a command that has it for a moment, but not for another host.
+func (h *host) openStore(ctx context.Context) (err error) {
+	st := h.cfg.Storage
+	for began := time.Now(); ; {
+		h.store, err = sqlite.Open(ctx, sqlite.Options{
+			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
+			// Nothing is accepted or erased before there is an engine.
+			OnAccepted: func(rs []*core.Request) { h.engine.Accepted(rs) },
+			OnErased:   func(sink string, keys []core.DeliveryKey) { h.engine.Erased(sink, keys) },
+		})
+		if !errors.Is(err, store.ErrLocked) || time.Since(began) > commandsEnd || admin.Running(filepath.Dir(st.Path)) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // tellWhatStaysOut logs what the configuration switches off.
@@ -149,10 +167,13 @@ func (h *host) wire(ctx context.Context) error {
 	for i, s := range h.cfg.Sinks {
 		opening.Go(func() {
 			plugin, err := h.plugins.OpenSink(ctx, s.Name, s.Plugin, s.Config,
-				pluginhost.SinkOptions{Isolated: s.Isolated})
+				pluginhost.SinkOptions{Isolated: s.Isolated, Wait: true})
 			if err != nil {
 				errs[i] = fmt.Errorf("%s: sink %q: %w", s.Range, s.Name, err)
 				return
+			}
+			if why := plugin.Reason(); why != "" {
+				h.log.Error("a sink cannot be opened yet, its deliveries wait", "sink", s.Name, "at", s.Range.String(), "reason", why)
 			}
 			opt.Sinks[i] = engine.Sink{
 				Name: s.Name, Plugin: plugin,
@@ -173,13 +194,19 @@ func (h *host) wire(ctx context.Context) error {
 	for i, s := range h.cfg.Sources {
 		opening.Go(func() {
 			plugin, err := h.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config,
-				pluginhost.DecoderOptions{Isolated: s.Isolated, Provider: s.Info.Provider.Name, Manifest: s.Info.Provider})
+				pluginhost.DecoderOptions{
+					Isolated: s.Isolated, Wait: true, Provider: s.Info.Provider.Name, Manifest: s.Info.Provider,
+				})
 			if err == nil {
 				endpoints[i], err = endpoint(s, h.cfg.Server.Limits.Rate)
 			}
 			if err != nil {
 				errs[len(h.cfg.Sinks)+i] = fmt.Errorf("%s: source %q: %w", s.Range, s.Name, err)
 				return
+			}
+			if why := plugin.Reason(); why != "" {
+				h.log.Error("a source's decoder cannot be opened yet, its requests wait", "source", s.Name, "at", s.Range.String(),
+					"reason", why)
 			}
 			opt.Sources[i] = engine.Source{Name: s.Name, Decoder: plugin, Router: table.Router(s.Name)}
 		})
