@@ -23,13 +23,14 @@ func TestPackageImportsTheStandardLibraryOnly(t *testing.T) {
 	}
 }
 
-// The order inside of the module: sdk below wire below serve below plugintest; nothing of the host anywhere.
+// The order inside of the module: sdk below wire below serve and conform below plugintest; nothing of the host anywhere.
 func TestLayers(t *testing.T) {
 	const module = "github.com/grapnelhq/grapnel/"
 	allowed := map[string]string{
 		"wire":       "sdk sdk/proto/grapnel/plugin/v1",
 		"serve":      "sdk sdk/wire sdk/proto/grapnel/plugin/v1",
-		"plugintest": "sdk sdk/wire sdk/serve sdk/proto/grapnel/plugin/v1",
+		"conform":    "sdk sdk/wire sdk/proto/grapnel/plugin/v1",
+		"plugintest": "sdk sdk/wire sdk/conform sdk/serve sdk/proto/grapnel/plugin/v1",
 	}
 	for dir, list := range allowed {
 		p, err := build.ImportDir(dir, 0)

@@ -44,8 +44,8 @@ or the name of one in the folder: "file", or "sink-file" where a sink and a deco
 		writePlugin(c.OutOrStdout(), info)
 		return nil
 	}
-	g := group("plugin", "Install, lock and show plugins",
-		newPluginList(flags), show, newPluginLock(flags), newPluginInstall(flags), newPluginPack())
+	g := group("plugin", "Install, lock, show and test plugins",
+		newPluginList(flags), show, newPluginLock(flags), newPluginInstall(flags), newPluginPack(), newPluginTest(flags))
 	g.PersistentFlags().StringVar(&flags.dir, "dir", "", "`folder` of the plugins' programs, without the configuration "+
 		"(default: the configuration's, or bin/plugins)")
 	g.PersistentFlags().StringVar(&flags.config, "config", "config.hcl", "configuration `file` or folder")

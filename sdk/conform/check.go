@@ -1,4 +1,4 @@
-package plugintest
+package conform
 
 import (
 	"bytes"
@@ -33,6 +33,9 @@ func CheckData(schema *sdk.Schema, data []byte) error {
 // notDeclared is the one problem that Options.Loose accepts.
 const notDeclared = "is not in the schema"
 
+// isNull is the one problem of what the kit was given that a host lets pass, where it is optional.
+const isNull = "is null, and the schema does not say nullable"
+
 type checker struct {
 	path []string
 	errs []error
@@ -51,7 +54,7 @@ func (c *checker) at(name string, s *sdk.Schema, v any) {
 func (c *checker) check(s *sdk.Schema, v any) {
 	if v == nil {
 		if !s.Nullable && s.Kind != sdk.KindAny {
-			c.fail("is null, and the schema does not say nullable")
+			c.fail(isNull)
 		}
 		return
 	}
