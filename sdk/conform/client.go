@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,6 +59,41 @@ func (c *Client) Validate(ctx context.Context, config string) error {
 		return err
 	}
 	return problems(r.GetErrors(), "")
+}
+
+// Manifest returns the manifest of an instance of a decoder with a configuration, JSON: that of Describe, or the one
+// that depends on the configuration.
+func (c *Client) Manifest(ctx context.Context, config string) (*sdk.Provider, error) {
+	d, err := c.Describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.specialize(ctx, d, config); err != nil {
+		return d.Provider, err
+	}
+	return d.Provider, nil
+}
+
+// specialize makes of what a plugin says of itself what it says of an instance with a configuration: the manifest and
+// how many deliveries go into a batch may depend on it.
+func (c *Client) specialize(ctx context.Context, d *wire.Description, config string) error {
+	if !slices.Contains(d.Capabilities, wire.CapabilityValidate) {
+		return nil
+	}
+	r, err := c.wire.Plugin.Validate(ctx, &pluginv1.ValidateRequest{Context: c.context(), Config: []byte(config)})
+	if err != nil {
+		return err
+	}
+	if err := problems(r.GetErrors(), ""); err != nil {
+		return err
+	}
+	if n := int(r.GetMaxBatch()); d.Sink != nil && n > 0 && n < d.Sink.MaxBatch {
+		d.Sink.MaxBatch = n
+	}
+	if slices.Contains(d.Capabilities, wire.CapabilityManifest) && r.GetProvider() != nil {
+		d.Provider, err = wire.ProviderFromProto(r.GetProvider())
+	}
+	return err
 }
 
 // ErrUnavailable is wrapped by an error that says: not now, try again.

@@ -128,7 +128,8 @@ func (s *Suite) catalogue(context.Context) []Finding {
 		}
 		seen[e.Type] = true
 		if why := badType(e.Type, p.Name); why != "" {
-			f.add("types are <provider>.<part> and more parts of [a-z0-9_], at most 128 bytes", do, "the event type %q %s", clip(e.Type, 200), why)
+			f.add("types are <provider>.<part> and more parts of [a-z0-9_], at most 128 bytes", do, "the event type %q %s",
+				clip(e.Type, 200), why)
 		}
 		if e.Data.Kind == "" {
 			f.add("routes are checked against the schemas of the catalogue", do, "%s has no schema", e.Type)
@@ -165,7 +166,8 @@ func badType(t, provider string) string {
 	return ""
 }
 
-// samples: every sample decodes to its type, always alike, with data as the schema says and events as the golden file has.
+// samples: every sample decodes to its type, always alike, with data as the schema says and events as the golden file
+// has.
 func (s *Suite) samples(ctx context.Context) []Finding {
 	f := s.findings()
 	i := s.mustOpen(ctx, f)
@@ -216,7 +218,8 @@ func (s *Suite) sample(ctx context.Context, f *findings, i, again *Instance, smp
 	}
 	s.results[name] = *got
 	if strings.HasPrefix(got.Refused, "panic: ") {
-		f.add("a decoder refuses what it cannot decode", "mend what panicked", "Decode panicked at the sample %s (%s)", name, clip(got.Refused, 300))
+		f.add("a decoder refuses what it cannot decode", "mend what panicked", "Decode panicked at the sample %s (%s)",
+			name, clip(got.Refused, 300))
 		return
 	}
 	if got.Refused != "" {
@@ -272,7 +275,8 @@ func (s *Suite) decoded(f *findings, of string, d *sdk.Decoded) {
 	}
 	for i := range d.Events {
 		if err := wellFormed(s.desc.Provider, &d.Events[i]); err != nil {
-			f.add("the host ends the request as dead where an event breaks a rule", "leave out what is optional, or refuse the request",
+			f.add("the host ends the request as dead where an event breaks a rule",
+				"leave out what is optional, or refuse the request",
 				"%s gives an event of which %v", of, err)
 			return
 		}
@@ -288,7 +292,8 @@ func wellFormed(p *sdk.Provider, e *sdk.Event) error {
 		name, value string
 		most        int
 	}{
-		{"subject", e.Subject, maxSubject}, {"partition key", e.PartitionKey, maxSubject}, {"operation", e.Operation, maxOperation},
+		{"subject", e.Subject, maxSubject}, {"partition key", e.PartitionKey, maxSubject}, {"operation", e.Operation,
+			maxOperation},
 		{"tenant", e.Tenant, maxTenant},
 	} {
 		if len(text.value) > text.most {
@@ -424,7 +429,8 @@ func (s *Suite) golden(f *findings, name string, got *sdk.Decoded) {
 	case err != nil:
 		f.add(contract, do, "a golden file cannot be read (%v)", err)
 	case !bytes.Equal(want, text.Bytes()):
-		f.add(contract, do, "the sample %s gives other events than %s has\n%s\n", name, path, lines(string(want), text.String()))
+		f.add(contract, do, "the sample %s gives other events than %s has\n%s\n", name, path, lines(string(want),
+			text.String()))
 	}
 }
 

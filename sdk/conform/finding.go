@@ -3,6 +3,7 @@ package conform
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -38,7 +39,7 @@ type findings struct {
 const maxFindings = 20
 
 func (f *findings) add(contract, do, did string, args ...any) {
-	if len(f.list) == maxFindings {
+	if len(f.list) >= maxFindings {
 		f.more++
 		return
 	}
@@ -46,7 +47,10 @@ func (f *findings) add(contract, do, did string, args ...any) {
 	if f.redact != nil {
 		did = f.redact(did)
 	}
-	f.list = append(f.list, Finding{Did: did, Contract: contract, Do: do})
+	found := Finding{Did: did, Contract: contract, Do: do}
+	if !slices.Contains(f.list, found) {
+		f.list = append(f.list, found)
+	}
 }
 
 // done is what was found.

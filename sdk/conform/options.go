@@ -17,7 +17,8 @@ import (
 type Options struct {
 	// Config is a complete configuration; default {}. Secrets in it should be long enough to be searched for.
 	Config string
-	// Timeout is how long Describe, Validate, Open and Check may take; default: the host's 15 s.
+	// Timeout is how long Describe, Validate, Open and Check may take; default: the host's 15 s. A shorter one also bounds
+	// the shorter patience with other things.
 	Timeout time.Duration
 
 	// For sinks.

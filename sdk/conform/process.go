@@ -42,8 +42,8 @@ const (
 	killedGrace = 5 * time.Second  // until the pipes of a killed process are closed
 )
 
-// Process is a plugin that runs as the host runs it: with the host's environment and none other, in a group and a folder
-// of its own, over go-plugin's connection with certificates on both sides.
+// Process is a plugin that runs as the host runs it: with the host's environment and none other, in a group and a
+// folder of its own, over go-plugin's connection with certificates on both sides.
 type Process struct {
 	Client *Client
 
@@ -58,8 +58,9 @@ type Process struct {
 
 // startOptions are what a check may change about a start.
 type startOptions struct {
-	hostPID int  // 0: this process
-	parent  bool // a process in between, which can be killed in the host's place
+	hostPID int    // 0: this process
+	parent  bool   // a process in between, which can be killed in the host's place
+	zone    string // TZ; empty: that of this process
 }
 
 // Start starts a program. The caller stops it.
@@ -86,6 +87,9 @@ func start(ctx context.Context, cmd Command, o startOptions) (*Process, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	env := append([]string{"TMPDIR=" + work, wire.EnvHostPID + "=" + strconv.Itoa(o.hostPID)}, passedOn()...)
+	if o.zone != "" {
+		env = append(env, "TZ="+o.zone) // the last one counts
+	}
 	p.run = &processRunner{
 		argv: argv, dir: work, parent: o.parent, stdout: p.stdout, stderr: p.stderr, exited: make(chan struct{}),
 	}
@@ -117,7 +121,9 @@ func start(ctx context.Context, cmd Command, o startOptions) (*Process, error) {
 // connect waits until the plugin serves.
 func (p *Process) connect(ctx context.Context) error {
 	connected := make(chan error, 1)
-	go func() {
+	var connecting sync.WaitGroup
+	defer connecting.Wait() // it ends when the process does
+	connecting.Go(func() {
 		c, err := p.plugin.Client()
 		if err == nil {
 			g, ok := c.(*goplugin.GRPCClient)
@@ -128,20 +134,19 @@ func (p *Process) connect(ctx context.Context) error {
 			}
 		}
 		connected <- err
-	}()
+	})
 	timer := time.NewTimer(startTime)
 	defer timer.Stop()
 	var err error
 	select {
 	case err = <-connected:
 	case <-timer.C:
-		_ = p.run.Kill(ctx)
-		<-connected
 		err = fmt.Errorf("it was not ready within %s", startTime)
 	case <-ctx.Done():
-		_ = p.run.Kill(ctx)
-		<-connected
 		err = ctx.Err()
+	}
+	if err != nil {
+		_ = p.run.Kill(ctx)
 	}
 	if err != nil {
 		return err
@@ -379,13 +384,13 @@ func startCommand(cmd *exec.Cmd) error {
 		again := exec.Command(cmd.Path, cmd.Args[1:]...)
 		again.Env, again.Dir, again.Stdout, again.Stderr = cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr
 		again.ExtraFiles, again.SysProcAttr = cmd.ExtraFiles, cmd.SysProcAttr
-		*cmd = *again //nolint:govet // a Cmd that did not start holds nothing
+		*cmd = *again
 	}
 }
 
 // readStdout passes the first line on to go-plugin and keeps what comes after it.
 func (r *processRunner) readStdout(stdout io.Reader, handshake *io.PipeWriter) {
-	defer handshake.Close() // go-plugin takes this for the end of the process
+	defer func() { _ = handshake.Close() }() // go-plugin takes this for the end of the process
 	in := bufio.NewReaderSize(stdout, 8<<10)
 	line, err := in.ReadSlice('\n')
 	first := strings.TrimRight(string(line), "\r\n")

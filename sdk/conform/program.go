@@ -37,6 +37,9 @@ func Program(ctx context.Context, cmd Command, opts Options, earlier Results, ru
 	s.suite = newSuite(s.proc.Client, opts)
 	defer s.suite.close()
 	if s.suite.run(ctx, earlier, run) {
+		if s.suite.desc.Provider != nil && !s.suite.broken["samples"] {
+			run(Check{Name: "second process", Run: s.second})
+		}
 		run(Check{Name: "health", Run: s.health})
 		run(Check{Name: "signals", Run: s.signals})
 		run(Check{Name: "shutdown", Run: s.shutdown})
@@ -87,8 +90,22 @@ func startFailed(f *findings, err error) {
 		return
 	}
 	f.add(fmt.Sprintf("it writes the handshake to standard output and serves within %s", startTime),
-		"compare docs/plugin-protocol.md, section Start; what it needs is in the program itself, since the environment is empty",
+		"compare docs/plugin-protocol.md, section Start; all that it needs is in the program, for the environment is empty",
 		"it does not start as a plugin (%s)", clip(err.Error(), 1500))
+}
+
+// second: a process of another day in another time zone gives the same events.
+func (s *programSuite) second(ctx context.Context) []Finding {
+	f := s.suite.findings()
+	p, err := start(ctx, s.cmd, startOptions{zone: "Pacific/Kiritimati"})
+	if err != nil {
+		startFailed(f, err)
+		return f.done()
+	}
+	defer p.Stop()
+	again := *s.suite
+	again.client = p.Client
+	return again.samples(ctx)
 }
 
 // health: go-plugin's health service answers.
@@ -125,11 +142,12 @@ func (s *programSuite) signals(ctx context.Context) []Finding {
 		const contract = "a signal to the whole service must not stop it before its host has drained it"
 		switch {
 		case died:
-			f.add(contract, "catch and drop SIGTERM, SIGINT and SIGHUP; the host says when it is time", "it dies of %s (%s)",
-				signalName(sig), s.words())
+			f.add(contract, "catch and drop SIGTERM, SIGINT and SIGHUP; the host says when it is time", "it dies of %s",
+				signalName(sig))
 			return f.done()
 		case err != nil:
-			f.add(contract, "catch and drop SIGTERM, SIGINT and SIGHUP; the host says when it is time", "it serves no more after %s (%s)",
+			f.add(contract, "catch and drop SIGTERM, SIGINT and SIGHUP; the host says when it is time",
+				"it serves no more after %s (%s)",
 				signalName(sig), clip(err.Error(), 200))
 			return f.done()
 		}
@@ -149,13 +167,6 @@ func signalName(sig os.Signal) string {
 	return sig.String()
 }
 
-func (s *programSuite) words() string {
-	if s.lost() {
-		return s.proc.LastWords()
-	}
-	return "it has not ended yet"
-}
-
 // shutdown: asked to end, it ends. Who has no such call is killed.
 func (s *programSuite) shutdown(ctx context.Context) []Finding {
 	f := s.suite.findings()
@@ -168,9 +179,10 @@ func (s *programSuite) shutdown(ctx context.Context) []Finding {
 	if status.Code(err) == codes.Unimplemented {
 		return nil
 	}
-	if !s.proc.ended(shutdownTime) {
+	limit := min(shutdownTime, s.suite.opts.Timeout)
+	if !s.proc.ended(limit) {
 		f.add("it is killed 2 s after it was asked to end", "stop serving and exit, whatever still runs",
-			"it still runs %s after Shutdown", shutdownTime)
+			"it still runs %s after Shutdown", limit)
 	}
 	return f.done()
 }
@@ -180,7 +192,8 @@ func (s *programSuite) output(context.Context) []Finding {
 	f := s.suite.findings()
 	s.proc.Stop()
 	if out := s.proc.stdout.String(); out != "" {
-		f.add("standard output belongs to the handshake", "print to standard error, or log", "it writes %q to standard output", clip(out, 200))
+		f.add("standard output belongs to the handshake", "print to standard error, or log",
+			"it writes %q to standard output", clip(out, 200))
 	}
 	s.suite.noSecrets(f, "what it prints", s.proc.stdout.String())
 	s.suite.noSecrets(f, "its log", s.proc.stderr.String())
@@ -205,8 +218,8 @@ func (s *programSuite) hostKilled(ctx context.Context) []Finding {
 		f.add(exitsWithHost, watchHost, "its parent cannot be killed (%v)", err)
 		return f.done()
 	}
-	if !p.ended(goneTime) {
-		f.add(exitsWithHost, watchHost, "it runs on %s after its host was killed", goneTime)
+	if limit := min(goneTime, s.suite.opts.Timeout); !p.ended(limit) {
+		f.add(exitsWithHost, watchHost, "it still runs %s after its host was killed", limit)
 		return f.done()
 	}
 	var left []string
@@ -217,7 +230,8 @@ func (s *programSuite) hostKilled(ctx context.Context) []Finding {
 		return nil
 	})
 	if len(left) > 0 {
-		f.add("it takes its socket with it", "stop the server before the process ends", "it leaves its socket %s behind when its host was killed",
+		f.add("it takes its socket with it", "stop the server before the process ends",
+			"it leaves its socket %s behind when its host was killed",
 			strings.Join(left, " "))
 	}
 	return f.done()
@@ -236,8 +250,8 @@ func (s *programSuite) hostGone(ctx context.Context) []Finding {
 		return nil // it has ended before it was ready
 	}
 	defer p.Stop()
-	if !p.ended(goneTime) {
-		f.add(exitsWithHost, watchHost, "it runs on %s though no process has the id in GRAPNEL_HOST_PID", goneTime)
+	if limit := min(goneTime, s.suite.opts.Timeout); !p.ended(limit) {
+		f.add(exitsWithHost, watchHost, "it still runs after %s though no process has the id in GRAPNEL_HOST_PID", limit)
 	}
 	return f.done()
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -37,12 +36,13 @@ type Suite struct {
 	secrets []string
 	far     *farEnd
 	close   func()
-	results Results // of samples, also of an earlier pass
-	all     bool    // mutate every byte
+	results Results         // of samples, also of an earlier pass
+	broken  map[string]bool // checks that found something, or were not run because of one that did
+	all     bool            // mutate every byte
 }
 
-// Run runs all checks that need a connection only, and those of the kind of plugin that it leads to. thorough: a decoder
-// is tried with a change of every byte of its samples, not only of some thousand. The result, of a decoder, may be
+// Run runs all checks that need a connection only, and those of the kind of plugin that it leads to. thorough: a
+// decoder is tried with a change of every byte of its samples, not only of some thousand. The result, of a decoder, may be
 // handed to a later Run or Program, in another process, which must give the same events; nil: there was none.
 func Run(ctx context.Context, c *Client, opts Options, thorough bool, earlier Results, run Runner) Results {
 	s := newSuite(c, opts)
@@ -85,13 +85,31 @@ func (s *Suite) run(ctx context.Context, earlier Results, run Runner) bool {
 	if !s.describe(ctx, run) {
 		return false
 	}
+	s.broken = map[string]bool{}
 	for _, check := range s.checks() {
-		run(check)
+		if check.Run != nil && s.broken[check.needs] {
+			check.Run, check.Skip = nil, check.needs+" has failed"
+		}
+		if bare := check.Run; bare != nil {
+			check.Run = func(ctx context.Context) []Finding {
+				list := bare(ctx)
+				s.broken[check.Name] = len(list) > 0
+				return list
+			}
+		}
+		run(check.Check)
+		s.broken[check.Name] = s.broken[check.Name] || check.Run == nil && s.broken[check.needs]
 		if s.lost() {
 			return false // the check has said so
 		}
 	}
 	return true
+}
+
+// step is a check that makes sense only where another has found nothing.
+type step struct {
+	Check
+	needs string
 }
 
 // lost reports whether there is no process any more.
@@ -131,6 +149,13 @@ func (s *Suite) describe(ctx context.Context, run Runner) (ok bool) {
 		if !isName(desc.Name, 64) {
 			f.add("a name is [a-z][a-z0-9_]*, at most 64 bytes", "choose another", "it calls itself %q", desc.Name)
 		}
+		if len(f.list) == 0 {
+			err := s.client.specialize(ctx, s.desc, s.opts.Config)
+			if isAnswer(err) {
+				err = nil // the next check says so
+			}
+			s.failed(f, "Validate", s.opts.Timeout, err)
+		}
 		ok = len(f.list) == 0
 		return f.done()
 	}})
@@ -149,7 +174,8 @@ func (s *Suite) learn(f *findings) {
 		s.opts.Message = string(example(&s.desc.Message))
 	}
 	if missing := required(&s.desc.Config); strings.TrimSpace(s.opts.Config) == "{}" && len(missing) > 0 {
-		f.add("an instance is opened with a complete configuration", "give the kit one (Options.Config; grapnel plugin test --config)",
+		f.add("an instance is opened with a complete configuration",
+			"give the kit one (Options.Config; grapnel plugin test --config)",
 			"it needs %s, and was given no configuration", strings.Join(missing, ", "))
 		return
 	}
@@ -163,30 +189,37 @@ func (s *Suite) learn(f *findings) {
 		}
 		if err := checkGiven(given.schema, given.text); err != nil {
 			f.add("the host hands over only what the declared schema allows", do,
-				"the schema that it declares refuses the %s that it was to be checked with (%s)", given.name, clip(err.Error(), 500))
+				"the schema that it declares refuses the %s that it was to be checked with (%s)", given.name,
+				clip(err.Error(), 500))
 		}
 	}
 }
 
-func (s *Suite) checks() []Check {
-	checks := []Check{{Name: "config", Run: s.config}, {Name: "open", Run: s.open}, {Name: "instances", Run: s.instances}}
+func (s *Suite) checks() []step {
+	steps := []step{{Check{Name: "config", Run: s.config}, ""}, {Check{Name: "open", Run: s.open}, ""}}
 	if s.desc.Sink == nil {
-		return append(checks,
-			Check{Name: "catalogue", Run: s.catalogue}, Check{Name: "samples", Run: s.samples}, Check{Name: "order", Run: s.order},
-			Check{Name: "bytes", Run: s.bytes}, Check{Name: "structure", Run: s.structure}, Check{Name: "hostile", Run: s.hostile})
+		return append(steps,
+			step{Check{Name: "catalogue", Run: s.catalogue}, ""}, step{Check{Name: "samples", Run: s.samples}, "open"},
+			step{Check{Name: "order", Run: s.order}, "samples"}, step{Check{Name: "instances", Run: s.instances}, "samples"},
+			step{Check{Name: "bytes", Run: s.bytes}, "samples"}, step{Check{Name: "structure", Run: s.structure}, "bytes"},
+			step{Check{Name: "hostile", Run: s.hostile}, "structure"})
 	}
-	checks = append(checks, Check{Name: "message", Run: s.message}, Check{Name: "deliver", Run: s.deliver}, Check{Name: "concurrent", Run: s.concurrent})
+	steps = append(steps, step{Check{Name: "message", Run: s.message}, "open"}, step{Check{Name: "deliver",
+		Run: s.deliver}, "open"},
+		step{Check{Name: "concurrent", Run: s.concurrent}, "deliver"}, step{Check{Name: "instances", Run: s.instances},
+			"deliver"})
 	if s.desc.Sink.MaxBatch > 1 {
-		checks = append(checks, Check{Name: "batch", Run: s.batch})
+		steps = append(steps, step{Check{Name: "batch", Run: s.batch}, "deliver"})
 	}
 	if s.desc.Sink.State {
-		checks = append(checks, Check{Name: "state", Run: s.state})
+		steps = append(steps, step{Check{Name: "state", Run: s.state}, "deliver"})
 	}
-	checks = append(checks, Check{Name: "large", Run: s.large}, Check{Name: "cancel", Run: s.cancel})
+	steps = append(steps, step{Check{Name: "large", Run: s.large}, "open"}, step{Check{Name: "cancel",
+		Run: s.cancel}, "open"})
 	for _, c := range []struct {
 		Check
 		given bool
-		needs string
+		lacks string
 	}{
 		{Check{Name: "slow", Run: s.slow}, s.opts.Slow != "", "a configuration whose far end never answers (slow)"},
 		{Check{Name: "down", Run: s.down}, s.opts.Down != "", "a configuration whose far end is not there (down)"},
@@ -196,11 +229,11 @@ func (s *Suite) checks() []Check {
 		},
 	} {
 		if !c.given {
-			c.Check = Check{Name: c.Name, Skip: "it needs " + c.needs}
+			c.Check = Check{Name: c.Name, Skip: "it needs " + c.lacks}
 		}
-		checks = append(checks, c.Check)
+		steps = append(steps, step{c.Check, "open"})
 	}
-	return checks
+	return steps
 }
 
 func (s *Suite) findings() *findings { return &findings{redact: s.redact} }
@@ -217,7 +250,13 @@ func (s *Suite) redact(text string) string {
 func (s *Suite) noSecrets(f *findings, where, text string) {
 	for _, secret := range s.secrets {
 		if at := strings.Index(text, secret); at >= 0 {
-			text = text[max(0, at-100):min(len(text), at+len(secret)+100)]
+			if begin := strings.LastIndexByte(text[:at], '\n') + 1; at-begin < 200 {
+				text, at = text[begin:], at-begin
+			} else {
+				text, at = text[at-200:], 200
+			}
+			line, _, _ := strings.Cut(text[at+len(secret):], "\n")
+			text = text[:at+len(secret)] + line[:min(len(line), 100)]
 			f.add("secrets leave the plugin only for the far end", "leave it out there, also of the errors of libraries",
 				"it shows a secret of the configuration in %s (%q)", where, strings.ToValidUTF8(s.redact(text), ""))
 			return
@@ -253,14 +292,16 @@ func (s *Suite) failed(f *findings, call string, limit time.Duration, err error)
 			call, clip(text, 200))
 	case codes.Unknown:
 		if status.Code(err) == codes.Unknown && !isStatus(err) { // the conversion from the wire
-			f.add("the host refuses what it does not understand", "say what plugin.proto has words for", "%s answers with something else (%s)",
+			f.add("the host refuses what it does not understand", "say what plugin.proto has words for",
+				"%s answers with something else (%s)",
 				call, clip(err.Error(), 300))
 			return true
 		}
 		fallthrough
 	default:
 		f.add("what happened is said in the response, and a status other than OK means that nobody knows",
-			"answer with an error, outcome or refusal", "%s failed with the gRPC status %s (%s)", call, status.Code(err), clip(text, 300))
+			"answer with an error, outcome or refusal", "%s failed with the gRPC status %s (%s)", call, status.Code(err),
+			clip(text, 300))
 	}
 	return true
 }
@@ -298,6 +339,9 @@ func (s *Suite) mustOpen(ctx context.Context, f *findings) *Instance {
 }
 
 func (s *Suite) mustClose(ctx context.Context, f *findings, i *Instance) {
+	if s.lost() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	if err := i.Close(ctx); err != nil {
@@ -326,7 +370,8 @@ func (s *Suite) config(ctx context.Context) []Finding {
 	}
 	if validates {
 		if err := validate(s.opts.Config); isAnswer(err) {
-			f.add("the configuration that it is checked with is a good one", "mend Validate, or give the kit another configuration",
+			f.add("the configuration that it is checked with is a good one",
+				"mend Validate, or give the kit another configuration",
 				"Validate refuses the configuration (%s)", clip(err.Error(), 500))
 			return f.done()
 		} else if s.failed(f, "Validate", s.opts.Timeout, err) {
@@ -409,16 +454,15 @@ func (s *Suite) open(ctx context.Context) []Finding {
 	return f.done()
 }
 
-// use calls an instance once.
-func (s *Suite) use(ctx context.Context, f *findings, i *Instance) {
+// use calls an instance once. Whether what it says is right is for other checks.
+func (s *Suite) use(ctx context.Context, f *findings, i *Instance) (outcomes []sdk.Outcome) {
 	if s.desc.Sink != nil {
-		s.good(f, s.send(ctx, f, "Deliver", i, Delivery(5, s.opts.Message, s.opts.Data))...)
-		return
+		return s.send(ctx, f, "Deliver", i, Delivery(5, s.opts.Message, s.opts.Data))
 	}
-	for _, sample := range samples(s.desc.Provider) {
-		s.decode(ctx, f, i, "Decode", s.sampleRequest(sample))
-		return
+	if all := samples(s.desc.Provider); len(all) > 0 {
+		s.decode(ctx, f, i, "Decode", s.sampleRequest(all[0]))
 	}
+	return nil
 }
 
 // manyInstances is how many blocks a process serves at once in the check.
@@ -439,13 +483,17 @@ func (s *Suite) instances(ctx context.Context) []Finding {
 	for k, err := range errs {
 		if isAnswer(err) {
 			s.noSecrets(f, "an error of Open", err.Error())
-			f.add("one process serves every block that names the plugin", "keep what an instance needs in the instance, not in the program",
+			f.add("one process serves every block that names the plugin",
+				"keep what an instance needs in the instance, not in the program",
 				"Open refuses one of %d instances with the same configuration (%s)", manyInstances, clip(err.Error(), 300))
 		} else {
 			s.failed(f, fmt.Sprintf("one of %d Opens at once", manyInstances), s.opts.Timeout, err)
 		}
 		if err != nil {
 			opened[k] = nil
+		}
+		if len(f.list) > 0 {
+			break
 		}
 	}
 	var other *Instance // with another configuration
@@ -459,15 +507,17 @@ func (s *Suite) instances(ctx context.Context) []Finding {
 	}
 	for k, i := range opened {
 		if i != nil && k%2 == 1 {
-			before := len(f.list)
-			s.use(ctx, f, i)
-			if len(f.list) > before {
-				last := &f.list[len(f.list)-1]
-				last.Did += ", of an instance while others of the process were opened and closed"
+			for _, o := range s.use(ctx, f, i) {
+				if o.Kind != sdk.Delivered && o.Kind != sdk.Skipped && len(f.list) == 0 {
+					f.add("one process serves every block that names the plugin, and none knows of the others",
+						"keep what an instance needs in the instance, not in variables of the program",
+						"Deliver ends with %s (%s) where it was delivered before other instances were opened, with other "+
+							"configurations, and closed", o.Kind, clip(o.Reason, 300))
+				}
 			}
 			s.mustClose(ctx, f, i)
 		}
-		if len(f.list) > 3 {
+		if s.lost() {
 			break
 		}
 	}
@@ -519,5 +569,5 @@ func difference(a, b any) string {
 		at++
 	}
 	from := max(0, at-40)
-	return "first …" + strconv.Quote(string(x[from:min(len(x), at+60)])) + ", then …" + strconv.Quote(string(y[from:min(len(y), at+60)]))
+	return fmt.Sprintf("first …%s…, then …%s…", x[from:min(len(x), at+40)], y[from:min(len(y), at+40)])
 }

@@ -60,7 +60,8 @@ func (w *wrongMaker) visit(s *sdk.Schema, value any, path []string) {
 		if !ok {
 			return
 		}
-		w.add(append(slices.Clone(path), unknownName), json.Number("1"), false, "is an attribute that the schema does not name")
+		w.add(append(slices.Clone(path), unknownName), json.Number("1"), false,
+			"is an attribute that the schema does not name")
 		for i := range s.Attributes {
 			a := &s.Attributes[i]
 			at := append(slices.Clone(path), a.Name)
@@ -200,7 +201,8 @@ func example(s *sdk.Schema) json.RawMessage {
 	return json.RawMessage("{}")
 }
 
-// checkGiven checks a configuration or message against its schema, in the way of the host: null is also what is left out.
+// checkGiven checks a configuration or message against its schema, in the way of the host: null is also what is left
+// out.
 func checkGiven(s *sdk.Schema, text string) error {
 	err := CheckData(s, []byte(text))
 	var list []string

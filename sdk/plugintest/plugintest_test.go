@@ -3,6 +3,8 @@ package plugintest_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,27 +14,27 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/sdk/internal/example"
 	"github.com/grapnelhq/grapnel/sdk/plugintest"
-	"github.com/grapnelhq/grapnel/sdk/plugintest/internal/example"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	config  = `{"address":"up","token":"hunter2-hunter2","labels":{"a":"b"}}`
-	down    = `{"address":"down","token":"hunter3-hunter3"}`
-	message = `{"text":"hello","fields":{"a":null}}`
+	config  = `{"url": "$FAR_END", "token": "hunter2-hunter2", "labels": {"a": "b"}}`
+	refused = `{"url": "$FAR_END/status/400", "token": "hunter2-hunter2"}`
+	message = `{"text": "hello", "fields": {"a": null}}`
 )
 
 func TestGoodSink(t *testing.T) {
 	plugintest.Sink(t, example.Sink(""), plugintest.Options{
-		Config: config, Down: down, Message: message, Package: "testdata/sink-good",
+		Config: config, Refused: refused, Message: message, Package: "testdata/sink",
 	})
 }
 
 func TestGoodDecoder(t *testing.T) {
 	plugintest.Decoder(t, example.Decoder(""), plugintest.Options{
-		Package: "testdata/decoder-good", Golden: "testdata/golden",
+		Package: "testdata/decoder", Golden: "testdata/golden",
 	})
 }
 
@@ -45,12 +47,11 @@ func TestFaulty(t *testing.T) {
 	opts := plugintest.Options{NoProgram: true}
 	switch kind {
 	case "sink":
-		opts.Config, opts.Down, opts.Message = config, down, message
-		plugintest.Sink(t, example.Sink(fault), opts)
-	case "program":
 		opts.Config, opts.Message = config, message
-		opts.NoProgram, opts.Package = false, "testdata/sink-bad"
-		plugintest.Sink(t, example.Sink(""), opts)
+		plugintest.Sink(t, example.Sink(fault), opts)
+	case "program": // another than the factory
+		opts.NoProgram, opts.Package = false, "testdata/decoder"
+		plugintest.Decoder(t, example.Decoder("process"), opts)
 	case "decoder":
 		plugintest.Decoder(t, example.Decoder(fault), opts)
 	case "readme":
@@ -75,24 +76,28 @@ func runFaulty(t *testing.T, fault string) string {
 }
 
 func TestFaultsAreFound(t *testing.T) {
-	empty := t.TempDir()
+	empty, other := t.TempDir(), t.TempDir()
+	golden := filepath.Join(other, "example.thing.created.json")
+	if err := os.WriteFile(golden, []byte("{\n  \"events\": []\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for fault, wants := range map[string][]string{
-		"sink secret": {"a secret of the configuration shows in an outcome", "refused <SECRET>"},
-		"sink open":   {"a secret of the configuration shows in an error of Open", "cannot log in with <SECRET>"},
-		"sink leak":   {"goroutines are left after Close", "example.Sink"},
-		"sink hang":   {"Deliver does not return within 2s of its context's end"},
-		"sink down":   {"a delivery to a far end that is not there: rejected: nobody there; want a retry"},
-		"program":     {"stdout belongs to the handshake", "hello", "a secret of the configuration shows in its log"},
-		"decoder data": {
-			"data of example.thing.created: id: is not of kind integer", "extra: is not in the schema",
+		"sink secret": {"it shows a secret of the configuration in an outcome", "refused <SECRET>"},
+		"sink leak": {
+			"goroutines are left after Close", "example.Sink",
+			"but Close ends all that Open began: stop what was started and wait for it",
 		},
-		"decoder panic": {
-			"damaged: panic: runtime error: invalid memory address or nil pointer dereference", "body ",
-		},
-		"decoder impure":  {"the same request gives other events"},
-		"decoder writes":  {"the request's body was changed"},
-		"decoder type":    {"does not begin with the provider's name"},
-		"golden " + empty: {"is not there; -update writes it"},
+		"sink shared":    {"Deliver ends with retry (nobody there) where it was delivered before "},
+		"program":        {"the sample example.thing.created gives other events in another process"},
+		"decoder panics": {"Decode panicked at the sample example.thing.created with a byte changed"},
+		"decoder impure": {"the same request, the sample example.thing.created, gives other events the second time"},
+		"decoder writes": {"Decode changed the request's body, but the body is shared with " +
+			"the events of the request: copy what is to be changed"},
+		"golden " + empty: {"the sample example.thing.created has events, and ",
+			"created.json is not there, but the golden files say what " +
+				"the events are: write it with -update"},
+		"golden " + other: {"gives other events than " + golden + " has", `-  "events": []`,
+			`+      "type": "example.thing.created",`},
 	} {
 		t.Run(strings.Fields(fault)[0]+" "+filepath.Base(fault), func(t *testing.T) {
 			t.Parallel()
@@ -110,11 +115,13 @@ func TestFaultsAreFound(t *testing.T) {
 }
 
 func TestClient(t *testing.T) {
+	far := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer far.Close()
 	c := plugintest.Connect(t, example.Sink(""))
-	if err := c.Validate(t.Context(), `{"adress":"x"}`); len(sdk.AttributeErrors(err)) != 3 {
+	if err := c.Validate(t.Context(), `{"ulr":"x"}`); len(sdk.AttributeErrors(err)) != 3 {
 		t.Errorf("Validate: %v", err)
 	}
-	i, err := c.Open(t.Context(), config)
+	i, err := c.Open(t.Context(), strings.ReplaceAll(config, "$FAR_END", far.URL))
 	if err != nil {
 		t.Fatal(err)
 	}

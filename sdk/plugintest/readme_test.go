@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/sdk/internal/example"
 	"github.com/grapnelhq/grapnel/sdk/plugintest"
-	"github.com/grapnelhq/grapnel/sdk/plugintest/internal/example"
 )
 
 type referenceConfig struct {
@@ -124,7 +124,8 @@ func TestReadme(t *testing.T) {
 		t.Fatalf("-update: %v\n%s", err, out)
 	}
 	plugintest.Readme(t, sink, file)
-	if b, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(b), "# x\n") || !strings.HasSuffix(string(b), "\nMore.\n") {
+	if b, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(b),
+		"# x\n") || !strings.HasSuffix(string(b), "\nMore.\n") {
 		t.Errorf("the rest of the file has changed: %q, %v", b, err)
 	}
 }

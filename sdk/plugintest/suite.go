@@ -109,7 +109,8 @@ func run[F serve.Factory](t *testing.T, factory F, opts Options) {
 		return
 	}
 	t.Run("program", func(t *testing.T) {
-		conform.Program(t.Context(), conform.Command{Path: Build(t, cmp.Or(opts.Package, "."))}, opts.conform(), results, runner(t))
+		conform.Program(t.Context(), conform.Command{Path: Build(t, cmp.Or(opts.Package, "."))}, opts.conform(),
+			results, runner(t))
 	})
 }
 

@@ -27,16 +27,20 @@ func newPluginTest(plugins *string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test FILE|DIR|NAME|COMMAND [ARG...]",
 		Short: "Check that a plugin keeps its contract",
-		Long: `Start a plugin as the host does and check what docs/plugin-protocol.md asks of it, whatever language it is written in:
-configuration and messages that do not fit are refused by name, deliveries come out as they should, samples decode to what
+		Long: `Start a plugin as the host does, in whatever language it is written, and check what docs/plugin-protocol.md asks of it:
+configuration and messages that do not fit are refused by name, deliveries come out as they should,
+	samples decode to what
 the catalogue declares, damaged requests do no harm, no secret shows, signals and the end of the host are minded.
 
 FILE is a plugin's program, of which a copy runs, alone, as under the host; NAME is one in the folder of --dir, such as
-sink-file. DIR is the folder of a Go module: its own tests run first, then the checks on the program that is built from it.
+sink-file. DIR is the folder of a Go module: its own tests run first,
+	then the checks on the program that is built from it.
 With arguments, a command runs where it is: write -- before it, as in "grapnel plugin test -- node plugin.js".
 
-What it is tested with comes from the flags, each a file or the JSON itself, or from the file ` + optionsFile + ` beside FILE
-or in DIR: {"config": {…}, "message": {…}, "data": {…}, "down": {…}, "slow": {…}, "refused": {…}, "refused_message": {…}}.
+What it is tested with comes from the flags, each a file or the JSON itself,
+	or from the file ` + optionsFile + ` beside FILE
+or in DIR: {"config": {…}, "message": {…}, "data": {…}, "down": {…}, "slow": {…}, "refused": {…},
+	"refused_message": {…}}.
 In these texts $FAR_END is the address, http://host:port, of an HTTP server that answers 200 to everything, and to
 /status/N with N. A configuration with it needs no "down" and "slow".`,
 		Example: `  grapnel plugin test ./my-sink
@@ -120,7 +124,8 @@ func newTestTarget(args []string, plugins string) (*testTarget, error) {
 	}
 	if len(args) > 1 || errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(args[0], `/\`) {
 		if _, err := exec.LookPath(args[0]); err != nil {
-			return nil, fmt.Errorf("%s is neither a file, nor a folder, nor a plugin in %s, nor a program in $PATH", args[0], plugins)
+			return nil, fmt.Errorf("%s is neither a file, nor a folder, nor a plugin in %s, nor a program in $PATH",
+				args[0], plugins)
 		}
 		return &testTarget{cmd: conform.Command{Path: args[0], Args: args[1:]}}, nil
 	}
@@ -162,7 +167,8 @@ func (t *testTarget) test(ctx context.Context, opts conform.Options, p *checkPri
 		}
 		defer os.RemoveAll(dir)
 		p.run(ctx, "module")(conform.Check{Name: "go test", Run: t.goTest})
-		p.run(ctx, "module")(conform.Check{Name: "go build", Run: func(ctx context.Context) []conform.Finding { return t.goBuild(ctx, dir) }})
+		p.run(ctx, "module")(conform.Check{Name: "go build",
+			Run: func(ctx context.Context) []conform.Finding { return t.goBuild(ctx, dir) }})
 		if t.cmd.Path == "" {
 			return p.end()
 		}
@@ -184,8 +190,9 @@ func (t *testTarget) goTest(ctx context.Context) []conform.Finding {
 		return nil
 	}
 	return []conform.Finding{{
-		Did: fmt.Sprintf("its own tests fail (%v)\n%s\n", err, strings.TrimSpace(out)), Contract: "they are a part of the checks",
-		Do: "go test ./... shows the same",
+		Did:      fmt.Sprintf("its own tests fail (%v)\n%s\n", err, strings.TrimSpace(out)),
+		Contract: "they are a part of the checks",
+		Do:       "go test ./... shows the same",
 	}}
 }
 
@@ -205,8 +212,9 @@ func (t *testTarget) goBuild(ctx context.Context, dir string) []conform.Finding 
 	}
 	if out, err := t.goTool(ctx, "build", "-o", program, "."); err != nil {
 		return []conform.Finding{{
-			Did: fmt.Sprintf("it cannot be built (%v)\n%s\n", err, strings.TrimSpace(out)), Contract: "the program is the module's root package",
-			Do: "go build . shows the same",
+			Did:      fmt.Sprintf("it cannot be built (%v)\n%s\n", err, strings.TrimSpace(out)),
+			Contract: "the program is the module's root package",
+			Do:       "go build . shows the same",
 		}}
 	}
 	t.cmd.Path = program
