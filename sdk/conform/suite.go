@@ -42,8 +42,8 @@ type Suite struct {
 }
 
 // Run runs all checks that need a connection only, and those of the kind of plugin that it leads to. thorough: a
-// decoder is tried with a change of every byte of its samples, not only of some thousand. The result, of a decoder, may be
-// handed to a later Run or Program, in another process, which must give the same events; nil: there was none.
+// decoder is tried with a change of every byte of its samples, not only of some thousand. The result, of a decoder, may
+// be handed to a later Run or Program, in another process, which must give the same events; nil: there was none.
 func Run(ctx context.Context, c *Client, opts Options, thorough bool, earlier Results, run Runner) Results {
 	s := newSuite(c, opts)
 	defer s.close()

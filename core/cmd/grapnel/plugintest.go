@@ -27,8 +27,8 @@ func newPluginTest(plugins *string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test FILE|DIR|NAME|COMMAND [ARG...]",
 		Short: "Check that a plugin keeps its contract",
-		Long: `Start a plugin as the host does, in whatever language it is written, and check what docs/plugin-protocol.md asks of it:
-configuration and messages that do not fit are refused by name, deliveries come out as they should,
+		Long: `Start a plugin as the host does, in whatever language it is written, and check what docs/plugin-protocol.md asks of
+it: configuration and messages that do not fit are refused by name, deliveries come out as they should,
 	samples decode to what
 the catalogue declares, damaged requests do no harm, no secret shows, signals and the end of the host are minded.
 
