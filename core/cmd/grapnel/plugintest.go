@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,7 +24,7 @@ import (
 // optionsFile is where a plugin keeps what it is tested with, beside its program or go.mod.
 const optionsFile = "plugintest.json"
 
-func newPluginTest(plugins *string) *cobra.Command {
+func newPluginTest(flags *pluginFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test FILE|DIR|NAME|COMMAND [ARG...]",
 		Short: "Check that a plugin keeps its contract",
@@ -66,7 +67,7 @@ In these texts $FAR_END is the address, http://host:port, of an HTTP server that
 	}
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		target, err := newTestTarget(args, *plugins)
+		target, err := newTestTarget(args, cmp.Or(flags.dir, filepath.Join("bin", "plugins")))
 		if err != nil {
 			return err
 		}
@@ -117,9 +118,14 @@ type testTarget struct {
 
 func newTestTarget(args []string, plugins string) (*testTarget, error) {
 	info, err := os.Stat(args[0])
-	if installed := filepath.Join(plugins, "grapnel-"+args[0]); err != nil && len(args) == 1 {
-		if there, notThere := os.Stat(installed); notThere == nil {
-			args, info, err = []string{installed}, there, nil
+	if err != nil && len(args) == 1 {
+		found, _ := pluginhost.Discover(plugins) // what is wrong with the folder matters only if it is in it
+		for _, b := range found {
+			if args[0] == b.Name || args[0] == string(b.Kind)+"-"+b.Name {
+				info, err = os.Stat(b.Path)
+				args = []string{b.Path}
+				break
+			}
 		}
 	}
 	if len(args) > 1 || errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(args[0], `/\`) {
