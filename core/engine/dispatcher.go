@@ -49,6 +49,7 @@ const (
 type dispatcher struct {
 	Sink
 	store Store
+	clock *clock
 	log   hclog.Logger
 
 	limiter *rate.Limiter // of calls; nil: none
@@ -98,14 +99,14 @@ type settled struct {
 	after       func() // after the commit, may be nil
 }
 
-func newDispatcher(s Sink, st Store, log hclog.Logger) *dispatcher {
+func newDispatcher(s Sink, st Store, c *clock, log hclog.Logger) *dispatcher {
 	s.Retry, s.Breaker = s.Retry.withDefaults(), s.Breaker.withDefaults()
 	s.Batch, s.Concurrency = max(s.Batch, 1), max(s.Concurrency, 1)
 	if s.Timeout == 0 {
 		s.Timeout = 30 * time.Second
 	}
 	d := &dispatcher{
-		Sink: s, store: st, log: log,
+		Sink: s, store: st, clock: c, log: log,
 		keys: map[string][]*core.Delivery{}, behind: true, claiming: make(chan struct{}, 1),
 		breaker: breaker{policy: s.Breaker},
 		active:  activeTime{total: s.State.Active},
@@ -329,7 +330,7 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 
 		var next time.Time
 		if behind && !full {
-			ds, backlog, err := d.store.ClaimDeliveries(ctx, d.Name, time.Now(), room, d.HoldDead)
+			ds, backlog, err := d.store.ClaimDeliveries(ctx, d.Name, d.clock.now(), room, d.HoldDead)
 			var live []*core.Delivery
 			if err == nil {
 				live, err = d.renew(ctx, ds)
@@ -360,10 +361,10 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 			}
 			next = backlog.Next
 		}
-		// A clock that jumps must not make a due time wait for ever: look again at least every minute.
+		// Whatever clocks do, a due time does not wait for ever: look again at least every minute.
 		pause := time.Minute
 		if !next.IsZero() {
-			pause = min(max(time.Until(next), time.Millisecond), pause)
+			pause = min(max(next.Sub(d.clock.now()), time.Millisecond), pause)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -662,7 +663,7 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 	var release []string          // keys to free
 	waits := 0                    // that go back to the store, or hold what is there
 	d.mu.Lock()
-	a := attempt{started: started, took: took, active: d.active.read(started), probe: probe}
+	a := attempt{started: started, took: took, ended: d.clock.now(), active: d.active.read(started), probe: probe}
 	d.mu.Unlock()
 	for i, dl := range ds {
 		a.random = random()

@@ -101,8 +101,9 @@ type Engine struct {
 // New makes an engine.
 func New(o Options) *Engine {
 	e := &Engine{log: o.Logger, sources: map[string]*pipeline{}, sinks: map[string]*dispatcher{}}
+	c := newClock()
 	for _, s := range o.Sinks {
-		e.sinks[s.Name] = newDispatcher(s, o.Store, o.Logger.With("sink", s.Name))
+		e.sinks[s.Name] = newDispatcher(s, o.Store, c, o.Logger.With("sink", s.Name))
 	}
 	for _, s := range o.Sources {
 		e.sources[s.Name] = newPipeline(s, o.Store, e.sinks, o.Logger.With("source", s.Name))

@@ -14,6 +14,7 @@ import (
 type attempt struct {
 	started time.Time
 	took    time.Duration
+	ended   time.Time     // by the clock of due times
 	active  time.Duration // the sink's active time when it started
 	probe   bool          // it went out to see whether the sink works
 	random  float64       // in [0, 1), for jitter
@@ -29,7 +30,7 @@ type attempt struct {
 //
 // A probe that ends in a retry tells of the sink, not of the delivery, which is not charged for it.
 func settlement(d *core.Delivery, o core.Outcome, p RetryPolicy, a attempt) store.Settlement {
-	now := a.started.Add(a.took)
+	now := a.ended
 	s := store.Settlement{
 		Key:     d.Key,
 		Charge:  true,

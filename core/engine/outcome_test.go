@@ -10,6 +10,7 @@ import (
 
 func TestSettlement(t *testing.T) {
 	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	ended := started.Add(time.Hour) // by another clock
 	policy := RetryPolicy{MaxAttempts: 3, MaxAge: time.Hour, Min: time.Second, Max: time.Minute}
 	tests := []struct {
 		name     string
@@ -76,12 +77,12 @@ func TestSettlement(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := settlement(&tt.delivery, tt.outcome, policy,
-				attempt{started: started, active: 2 * time.Hour, probe: tt.probe, random: 0.5})
+				attempt{started: started, ended: ended, active: 2 * time.Hour, probe: tt.probe, random: 0.5})
 			if s.State != tt.state || s.Charge != tt.charge || s.Crashes != tt.crashes {
 				t.Errorf("got %s, charge %v, crashes %d", s.State, s.Charge, s.Crashes)
 			}
-			if tt.state == core.DeliveryPending && s.Due.Sub(started) != tt.pause {
-				t.Errorf("due after %s, want %s", s.Due.Sub(started), tt.pause)
+			if tt.state == core.DeliveryPending && s.Due.Sub(ended) != tt.pause {
+				t.Errorf("due after %s, want %s", s.Due.Sub(ended), tt.pause)
 			}
 		})
 	}
