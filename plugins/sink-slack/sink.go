@@ -166,15 +166,13 @@ func (s *sink) address(d *sdk.Delivery[Message], t *task) error {
 	case p == nil:
 	case !m.Update:
 		t.post.thread, t.post.channel = p.Timestamp, p.Channel
-	case p.Source == sourceOf(d) && d.Sequence < p.Sequence && !d.Force:
-		return sdk.Skip("stale: the message shows a later event")
+	case !d.Force && p.newerThan(placeOf(&d.Event, d.Sequence, time.Now()), d.Replay):
+		return sdk.Skip("stale: the message shows a newer event")
 	default:
 		t.post.update = p
 	}
 	return nil
 }
-
-func sourceOf(d *sdk.Delivery[Message]) string { return digest(d.Event.Source)[:8] }
 
 // inTurn sends when it is the channel's turn. An error is an outcome.
 func (s *sink) inTurn(ctx context.Context, t *task) (answer, error) {
@@ -226,7 +224,7 @@ func (s *sink) settle(ctx context.Context, d *sdk.Delivery[Message], t *task, a 
 	if t.thread == "" {
 		return nil
 	}
-	p := parent{Key: t.thread, Channel: a.channel, Timestamp: a.ts, Source: sourceOf(d), Sequence: d.Sequence}
+	p := parent{Key: t.thread, Channel: a.channel, Timestamp: a.ts, place: placeOf(&d.Event, d.Sequence, time.Now())}
 	if old := t.threads.find(t.thread); old != nil && t.post.update == nil {
 		if a.threadTS == "" {
 			// Slack posts a reply to a message that was deleted as one of its own.

@@ -226,6 +226,42 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestStaleByTime delivers events whose own times say another order than that in which they came.
+func TestStaleByTime(t *testing.T) {
+	h := newHarness(t, quick(botConfig()), fakeOptions(), nil)
+	now := time.Now().UTC().Truncate(time.Second)
+	at := func(seconds int) string { return now.Add(time.Duration(seconds) * time.Second).Format(time.RFC3339) }
+	for i, step := range []struct {
+		text   string
+		source string
+		seq    int64
+		time   string
+		replay bool
+		want   sdk.OutcomeKind
+	}{
+		{"first", "a", 1, at(4), false, sdk.Delivered},
+		{"an older one, accepted later", "a", 2, at(3), false, sdk.Skipped},
+		{"an older one of another source", "b", 2, at(3), false, sdk.Skipped},
+		{"at the same time", "b", 1, at(4), false, sdk.Delivered},
+		{"accepted before, but newer", "b", 0, at(5), false, sdk.Delivered},
+		{"replay of another at its place", "b", 0, at(5), true, sdk.Skipped},
+		{"without a time", "b", 5, "", false, sdk.Delivered},
+		{"accepted before what has no time", "b", 4, at(9), false, sdk.Skipped},
+		{"accepted after what has no time", "b", 6, at(1), false, sdk.Delivered},
+		{"from the future", "b", 7, now.AddDate(9, 0, 0).Format(time.RFC3339), false, sdk.Delivered},
+		{"after it", "b", 8, now.AddDate(1, 0, 0).Format(time.RFC3339), false, sdk.Delivered},
+	} {
+		got := h.deliverAs(t.Context(), &sdk.Delivery[json.RawMessage]{
+			OrderKey: "ann", Sequence: step.seq, Replay: step.replay,
+			Message: []byte(fmt.Sprintf(`{"text": %q, "update": true}`, step.text)),
+			Event:   sdk.Envelope{ID: fmt.Sprint(i), Type: "a.b", Source: step.source, Time: step.time},
+		}).Kind
+		if shown := h.last().Text == step.text; got != step.want || shown != (got == sdk.Delivered) {
+			t.Errorf("%s: %s; the message shows %q", step.text, got, h.last().Text)
+		}
+	}
+}
+
 // TestManyThreads has more threads under one key than the state can hold.
 func TestManyThreads(t *testing.T) {
 	h := newHarness(t, quick(botConfig()), fakeOptions(), nil)

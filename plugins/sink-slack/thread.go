@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"time"
 
 	"github.com/grapnelhq/grapnel/sdk"
 )
@@ -16,11 +17,47 @@ type threads struct {
 
 // parent is the message that a thread hangs on, or that is updated.
 type parent struct {
-	Key       string `json:"k"`           // digest of the thread's key and the channel that the route asked for
-	Channel   string `json:"c"`           // the ID that Slack gave
-	Timestamp string `json:"t"`           // its ts, which is its id
-	Source    string `json:"s,omitempty"` // digest of the source of what it shows
-	Sequence  int64  `json:"q,omitempty"` // and its place among that source's events
+	Key       string `json:"k"` // digest of the thread's key and the channel that the route asked for
+	Channel   string `json:"c"` // the ID that Slack gave
+	Timestamp string `json:"t"` // its ts, which is its id
+	place            // of the event that it shows
+}
+
+// place is an event's place in time: by its own time, then, for those of one source, by the order in which that accepted
+// them. Where one of two events has no time there is that order only.
+type place struct {
+	Source   string `json:"s,omitempty"` // digest
+	Sequence int64  `json:"q,omitempty"`
+	Time     int64  `json:"n,omitempty"` // Unix nanoseconds; 0: it has none
+	Event    string `json:"e,omitempty"` // digest of its id
+}
+
+// ahead is how far in the future an event's time counts: one with a wrong year must not hold a message for years.
+const ahead = 24 * time.Hour
+
+func placeOf(e *sdk.Envelope, sequence int64, now time.Time) place {
+	p := place{Source: digest(e.Source)[:8], Sequence: sequence, Event: digest(e.ID)[:8]}
+	if at, err := time.Parse(time.RFC3339, e.Time); err == nil {
+		if limit := now.Add(ahead); at.After(limit) {
+			at = limit
+		}
+		p.Time = at.UnixNano()
+	}
+	return p
+}
+
+// newerThan reports whether an event at o must not write over what p wrote. A replay of an event that stands at the same
+// place as another one is the older of the two: the other was shown after it.
+func (p place) newerThan(o place, replay bool) bool {
+	switch {
+	case p.Time != 0 && o.Time != 0 && p.Time != o.Time:
+		return o.Time < p.Time
+	case p.Source == o.Source && p.Sequence != o.Sequence:
+		return o.Sequence < p.Sequence
+	case p.Source != o.Source && (p.Time == 0 || o.Time == 0):
+		return false // nothing to compare
+	}
+	return replay && p.Event != "" && p.Event != o.Event
 }
 
 func readThreads(state []byte) threads {
