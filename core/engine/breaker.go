@@ -7,7 +7,7 @@ import (
 // BreakerPolicy says when a sink that fails is left alone for a while. Zero fields take their defaults.
 type BreakerPolicy struct {
 	Failures int           // consecutive failed calls before it is left alone; default 10, negative: never
-	Min, Max time.Duration // the pause before a probe; it doubles from one to the other; default 5 s and 5 min
+	Min, Max time.Duration // bounds of the pause before a probe, which grows; default 5 s and 5 min
 }
 
 func (p BreakerPolicy) withDefaults() BreakerPolicy {
@@ -99,7 +99,7 @@ func (b *breaker) record(r result, wasProbe bool, most int, now time.Time, rando
 
 func (b *breaker) open(r result, now time.Time, random float64) {
 	b.pause = min(max(2*b.pause, b.policy.Min), b.policy.Max)
-	wait := b.pause/2 + time.Duration(random*float64(b.pause/2))
+	wait := max(b.pause/2+time.Duration(random*float64(b.pause/2)), b.policy.Min)
 	b.state, b.reason, b.asked = open, r.reason, r.suspend
 	b.until = now.Add(max(wait, min(r.after, maxAfter)))
 }

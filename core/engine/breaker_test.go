@@ -27,14 +27,14 @@ func TestBreaker(t *testing.T) {
 	record(failed, false)
 	is("two in a row, twice", closed, 0, 0)
 	record(failed, false)
-	is("three in a row", open, 3*time.Second, 0)
+	is("three in a row", open, 4*time.Second, 0)
 	record(failed, false)
 	record(worked, false)
-	is("calls that were still out", open, 3*time.Second, 0)
-	if b.probe(now.Add(2 * time.Second)) {
+	is("calls that were still out", open, 4*time.Second, 0)
+	if b.probe(now.Add(3 * time.Second)) {
 		t.Error("a probe before its time")
 	}
-	now = now.Add(3 * time.Second)
+	now = now.Add(4 * time.Second)
 	if !b.probe(now) || b.probe(now) {
 		t.Error("not exactly one probe")
 	}
@@ -58,7 +58,19 @@ func TestBreaker(t *testing.T) {
 	record(worked, false)
 	is("and two", closed, 0, 0)
 	record(result{suspend: true, reason: "revoked"}, false)
-	is("suspended", open, 3*time.Second, 0)
+	is("suspended", open, 4*time.Second, 0)
+
+	for _, random := range []float64{0, 0.3, 0.999} {
+		b := breaker{policy: BreakerPolicy{Failures: 1, Min: 4 * time.Second, Max: 10 * time.Second}}
+		for range 5 {
+			b.record(failed, b.state == probing, 8, now, random)
+			if wait := b.until.Sub(now); wait < 4*time.Second || wait > 10*time.Second {
+				t.Errorf("a pause of %s", wait)
+			}
+			now = b.until
+			b.probe(now)
+		}
+	}
 
 	never := breaker{policy: BreakerPolicy{Failures: -1}.withDefaults()}
 	for range 1000 {

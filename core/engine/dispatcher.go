@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -63,6 +64,7 @@ type dispatcher struct {
 	down     int    // goroutines that wait for the plugin
 	missing  string // down: why
 	breaker  breaker
+	onTrust  bool // the sink failed, and it is an operator's word that it works
 	active   activeTime
 	ready    []*core.Delivery
 	fresh    []*core.Delivery
@@ -536,14 +538,26 @@ func (d *dispatcher) mayWork() bool {
 // hold stops calls, or lets them go on.
 func (d *dispatcher) hold(on bool) { d.change(func() { d.onHold = on }) }
 
-// setPaused stops calls until an operator lets them go on.
-func (d *dispatcher) setPaused(on bool, why string) {
+// pause stops calls until an operator lets them go on. Without a reason it keeps the one there is.
+func (d *dispatcher) pause(why string) {
 	d.change(func() {
-		if !on && (d.paused || d.breaker.state != closed) {
-			d.breaker.close() // the operator knows better, and few calls go out at first
-		}
-		d.paused, d.why = on, why
+		d.paused, d.why = true, cmp.Or(why, d.why)
+		d.log.Warn("an operator pauses the sink, its deliveries wait", "reason", d.why)
 	})
+}
+
+// resume lets calls go on, few at first, and reports whether anything but the host kept them.
+func (d *dispatcher) resume() (changed bool) {
+	d.change(func() {
+		ailing := d.breaker.state != closed
+		if changed = d.paused || ailing; !changed {
+			return
+		}
+		d.breaker.close() // the operator knows better
+		d.paused, d.why, d.onTrust = false, "", d.onTrust || ailing
+		d.log.Info("an operator resumes the sink")
+	})
+	return changed
 }
 
 // mayCall decides whether a call goes out now, and charges the rate for it. When only time is missing, it sets a timer.
@@ -725,16 +739,25 @@ func (d *dispatcher) judge(r result, probe bool, now time.Time) {
 	before, reason := d.breaker.state, d.breaker.reason
 	d.breaker.record(r, probe, d.Concurrency, now, random())
 	d.active.run(d.mayWork(), now)
-	switch after := d.breaker.state; {
+	after := d.breaker.state
+	if after == open {
+		d.onTrust = false
+	}
+	switch {
 	case after == open && (before == closed || reason != d.breaker.reason) && d.breaker.asked:
-		d.log.Error("the sink is suspended, its deliveries wait", "reason", d.breaker.reason, "probe_in", d.breaker.until.Sub(now))
+		d.log.Error("the sink is suspended, its deliveries wait", "reason", d.breaker.reason,
+			"probe_in", roughly(d.breaker.until.Sub(now)))
 	case after == open && before == closed:
 		d.log.Error("the sink fails again and again, its deliveries wait", "reason", d.breaker.reason,
-			"probe_in", d.breaker.until.Sub(now))
-	case after == closed && before != closed:
+			"probe_in", roughly(d.breaker.until.Sub(now)))
+	case after == closed && (before != closed || d.onTrust && !r.failed && !r.suspend):
+		d.onTrust = false
 		d.log.Info("the sink works again")
 	}
 }
+
+// roughly writes a duration for the log.
+func roughly(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
 func (d *dispatcher) releaseAll(keys []string) {
 	if len(keys) == 0 {

@@ -127,18 +127,18 @@ func (e *Engine) Wake(sink string) {
 	}
 }
 
-// Pause stops the calls to a sink until Resume; those under way end as they do. why is shown.
+// Pause stops the calls to a sink until Resume; those under way end as they do. why is shown; an empty one leaves that of
+// an earlier Pause.
 func (e *Engine) Pause(sink, why string) {
 	if d := e.sinks[sink]; d != nil {
-		d.setPaused(true, why)
+		d.pause(why)
 	}
 }
 
-// Resume lets the calls to a sink go on, few at first.
-func (e *Engine) Resume(sink string) {
-	if d := e.sinks[sink]; d != nil {
-		d.setPaused(false, "")
-	}
+// Resume lets the calls to a sink go on, few at first, and reports whether anything kept them: a pause, or failed calls.
+func (e *Engine) Resume(sink string) bool {
+	d := e.sinks[sink]
+	return d != nil && d.resume()
 }
 
 // Hold stops all calls to sinks, or lets them go on. What is under way is not touched.

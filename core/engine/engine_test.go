@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -152,6 +153,26 @@ type host struct {
 	engine *engine.Engine
 	stop   context.CancelFunc
 	done   chan struct{}
+	log    logged
+}
+
+// logged keeps the messages of a log.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// count is how often a text is in the log.
+func (l *logged) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
 }
 
 func start(t *testing.T, dir string, dec engine.Decoder, sinks map[string]*sink, tune func(*engine.Sink)) *host {
@@ -166,7 +187,7 @@ func start(t *testing.T, dir string, dec engine.Decoder, sinks map[string]*sink,
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := engine.Options{Store: h.store, Logger: hclog.NewNullLogger()}
+	opt := engine.Options{Store: h.store, Logger: hclog.New(&hclog.LoggerOptions{Output: &h.log})}
 	var r router
 	for name, s := range sinks {
 		es := engine.Sink{Name: name, Plugin: s, Concurrency: 2, Batch: 16}

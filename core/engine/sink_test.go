@@ -124,7 +124,9 @@ func TestPause(t *testing.T) {
 		s.took = time.Second
 		h := start(t, dir, &decoder{}, map[string]*sink{"a": s}, paused)
 		defer h.close()
-		h.engine.Resume("a")
+		if !h.engine.Resume("a") || h.engine.Resume("a") {
+			t.Error("not resumed, or twice")
+		}
 		until(t, "all delivered", func() bool { return s.count() == 80 })
 		if n := at[start2000.Add(2*time.Hour+time.Second).String()]; n != 1 {
 			t.Errorf("%d calls went out at once: %v", n, at)
@@ -132,14 +134,62 @@ func TestPause(t *testing.T) {
 		if st := h.status("a"); st.State != engine.Working {
 			t.Errorf("status %+v", st)
 		}
-		h.engine.Pause("a", "again")
+		h.engine.Pause("a", "new token")
+		h.engine.Pause("a", "")
 		h.accept("", "last")
 		time.Sleep(time.Minute)
-		if st := h.status("a"); st.State != engine.Paused || s.count() != 80 {
+		if st := h.status("a"); st.State != engine.Paused || st.Reason != "new token" || s.count() != 80 {
 			t.Errorf("status %+v, %d delivered", st, s.count())
 		}
 		h.engine.Resume("a")
 		until(t, "the last is delivered", func() bool { return s.count() == 81 })
+		for text, want := range map[string]int{
+			`an operator pauses the sink, its deliveries wait: sink=a reason="new token"`: 2,
+			"an operator resumes the sink: sink=a":                                        2,
+			"the sink works again":                                                        0,
+		} {
+			if n := h.log.count(text); n != want {
+				t.Errorf("%q is in the log %d times", text, n)
+			}
+		}
+	})
+}
+
+// TestResumeOnTrust resumes sinks that fail: the log says that they work when they do.
+func TestResumeOnTrust(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink()
+		var outcome core.Outcome
+		s.deliver = func(*core.Delivery) core.Outcome { return outcome }
+		answer := func(k sdk.OutcomeKind) { s.set(func() { outcome = core.Outcome{Kind: k, Reason: "as told"} }) }
+		answer(sdk.Suspended)
+		h := start(t, t.TempDir(), &decoder{}, map[string]*sink{"a": s}, func(es *engine.Sink) {
+			es.Batch, es.Concurrency = 1, 1
+			es.Breaker = engine.BreakerPolicy{Failures: 2, Min: time.Hour, Max: 3 * time.Hour}
+		})
+		defer h.close()
+		const again = "the sink works again: sink=a"
+		h.accept("", "1")
+		until(t, "it is suspended", func() bool { return h.status("a").State == engine.Suspended })
+		if n := h.log.count("probe_in=1h0m0s"); n != 1 {
+			t.Errorf("the time of the probe is told %d times", n)
+		}
+		if !h.engine.Resume("a") {
+			t.Error("a suspended sink was not resumed")
+		}
+		until(t, "it is suspended again", func() bool { return h.status("a").State == engine.Suspended })
+		answer(sdk.Delivered)
+		h.engine.Pause("a", "")
+		h.engine.Resume("a")
+		if n := h.log.count(again); n != 0 {
+			t.Error("it works before a call did")
+		}
+		until(t, "all delivered", func() bool { return s.count() == 1 && h.log.count(again) == 1 })
+		h.accept("", "2")
+		until(t, "the next one, too", func() bool { return s.count() == 2 })
+		if n := h.log.count(again); n != 1 {
+			t.Errorf("it works again %d times", n)
+		}
 	})
 }
 

@@ -30,18 +30,6 @@ type arg struct {
 	schema *sdk.Schema
 }
 
-// Locate returns where the attribute that a path begins with is written, as file:line,column-column; "" if it is not.
-func (m *Message) Locate(path []string) string {
-	if len(path) == 0 {
-		return ""
-	}
-	rng, ok := m.ranges[path[0]]
-	if !ok {
-		return ""
-	}
-	return rng.String()
-}
-
 // emitFunc appends the JSON of an argument for the record's event. If it returns no JSON (emitted other than wrote),
 // dst is as it was given. On an error, dst is of no use.
 type emitFunc func(dst []byte, r *Record) ([]byte, emitted, *Error)

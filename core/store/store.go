@@ -53,7 +53,8 @@ type Store interface {
 
 	// Sinks returns what is kept about sinks, by name; those nothing is kept about are not in it.
 	Sinks(ctx context.Context) (map[string]SinkState, error)
-	// PauseSink and ResumeSink note an operator's wish durably; the host acts on it.
+	// PauseSink and ResumeSink note an operator's wish durably; the host acts on it. An empty reason keeps the one of a sink
+	// that is paused already.
 	PauseSink(ctx context.Context, sink, reason string, at time.Time) error
 	ResumeSink(ctx context.Context, sink string) error
 	// SaveActive notes a sink's active time.

@@ -32,7 +32,8 @@ func (s *Store) Sinks(ctx context.Context) (map[string]store.SinkState, error) {
 // PauseSink implements store.Store.
 func (s *Store) PauseSink(ctx context.Context, sink, reason string, at time.Time) error {
 	return s.writeSink(ctx, true, `INSERT INTO sinks (sink, paused_at, pause_reason) VALUES (?1, ?2, ?3)
-		ON CONFLICT (sink) DO UPDATE SET paused_at = excluded.paused_at, pause_reason = excluded.pause_reason`,
+		ON CONFLICT (sink) DO UPDATE SET paused_at = excluded.paused_at,
+			pause_reason = coalesce(excluded.pause_reason, pause_reason)`,
 		func(st *stmt) {
 			st.BindText(1, sink)
 			st.int(2, at.UnixMicro())

@@ -19,6 +19,7 @@ func testSinks(k *kit) {
 	k.check(k.s.PauseSink(k.Context(), "a", "new token", at))
 	k.check(k.s.PauseSink(k.Context(), "b", "", at))
 	k.check(k.s.PauseSink(k.Context(), "b", "again", later))
+	k.check(k.s.PauseSink(k.Context(), "b", "", later))
 	k.check(k.s.SaveActive(k.Context(), "a", 2*time.Minute))
 	want := map[string]store.SinkState{
 		"a": {Active: 2 * time.Minute, PausedAt: at, PauseReason: "new token"},
@@ -31,6 +32,10 @@ func testSinks(k *kit) {
 	k.check(k.s.ResumeSink(k.Context(), "a"))
 	k.check(k.s.ResumeSink(k.Context(), "nobody"))
 	want["a"] = store.SinkState{Active: 2 * time.Minute}
+	k.equal(sinks(), want)
+	k.check(k.s.ResumeSink(k.Context(), "b"))
+	k.check(k.s.PauseSink(k.Context(), "b", "", later))
+	want["b"] = store.SinkState{PausedAt: later}
 	k.equal(sinks(), want)
 }
 
