@@ -532,7 +532,10 @@ type recorder struct{ told *[]string }
 func (r recorder) note(text string)       { *r.told = append(*r.told, text) }
 func (r recorder) Wake(sink string)       { r.note("wake " + sink) }
 func (r recorder) Pause(sink, why string) { r.note("pause " + sink + ": " + why) }
-func (r recorder) Resume(sink string)     { r.note("resume " + sink) }
+func (r recorder) Resume(sink string) bool {
+	r.note("resume " + sink)
+	return sink == "failing"
+}
 
 func TestSinks(t *testing.T) {
 	s := serve(t, t.TempDir())
@@ -545,17 +548,19 @@ func TestSinks(t *testing.T) {
 		if kept, err := s.direct.Store.Sinks(ctx); err != nil || kept["good"].PauseReason != "new token" || kept["good"].PausedAt.IsZero() {
 			t.Errorf("%s: %+v, %v", name, kept, err)
 		}
-		if err := c.ResumeSink(ctx, "good"); err != nil {
-			t.Error(name, err)
+		for _, paused := range []bool{true, false} {
+			if changed, err := c.ResumeSink(ctx, "good"); err != nil || changed != paused {
+				t.Error(name, changed, err)
+			}
 		}
 		if kept, err := s.direct.Store.Sinks(ctx); err != nil || !kept["good"].PausedAt.IsZero() {
 			t.Errorf("%s: %+v, %v", name, kept, err)
 		}
 		err := c.PauseSink(ctx, "god", "")
-		if !errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), `there is no sink "god", only bad, good`) {
+		if !errors.Is(err, store.ErrNotFound) || err.Error() != `there is no sink "god", only bad, good` {
 			t.Errorf("%s: %v", name, err)
 		}
-		if diff := cmp.Diff([]string{"pause good: new token", "resume good"}, *s.told); diff != "" {
+		if diff := cmp.Diff([]string{"pause good: new token", "resume good", "resume good"}, *s.told); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}

@@ -22,7 +22,7 @@ type Control interface {
 	Delivery(ctx context.Context, id string) (Delivery, error)
 	SkipDeliveries(ctx context.Context, ids []string, reason string) (Page[Delivery], error) // those that changed
 	PauseSink(ctx context.Context, sink, reason string) error
-	ResumeSink(ctx context.Context, sink string) error
+	ResumeSink(ctx context.Context, sink string) (changed bool, err error) // false: nothing kept it from work
 	Rejections(ctx context.Context, f store.RejectionFilter) (Page[Rejection], error)
 	Rejection(ctx context.Context, id int64) (Rejection, error)
 
@@ -54,7 +54,7 @@ type Direct struct {
 type Engine interface {
 	Wake(sink string) // it has new work in the store
 	Pause(sink, why string)
-	Resume(sink string)
+	Resume(sink string) bool // whether anything kept it from work
 }
 
 var _ Control = (*Direct)(nil)
@@ -145,6 +145,7 @@ func (c *Direct) Delivery(ctx context.Context, id string) (Delivery, error) {
 		return Delivery{}, err
 	}
 	v := viewDelivery(d.Delivery)
+	v.WaitsFor = d.WaitsFor
 	v.History = viewAttempts(d.Attempts)
 	if d.Delivery.Event != nil {
 		e := viewEvent(d.Delivery.Event)

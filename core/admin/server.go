@@ -82,7 +82,8 @@ func Handler(c Control) http.Handler {
 		return struct{}{}, c.PauseSink(r.Context(), r.PathValue("sink"), body.Reason)
 	})
 	handle("POST /v1/sinks/{sink}/resume", func(r *http.Request) (any, error) {
-		return struct{}{}, c.ResumeSink(r.Context(), r.PathValue("sink"))
+		changed, err := c.ResumeSink(r.Context(), r.PathValue("sink"))
+		return resumed{changed}, err
 	})
 	handle("GET /v1/rejections", func(r *http.Request) (any, error) {
 		var f store.RejectionFilter

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/grapnelhq/grapnel/core/store"
 )
 
 // skipping is the body of a command that skips deliveries, and pausing of one that pauses a sink.
@@ -20,6 +18,9 @@ type (
 	}
 	pausing struct {
 		Reason string `json:"reason"`
+	}
+	resumed struct {
+		Resumed bool `json:"resumed"` // false: nothing kept it from work
 	}
 )
 
@@ -45,17 +46,22 @@ func (c *Direct) PauseSink(ctx context.Context, sink, reason string) error {
 }
 
 // ResumeSink implements Control.
-func (c *Direct) ResumeSink(ctx context.Context, sink string) error {
+func (c *Direct) ResumeSink(ctx context.Context, sink string) (bool, error) {
 	if err := c.known(ctx, sink); err != nil {
-		return err
+		return false, err
 	}
+	kept, err := c.Store.Sinks(ctx)
+	if err != nil {
+		return false, err
+	}
+	changed := !kept[sink].PausedAt.IsZero()
 	if err := c.Store.ResumeSink(ctx, sink); err != nil {
-		return err
+		return false, err
 	}
-	if c.Engine != nil {
-		c.Engine.Resume(sink)
+	if c.Engine != nil && c.Engine.Resume(sink) {
+		changed = true
 	}
-	return nil
+	return changed, nil
 }
 
 // known fails for a sink that the host does not have, and that has no deliveries.
@@ -72,8 +78,8 @@ func (c *Direct) known(ctx context.Context, sink string) error {
 		names[v.Sink] = true
 	}
 	if !names[sink] {
-		return fmt.Errorf("there is no sink %q, only %s: %w", sink,
-			strings.Join(slices.Sorted(maps.Keys(names)), ", "), store.ErrNotFound)
+		return notFound(fmt.Sprintf("there is no sink %q, only %s", sink,
+			strings.Join(slices.Sorted(maps.Keys(names)), ", ")))
 	}
 	return nil
 }
@@ -91,7 +97,8 @@ func (c *Client) PauseSink(ctx context.Context, sink, reason string) error {
 }
 
 // ResumeSink implements Control.
-func (c *Client) ResumeSink(ctx context.Context, sink string) error {
-	var v struct{}
-	return c.post(ctx, "sinks/"+url.PathEscape(sink)+"/resume", struct{}{}, &v)
+func (c *Client) ResumeSink(ctx context.Context, sink string) (bool, error) {
+	var v resumed
+	err := c.post(ctx, "sinks/"+url.PathEscape(sink)+"/resume", struct{}{}, &v)
+	return v.Resumed, err
 }

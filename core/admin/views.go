@@ -73,7 +73,7 @@ type Delivery struct {
 	Sink          string     `json:"sink"`
 	OrderKey      string     `json:"order_key,omitempty"`
 	State         string     `json:"state"`
-	Due           *time.Time `json:"due,omitempty"`
+	Due           *time.Time `json:"due,omitempty"` // pending: not before; none: behind an earlier one of its order key
 	Attempts      int        `json:"attempts"`
 	Crashes       int        `json:"crashes,omitempty"`
 	Reason        string     `json:"reason,omitempty"`
@@ -83,14 +83,16 @@ type Delivery struct {
 	SettledAt     *time.Time `json:"settled_at,omitempty"`
 
 	// Only of a single delivery:
-	Message json.RawMessage `json:"message,omitempty"`
-	Event   *Event          `json:"event,omitempty"`
-	History []Attempt       `json:"history,omitempty"`
+	WaitsFor string          `json:"waits_for,omitempty"` // the delivery that it is behind: an earlier one, or a dead one that holds the order key
+	Message  json.RawMessage `json:"message,omitempty"`
+	Event    *Event          `json:"event,omitempty"`
+	History  []Attempt       `json:"history,omitempty"`
 }
 
 // Attempt is one try as shown.
 type Attempt struct {
-	Number  int       `json:"number"`
+	Number  int       `json:"number"`  // its place in the history
+	Attempt int       `json:"attempt"` // as the sink was told: the same again after one that was not charged, from 1 after a retry
 	At      time.Time `json:"at"`
 	TookMS  float64   `json:"took_ms"`
 	Outcome string    `json:"outcome"`
@@ -197,7 +199,7 @@ func viewDelivery(d *core.Delivery) Delivery {
 		Reference: d.Reference, Message: d.Message, ReplayOf: d.ReplayOf, ReplayedBy: d.ReplayedBy, Forced: d.Force,
 		AsIs: d.AsIs, ReceivedAt: d.ReceivedAt,
 	}
-	if d.State == core.DeliveryPending {
+	if d.State == core.DeliveryPending && !d.Due.IsZero() {
 		v.Due = &d.Due
 	}
 	if !d.SettledAt.IsZero() {
@@ -214,9 +216,9 @@ func viewDelivery(d *core.Delivery) Delivery {
 
 func viewAttempts(as []core.Attempt) []Attempt {
 	var views []Attempt
-	for _, a := range as {
+	for i, a := range as {
 		views = append(views, Attempt{
-			Number: a.Number, At: a.At, TookMS: float64(a.Took) / float64(time.Millisecond),
+			Number: i + 1, Attempt: a.Number, At: a.At, TookMS: float64(a.Took) / float64(time.Millisecond),
 			Outcome: string(a.Outcome), Reason: a.Reason, Notes: a.Notes,
 		})
 	}

@@ -310,15 +310,17 @@ type DeliveryDetail struct {
 	Delivery *core.Delivery
 	Request  *core.Request // without Body
 	Attempts []core.Attempt
+	WaitsFor string // pending behind another of its order key: that one's id, a dead one's where it holds the key
 }
 
 // Stats counts what is stored.
 type Stats struct {
 	Requests   map[core.RequestState]int64             `json:"requests"`
-	Deliveries map[string]map[core.DeliveryState]int64 `json:"deliveries"` // by sink
-	Unrouted   map[string]int64                        `json:"unrouted"`   // events without delivery, by type
-	Rejections map[string]int64                        `json:"rejections"` // by cause, since the database was made
-	Commits    int64                                   `json:"commits"`    // this and the next two since start
+	Deliveries map[string]map[core.DeliveryState]int64 `json:"deliveries"`     // by sink
+	Unrouted   map[string]int64                        `json:"unrouted"`       // events without delivery, by type
+	Held       map[string]int64                        `json:"held,omitempty"` // dead deliveries that hold their order keys, by sink
+	Rejections map[string]int64                        `json:"rejections"`     // by cause, since the database was made
+	Commits    int64                                   `json:"commits"`        // this and the next two since start
 	Syncs      int64                                   `json:"syncs"`
 	Accepted   int64                                   `json:"accepted"`
 	SizeBytes  int64                                   `json:"size_bytes"`

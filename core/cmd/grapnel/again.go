@@ -271,19 +271,20 @@ func (a *againPrinter) summary(t admin.Tally) error {
 			admin.OutcomeSkipped: "skipped",
 			admin.OutcomeRefused: "left as they are",
 		}[r.Outcome]
-		fmt.Fprintf(a.out, "%d %s: %s (such as %s)\n", r.Count, said, short(place(r.Reason, r.RouteRange)), r.ID)
+		reason, _, _ := strings.Cut(place(r.Reason, r.RouteRange), "\n")
+		fmt.Fprintf(a.out, "%d %s: %s (such as %s)\n", r.Count, said, reason, r.ID)
 	}
 	if len(a.sample) == 0 {
 		return nil
 	}
 	fmt.Fprintln(a.out)
 	if a.what == "requests" {
-		return a.table("RECEIVED SOURCE ID", rowsOf(a.sample, func(i admin.Item) []string {
-			return []string{atOr(i.ReceivedAt), i.Source, i.ID}
+		return a.table("WOULD-BE RECEIVED SOURCE ID", rowsOf(a.sample, func(i admin.Item) []string {
+			return []string{i.Outcome, atOr(i.ReceivedAt), i.Source, i.ID}
 		}))
 	}
-	return a.table("RECEIVED TYPE SUBJECT ROUTE SINK ID", rowsOf(a.sample, func(i admin.Item) []string {
-		return []string{atOr(i.ReceivedAt), i.Type, i.Subject, i.Route, i.Sink, i.ID}
+	return a.table("WOULD-BE RECEIVED TYPE SUBJECT ROUTE SINK ID", rowsOf(a.sample, func(i admin.Item) []string {
+		return []string{i.Outcome, atOr(i.ReceivedAt), i.Type, i.Subject, i.Route, i.Sink, i.ID}
 	}))
 }
 

@@ -225,7 +225,7 @@ func newDeliveries() *cobra.Command {
 		if len(res.Items) == 0 {
 			p.note(unknownNames(c, f.Source, f.Sink, f.Route))
 		}
-		return page(p, res.Items, res.Next, "RECEIVED TYPE SUBJECT ROUTE SINK STATE ATTEMPTS ID REASON", func(d admin.Delivery) []string {
+		return page(p, res.Items, res.Next, "RECEIVED TYPE SUBJECT ROUTE SINK STATE ATTEMPTS ID DETAIL", func(d admin.Delivery) []string {
 			return []string{
 				at(d.ReceivedAt), d.Type, d.Subject, d.Route, d.Sink, d.State, strconv.Itoa(d.Attempts), d.ID,
 				short(cmp.Or(d.Reason, d.Reference)),

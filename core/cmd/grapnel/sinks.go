@@ -30,10 +30,15 @@ end as they do. A sink stays paused when the host is started again.`,
 	}
 	withControl(resume, func(c *cobra.Command, ctl admin.Control, p printer, args []string) error {
 		for _, sink := range args {
-			if err := ctl.ResumeSink(c.Context(), sink); err != nil {
+			changed, err := ctl.ResumeSink(c.Context(), sink)
+			switch {
+			case err != nil:
 				return err
+			case changed:
+				fmt.Fprintln(p.out, "resumed", sink)
+			default:
+				fmt.Fprintln(p.out, sink, "was neither paused nor failing")
 			}
-			fmt.Fprintln(p.out, "resumed", sink)
 		}
 		return nil
 	})

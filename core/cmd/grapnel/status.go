@@ -68,6 +68,9 @@ func (p printer) status(s admin.Status) error {
 		if !v.Until.IsZero() {
 			note = "probe at " + v.Until.Local().Format(time.TimeOnly) + ": " + note
 		}
+		if held := s.Stats.Held[name]; held > 0 {
+			note = strings.TrimSuffix(fmt.Sprintf("%s the order keys: %s", holders(held), note), ": ")
+		}
 		rows = append(rows, append(row, strconv.Itoa(v.InFlight), state, note))
 	}
 	fmt.Fprintln(p.out)
@@ -95,6 +98,14 @@ func (p printer) status(s admin.Status) error {
 	}
 	fmt.Fprintln(p.out)
 	return p.table("PLUGIN VERSION STATE PID RESTARTS MEMORY BLOCKS LAST-CRASH", rows)
+}
+
+// holders says how many dead letters hold their order keys.
+func holders(n int64) string {
+	if n == 1 {
+		return "1 dead letter holds"
+	}
+	return fmt.Sprintf("%d dead letters hold", n)
 }
 
 // counts writes numbers for people: "12 routed, 1 dead", the largest first.

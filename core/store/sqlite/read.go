@@ -572,13 +572,48 @@ func (s *Store) GetDelivery(ctx context.Context, id string) (*store.DeliveryDeta
 		if dd.Request, err = c.request(d.Key.RequestSeq(), false); err != nil {
 			return err
 		}
-		dd.Attempts, err = c.attempts(dd.Delivery)
+		if dd.Attempts, err = c.attempts(dd.Delivery); err != nil {
+			return err
+		}
+		dd.WaitsFor, err = c.waitsFor(dd.Delivery)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("get delivery: %w", err)
 	}
 	return &dd, nil
+}
+
+// waitsFor finds what a delivery without a due time is behind. Empty: that is in a call.
+func (c *conn) waitsFor(d *core.Delivery) (string, error) {
+	if d.State != core.DeliveryPending || !d.Due.IsZero() {
+		return "", nil
+	}
+	for _, sql := range []string{
+		"SELECT min(delivery) FROM held WHERE sink = ? AND order_key = ? AND delivery < ?",
+		"SELECT min(key) FROM deliveries WHERE sink = ? AND order_key = ? AND state = 'pending' AND key < ?",
+	} {
+		st, err := c.stmt(sql)
+		if err != nil {
+			return "", err
+		}
+		st.BindText(1, d.Sink)
+		st.BindText(2, d.OrderKey)
+		st.int(3, int64(d.Key))
+		var first int64
+		if _, err := st.row(func() { first = st.ColumnInt64(0) }); err != nil {
+			return "", err
+		}
+		if first == 0 {
+			continue
+		}
+		ahead, err := newDeliveryReader(c).read(first)
+		if err != nil {
+			return "", err
+		}
+		return ahead.ID, nil
+	}
+	return "", nil
 }
 
 // attempts lists what was tried, oldest first.
@@ -627,6 +662,7 @@ func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
 		Requests:   map[core.RequestState]int64{},
 		Deliveries: map[string]map[core.DeliveryState]int64{},
 		Unrouted:   map[string]int64{},
+		Held:       map[string]int64{},
 		Rejections: map[string]int64{},
 		Commits:    s.commits.Load(), Syncs: s.syncs.Load(), Accepted: s.accepts.Load(),
 	}
@@ -647,6 +683,8 @@ func (s *Store) Stats(ctx context.Context) (store.Stats, error) {
 			of[core.DeliveryState(state)] = n
 		case countUnrouted:
 			st.Unrouted[c.label] = n
+		case countHeld:
+			st.Held[c.label] = n
 		case countRejections:
 			st.Rejections[c.label] = n
 		}

@@ -236,6 +236,7 @@ func testStats(k *kit) {
 			"c": {core.DeliveryPending: 1},
 		},
 		Unrouted:   map[string]int64{"peopleforce.employee.updated": 1},
+		Held:       map[string]int64{},
 		Rejections: map[string]int64{},
 	}
 	got, err := k.s.Stats(k.Context())

@@ -97,11 +97,33 @@ func testHold(k *kit) {
 		s.Hold = true
 		k.settle(s)
 	}
+	waitsFor := func(d, ahead *core.Delivery) {
+		k.Helper()
+		want := ""
+		if ahead != nil {
+			want = ahead.ID
+		}
+		k.equal(k.delivery(d.ID).WaitsFor, want)
+	}
+	held := func(want int64) {
+		k.Helper()
+		s, err := k.s.Stats(k.Context())
+		k.check(err)
+		k.equal(s.Held["a"], want)
+	}
 	one, two, other := k.add("a/x")[0], k.add("a/x")[0], k.add("a/y")[0]
+	waitsFor(one, nil)
+	waitsFor(two, one)
 	next(one, other)
+	held(0)
 	hold(one)
 	next()
 	three := k.add("a/x")[0]
+	held(1)
+	waitsFor(one, nil)
+	waitsFor(two, one)
+	waitsFor(three, one)
+	waitsFor(other, nil)
 	free := k.decide(k.mustAccept(), "a/x", "a/z")
 	free.Lease = []store.Lease{store.LeaseIfFree, store.LeaseIfFree}
 	k.route(free)
@@ -118,6 +140,9 @@ func testHold(k *kit) {
 	k.retry(one.ID)
 	next(one)
 	k.settle(delivered(one))
+	held(0)
+	waitsFor(two, nil)
+	waitsFor(three, two)
 	next(two)
 
 	// Skipped: the key goes on.
