@@ -3,11 +3,12 @@ package main
 import "encoding/json"
 
 // The records as the provider documents them, for the catalogue's schemas only: nothing is ever decoded into these
-// types, and data reaches the routes as it was sent. Only the id is certain to be there.
+// types, and data reaches the routes as it was sent. Only the id is certain to be there, and id and name of what a record
+// refers to, as long as it does.
 
 type reference struct {
-	ID   *int64  `json:"id"`
-	Name *string `json:"name"`
+	ID   int64  `json:"id"`
+	Name string `json:"name"`
 }
 
 type employeeStub struct {
@@ -117,7 +118,7 @@ type leaveData struct {
 		EndsOn      *string `json:"ends_on" doc:"Date."`
 		Amount      *string `json:"amount" doc:"A decimal number as text."`
 		Description *string `json:"description"`
-		Unit        *string `json:"unit" doc:"days or hours."`
+		Unit        *string `json:"unit" enum:"days|hours"`
 		State       *string `json:"state" doc:"Decide by this, not by the topic: a new request may be approved already."`
 	} `json:"attributes"`
 	Entries *[]struct {
