@@ -129,6 +129,10 @@ type loader struct {
 	explained []hcl.Range          // in expressions on events: reported here or elsewhere
 
 	sinks map[string]*sinkBlock
+
+	typed  []typedRoute    // all whose "from", "on" and "when" are without mistakes
+	named  map[string]bool // sinks, by `to` blocks
+	broken bool            // there is a `to` block that names no sink
 }
 
 // load goes through the blocks in the order in which they need each other.
@@ -411,6 +415,17 @@ func (l *loader) sortSecrets() {
 		}
 		return strings.Compare(a, b)
 	})
+}
+
+// errors counts the errors so far.
+func (l *loader) errors() int {
+	n := 0
+	for i := range l.diags.list {
+		if l.diags.list[i].Severity == Error {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *loader) error(at hcl.Range, summary, detail string) {

@@ -24,14 +24,20 @@ func (l *loader) compile(routes []*hclsyntax.Block) {
 		if s.disabled {
 			continue
 		}
-		if text := l.orderBy(s.orderBy); s.index < len(l.cfg.Sinks) {
+		text := l.orderBy(s.orderBy)
+		if s.index < len(l.cfg.Sinks) {
 			l.cfg.Sinks[s.index].Delivery.OrderBy = text
 		}
+		if s.orderBy != nil {
+			s.ordered = text
+		}
 	}
+	l.named = map[string]bool{}
 	seen := map[string]hcl.Range{}
 	for _, hb := range routes {
 		l.route(hb, seen)
 	}
+	l.checkTypes()
 }
 
 // orderBy compiles an order_by; without one the partition key is the order, and null is none.
@@ -116,27 +122,36 @@ func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
 	r := Route{Name: hb.Labels[0], Range: rangeOf(blockHeader(hb))}
 	b := l.block(hb, what)
 	enabled := b.enabled()
+	mistakes := l.errors()
 	b.from(&r)
 	b.on(&r)
+	var t typedRoute
 	if a := b.attr("when"); a != nil && l.routeExpression(a.Expr, "when") {
 		when, diags := l.cfg.Set.Condition(a.Expr)
 		l.compiled(diags, a.Expr.Range())
-		r.When = when
+		r.When, t.when = when, a.Expr
 	}
+	sound := l.errors() == mistakes && (b.body.Attributes["when"] == nil || r.When != nil)
 	b.blocks = append(b.blocks, "to")
 	targets := map[string]hcl.Range{}
 	n := 0
-	for _, t := range hb.Body.Blocks {
-		if t.Type != "to" {
+	for _, block := range hb.Body.Blocks {
+		if block.Type != "to" {
 			continue
 		}
 		n++
-		l.to(t, &r, what, targets)
+		name, m := l.to(block, &r, what, targets)
+		if l.named[name] = true; m != nil {
+			t.messages, t.sinks = append(t.messages, m), append(t.sinks, name)
+		}
 	}
 	if n == 0 && !l.partial {
 		l.error(b.at, fmt.Sprintf("\"to\" is missing in %s", what), `Add a block such as to "file" "audit" {}.`)
 	}
 	b.finish()
+	if t.route = r; sound {
+		l.typed = append(l.typed, t)
+	}
 	if !enabled {
 		l.cfg.Disabled = append(l.cfg.Disabled, Disabled{"route", "", r.Name, r.Range})
 		l.cfg.Idle = slices.DeleteFunc(l.cfg.Idle, func(i Idle) bool { return i.Route == r.Name })
@@ -280,7 +295,7 @@ func (b *block) plausible(pattern string, at hcl.Range, r *Route) {
 	var types, providers []string
 	for _, name := range names {
 		s := b.l.sources[name]
-		if s.info == nil || s.info.Provider == nil {
+		if !s.clear() {
 			return
 		}
 		providers = append(providers, s.info.Provider.Name)
@@ -293,15 +308,51 @@ func (b *block) plausible(pattern string, at hcl.Range, r *Route) {
 	}
 	possible := slices.ContainsFunc(providers, func(p string) bool { return overlaps(pattern, p+".") })
 	guess := nearest(pattern, types)
+	if guess == "" {
+		guess = respelt(pattern, types)
+	}
+	siblings := slices.DeleteFunc(slices.Clone(types), func(t string) bool { return parent(t) != parent(pattern) })
 	switch {
 	case guess != "":
 		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern),
 			fmt.Sprintf("Did you mean %q?", guess))
+	case len(siblings) > 0 && !strings.Contains(pattern, "*"):
+		slices.Sort(siblings)
+		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern),
+			"Known are "+list(slices.Compact(siblings))+".")
 	case !possible:
 		slices.Sort(providers)
 		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern),
 			"Their events start with "+list(slices.Compact(providers))+".")
 	}
+}
+
+func parent(eventType string) string {
+	return eventType[:max(0, strings.LastIndexByte(eventType, '.'))]
+}
+
+// respelt is a pattern in which one part is written as known types write it, so that it matches one; empty: there is none.
+func respelt(pattern string, types []string) string {
+	var known []string
+	for _, t := range types {
+		known = append(known, strings.Split(t, ".")...)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	parts := strings.Split(pattern, ".")
+	for i, part := range parts {
+		guess := nearest(part, known)
+		if strings.Contains(part, "*") || guess == "" || guess == part {
+			continue
+		}
+		parts[i] = guess
+		try := strings.Join(parts, ".")
+		if slices.ContainsFunc(types, func(t string) bool { return matches(try, t) }) {
+			return try
+		}
+		parts[i] = part
+	}
+	return ""
 }
 
 // matches reports whether an event type satisfies a pattern, in which * stands for any text.
@@ -336,18 +387,21 @@ func overlaps(pattern, prefix string) bool {
 	return strings.HasPrefix(head, prefix)
 }
 
-// to takes a `to` block.
-func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[string]hcl.Range) {
+// to takes a `to` block. It returns the name of the sink, and the message, unless there is a mistake in it.
+func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[string]hcl.Range) (
+	sink string, m *expr.Message,
+) {
 	if len(hb.Labels) != 2 {
 		l.error(blockHeader(hb), "A to block has two labels", `Write to "plugin" "name" { … }, as in the sink's block.`)
-		return
+		l.broken = true
+		return "", nil
 	}
 	plugin, name := hb.Labels[0], hb.Labels[1]
 	at := hcl.RangeBetween(hb.LabelRanges[0], hb.LabelRanges[1])
 	s, found := l.sinks[name]
 	if !found || s.plugin != plugin {
-		if l.partial {
-			return
+		if l.broken = true; l.partial {
+			return "", nil
 		}
 		detail := ""
 		if found {
@@ -358,12 +412,12 @@ func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[str
 			detail = "The sinks of the configuration: " + list(slices.Sorted(maps.Keys(l.sinks))) + "."
 		}
 		l.error(at, fmt.Sprintf("There is no sink %q %q", plugin, name), detail)
-		return
+		return "", nil
 	}
 	if earlier, twice := targets[name]; twice {
 		l.error(at, fmt.Sprintf("A second to block for the sink %q in %s", name, route),
 			"The first is at "+rangeOf(earlier).place()+". Write a second route.")
-		return
+		return name, nil
 	}
 	targets[name] = at
 	for _, nested := range hb.Body.Blocks {
@@ -376,13 +430,14 @@ func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[str
 		attrs[a.Name] = a.AsHCLAttribute()
 	}
 	if !ok {
-		return
+		return name, nil
 	}
 	m, diags := l.cfg.Set.Message(attrs, &s.info.Message, blockHeader(hb))
 	l.compiled(diags, at)
 	if s.disabled {
 		l.cfg.Idle = append(l.cfg.Idle, Idle{r.Name, name, rangeOf(at)})
-		return
+		return name, m
 	}
 	r.To = append(r.To, To{Sink: name, Message: m, SchemaDigest: s.digest, Range: rangeOf(at)})
+	return name, m
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/expr"
 )
 
 // sinkBlock is a sink block that can be named, whatever else may be wrong with it.
@@ -17,6 +18,7 @@ type sinkBlock struct {
 	digest   string
 	disabled bool
 	orderBy  hclsyntax.Expression // nil: the default
+	ordered  *expr.Text           // orderBy as it was compiled; nil for the default, or if that failed
 	index    int                  // in Config.Sinks, if enabled
 }
 

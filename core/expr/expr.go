@@ -83,6 +83,12 @@ func (s *Set) Condition(e hcl.Expression) (*Condition, hcl.Diagnostics) {
 	return &Condition{expr: out, fast: s.compileBool(out)}, diags
 }
 
+// Constant reports whether the condition depends on neither the event nor the request.
+func (c *Condition) Constant() bool {
+	_, ok := c.expr.(*hclsyntax.LiteralValueExpr)
+	return ok
+}
+
 // mustConvert reports a value that cannot become one of the type, as far as that is known without an event.
 func mustConvert(known cty.Value, ty cty.Type, rng hcl.Range, want string) *hcl.Diagnostic {
 	if known.IsNull() && known.IsKnown() {

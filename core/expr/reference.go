@@ -18,6 +18,7 @@ type reference struct {
 	kind   refKind
 	text   string // as the author wrote it, for errors
 	rng    hcl.Range
+	raw    bool          // refData: it starts at event.raw, which has no types
 	field  envelopeField // refEnvelope
 	header string        // refHeader
 	path   []step        // refData; refChange: the field alone; refOld, refNew: field, "old" or "new", and what follows
@@ -98,7 +99,7 @@ func (s *Set) resolve(t hcl.Traversal) (*reference, hcl.Diagnostics) {
 	}
 	switch name {
 	case "data", "raw":
-		ref.kind = refData
+		ref.kind, ref.raw = refData, name == "raw"
 		return ref, s.addPath(ref, s.data, rest)
 	case "changes":
 		return s.resolveChange(ref, rest)

@@ -67,7 +67,7 @@ route "bench" {
     record = {
       id       = event.id
       subject  = event.subject
-      number   = event.data.number
+      number   = event.raw.number
       person   = event.data.personCode
       company  = event.data.company
       contract = event.data.contractTypeName

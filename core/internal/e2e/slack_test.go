@@ -113,25 +113,25 @@ sink "slack" "hook" {
 route "thread" {
   to "slack" "bot" {
     thread = true
-    text   = "${event.subject} ${event.data.number}"
+    text   = "${event.subject} ${event.raw.number}"
     blocks = [
-      { type = "section", text = { type = "mrkdwn", text = "<https://x.example|link> ${event.data.name}" } },
-      event.data.photo == null ? null : { type = "image", image_url = event.data.photo, alt_text = event.data.name },
+      { type = "section", text = { type = "mrkdwn", text = "<https://x.example|link> ${event.raw.name}" } },
+      event.raw.photo == null ? null : { type = "image", image_url = event.raw.photo, alt_text = event.raw.name },
     ]
   }
 }
 route "status" {
-  when = event.data.number < 100
+  when = event.raw.number < 100
   to "slack" "bot" {
     channel = "C02"
     update  = true
-    text    = "${event.subject} is ${event.data.number}"
+    text    = "${event.subject} is ${event.raw.number}"
   }
 }
 route "hook" {
-  when = event.data.number >= 100
+  when = event.raw.number >= 100
   to "slack" "hook" {
-    text = "hook ${event.data.name}"
+    text = "hook ${event.raw.name}"
   }
 }
 `, far.address),

@@ -1,0 +1,213 @@
+package expr
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/sdk"
+)
+
+// A record with all that matters: what may be absent, null or both, objects and lists of such, and types that differ.
+type oneData struct {
+	ID     int64   `json:"id"`
+	Name   string  `json:"name"`
+	Nick   *string `json:"nick"`
+	Title  *string `json:"title,omitempty"`
+	Active *bool   `json:"active"`
+	Unit   *string `json:"unit" enum:"days|hours"`
+	Only   *string `json:"only"`
+	Boss   *struct {
+		Name  string  `json:"name"`
+		Email *string `json:"email"`
+	} `json:"boss"`
+	Lines *[]struct {
+		Text  *string `json:"text"`
+		Total int64   `json:"total"`
+	} `json:"lines"`
+	Fields map[string]string `json:"fields"`
+	Extra  json.RawMessage   `json:"extra"`
+}
+
+type twoData struct {
+	ID   int64   `json:"id"`
+	Name string  `json:"name"`
+	Nick *string `json:"nick"`
+	Unit *string `json:"unit" enum:"days|hours"`
+	Boss *struct {
+		Name  string  `json:"name"`
+		Email *string `json:"email"`
+	} `json:"boss"`
+}
+
+func testTypes() []KnownType {
+	one, two := sdk.MustSchema[oneData](), sdk.MustSchema[twoData]()
+	return []KnownType{
+		{Source: "s", Provider: "p", Type: "p.one.created", Data: &one},
+		{Source: "s", Provider: "p", Type: "p.one.updated", Data: &one},
+		{Source: "s", Provider: "p", Type: "p.two.created", Data: &two},
+		{Source: "s", Provider: "p"},
+	}
+}
+
+// randomRecord makes a record that meets a schema; each value that may be null or absent is so half of the time.
+func randomRecord(r *rand.Rand, s *sdk.Schema) any {
+	if s.Nullable && r.IntN(3) == 0 {
+		return nil
+	}
+	switch s.Kind {
+	case sdk.KindString:
+		if len(s.Enum) > 0 {
+			return s.Enum[r.IntN(len(s.Enum))]
+		}
+		return []string{"a", "b", "", "Ada"}[r.IntN(4)]
+	case sdk.KindBool:
+		return r.IntN(2) == 0
+	case sdk.KindNumber, sdk.KindInteger:
+		return r.IntN(10)
+	case sdk.KindObject:
+		m := map[string]any{}
+		for i := range s.Attributes {
+			if a := &s.Attributes[i]; !a.Schema.Optional || r.IntN(3) > 0 {
+				m[a.Name] = randomRecord(r, &a.Schema)
+			}
+		}
+		return m
+	case sdk.KindList:
+		l := []any{}
+		for range r.IntN(3) {
+			l = append(l, randomRecord(r, s.Element))
+		}
+		return l
+	case sdk.KindMap:
+		m := map[string]any{}
+		for range r.IntN(3) {
+			m[string(rune('a'+r.IntN(3)))] = randomRecord(r, s.Element)
+		}
+		return m
+	}
+	return "any"
+}
+
+// author writes random expressions of the kinds whose failures depend on nulls and types alone, never on values.
+type author struct{ r *rand.Rand }
+
+func (a *author) pick(options ...string) string { return options[a.r.IntN(len(options))] }
+
+func (a *author) text(depth int) string {
+	if depth <= 0 || a.r.IntN(4) == 0 {
+		return a.pick(`"x"`, "event.data.name", "event.data.nick", "event.data.title", "event.data.unit",
+			"event.data.boss.name", "event.data.boss.email", "event.data.only", `event.data.fields["a"]`, "event.type",
+			"event.data.lines[0].text", `event.changes["a"].new`)
+	}
+	d := depth - 1
+	switch a.r.IntN(9) {
+	case 0:
+		return fmt.Sprintf(`"<${%s}>"`, a.text(d))
+	case 1:
+		return fmt.Sprintf("upper(%s)", a.text(d))
+	case 2:
+		return fmt.Sprintf("coalesce(%s, %s)", a.text(d), a.text(d))
+	case 3:
+		return fmt.Sprintf("(%s ? %s : %s)", a.truth(d), a.text(d), a.text(d))
+	case 4:
+		return fmt.Sprintf("try(%s, %s)", a.text(d), a.text(d))
+	case 5:
+		return fmt.Sprintf(`join(",", [%s, %s])`, a.text(d), a.text(d))
+	case 6:
+		return fmt.Sprintf(`join(",", [for l in coalesce(event.data.lines, []) : l.text if %s])`,
+			a.pick("l.text != null", "l.total > 1", "true", "l.text != null && l.text != event.data.nick"))
+	case 7:
+		return fmt.Sprintf("replace(%s, %s, %s)", a.text(d), a.text(d), a.text(d))
+	}
+	return a.text(d)
+}
+
+func (a *author) truth(depth int) string {
+	if depth <= 0 || a.r.IntN(5) == 0 {
+		return a.pick("true", "event.data.active", `event.type == "p.one.created"`, `startswith(event.type, "p.one.")`,
+			"present(event.data.nick)", "event.data.nick != null", "event.data.boss != null", "event.data.title == null",
+			`event.type != "p.two.created"`, `event.changes["a"].has_new`, `event.changes["a"] != null`)
+	}
+	d := depth - 1
+	switch a.r.IntN(9) {
+	case 0:
+		return fmt.Sprintf("(%s && %s)", a.truth(d), a.truth(d))
+	case 1:
+		return fmt.Sprintf("(%s || %s)", a.truth(d), a.truth(d))
+	case 2:
+		return "!" + a.truth(d)
+	case 3:
+		return fmt.Sprintf("(%s == %s)", a.text(d), a.text(d))
+	case 4:
+		return fmt.Sprintf("(%s != null)", a.text(d))
+	case 5:
+		return fmt.Sprintf("(%s ? %s : %s)", a.truth(d), a.truth(d), a.truth(d))
+	case 6:
+		return fmt.Sprintf("coalesce(%s, false)", a.truth(d))
+	case 7:
+		return fmt.Sprintf("startswith(%s, %s)", a.text(d), a.text(d))
+	}
+	return fmt.Sprintf("can(%s)", a.text(d))
+}
+
+var quietRoutes = flag.Int("quiet", 50, "how many routes without a finding to try")
+
+// TestNoFindingNoFailure makes random routes. One about which the Checker has nothing to say does not fail on any event
+// that meets its type's schema.
+func TestNoFindingNoFailure(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	a := &author{r}
+	types := testTypes()
+	message := sdk.Schema{Kind: sdk.KindObject, Attributes: []sdk.Attribute{{Name: "text", Schema: sdk.Schema{Kind: sdk.KindString}}}}
+	quiet, loud := 0, 0
+	for quiet < *quietRoutes {
+		when, arg := a.truth(3), a.text(3)
+		s := NewSet(nil, nil)
+		cond, diags := s.Condition(parse(t, when))
+		if diags.HasErrors() {
+			continue
+		}
+		m, diags := s.Message(map[string]*hcl.Attribute{"text": {Name: "text", Expr: parse(t, arg)}}, &message, hcl.Range{})
+		if diags.HasErrors() {
+			continue
+		}
+		c := NewChecker(s, types)
+		c.Route(CheckedRoute{Takes: func(string, string) bool { return true }, When: cond, Messages: []*Message{m}})
+		if len(c.Diagnostics()) > 0 {
+			loud++
+			continue
+		}
+		quiet++
+		rec := s.NewRecord()
+		for range 40 {
+			k := types[r.IntN(3)]
+			data, _ := json.Marshal(randomRecord(r, k.Data))
+			ev := &core.Event{Data: data}
+			ev.Type, ev.Provider, ev.ID, ev.Time = k.Type, k.Provider, "i", "2026-01-02T03:04:05Z"
+			switch r.IntN(3) {
+			case 0:
+				ev.Changes = []byte(`{"a":{"old":"x","new":"y"}}`)
+			case 1:
+				ev.Changes = []byte(`{"a":{"new":null}}`)
+			}
+			rec.Reset(ev, nil)
+			ok, err := cond.Eval(rec)
+			if err != nil {
+				t.Fatalf("when = %s\non %s %s %s\n%v", when, ev.Type, data, ev.Changes, err)
+			}
+			if !ok {
+				continue
+			}
+			if _, err := m.Append(nil, rec); err != nil {
+				t.Fatalf("when = %s\ntext = %s\non %s %s %s\n%v", when, arg, ev.Type, data, ev.Changes, err)
+			}
+		}
+	}
+	t.Logf("%d without a finding, %d with", quiet, loud)
+}
