@@ -8,14 +8,17 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/sdk"
 )
 
 // described is a catalogue of the repository's plugins, from what they say about themselves. A test of the commands keeps
@@ -93,7 +96,7 @@ func typedCases(t testing.TB) (wrong, right []typedCase) {
 				continue
 			}
 			c := typedCase{name: class + "/" + name, src: string(f.Data), archive: a, file: file}
-			if i+1 < len(a.Files) && a.Files[i+1].Name == name+".want" {
+			if class != "right" && i+1 < len(a.Files) && a.Files[i+1].Name == name+".want" {
 				c.want = string(a.Files[i+1].Data)
 			}
 			if class == "right" {
@@ -179,7 +182,7 @@ func updateTyped(t *testing.T, cases []typedCase, got map[string]string) {
 		}
 		name := c.name[strings.LastIndexByte(c.name, '/')+1:]
 		a.Files = append(a.Files, txtar.File{Name: name + ".hcl", Data: []byte(c.src)})
-		if said := got[c.name]; said != "" {
+		if said := got[c.name]; said != "" && !strings.HasSuffix(c.file, "right.txtar") {
 			a.Files = append(a.Files, txtar.File{Name: name + ".want", Data: []byte(said)})
 		}
 	}
@@ -187,5 +190,206 @@ func updateTyped(t *testing.T, cases []typedCase, got map[string]string) {
 		if err := os.WriteFile(file, txtar.Format(byFile[file]), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// sampleEvents decodes nothing: it takes what the decoders' tests say their samples become.
+func sampleEvents(t testing.TB, d described) []*core.Event {
+	t.Helper()
+	var out []*core.Event
+	for _, name := range slices.Sorted(maps.Keys(d)) {
+		p := d[name].Provider
+		if p == nil {
+			continue
+		}
+		for _, et := range p.Events {
+			for _, s := range et.Samples {
+				file := filepath.Join("../../plugins", name, "testdata/golden", filepath.Base(s.Name)+".json")
+				b, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var events []struct {
+					Type, Subject, PartitionKey, Operation, Tenant, Time string
+
+					Data    json.RawMessage
+					Changes []struct {
+						Field    string
+						Old, New json.RawMessage
+					}
+				}
+				if bytes.HasPrefix(b, []byte("{")) {
+					b = slices.Concat([]byte("["), b, []byte("]")) // of a decoder that never makes more than one
+				}
+				if err := json.Unmarshal(b, &events); err != nil {
+					t.Fatal(file, err)
+				}
+				for i, e := range events {
+					ev := &core.Event{Index: i, Data: e.Data, Envelope: sdk.Envelope{
+						ID: s.Name, Type: e.Type, Subject: e.Subject, PartitionKey: e.PartitionKey, Operation: e.Operation,
+						Tenant: e.Tenant, Time: e.Time, Provider: p.Name,
+					}}
+					changes := map[string]core.Change{}
+					for _, c := range e.Changes {
+						changes[c.Field] = core.Change{Old: c.Old, New: c.New}
+					}
+					if len(changes) > 0 {
+						if ev.Changes, err = json.Marshal(changes); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if e.Time == "" {
+						ev.Time = "2026-02-14T08:30:00Z"
+					}
+					out = append(out, ev)
+				}
+			}
+		}
+	}
+	if len(out) < 50 {
+		t.Fatalf("only %d events", len(out))
+	}
+	return out
+}
+
+// routeAll evaluates all that a configuration has for every event that its sources may send. failed gets what fails.
+func routeAll(cfg *Config, events []*core.Event, failed func(r *Route, ev *core.Event, err error)) (matched int) {
+	rec := cfg.Set.NewRecord()
+	for _, s := range cfg.Sources {
+		for _, ev := range events {
+			if ev.Provider != s.Info.Provider.Name {
+				continue
+			}
+			own := *ev
+			own.Source = "urn:grapnel:source:" + s.Name
+			rec.Reset(&own, &core.Request{Source: s.Name, ReceivedAt: time.Date(2026, 2, 14, 8, 30, 0, 0, time.UTC)})
+			for i := range cfg.Routes {
+				r := &cfg.Routes[i]
+				if r.Sources != nil && !slices.Contains(r.Sources, s.Name) ||
+					r.On != nil && !slices.ContainsFunc(r.On, func(p string) bool { return matches(p, ev.Type) }) {
+					continue
+				}
+				if r.When != nil {
+					ok, err := r.When.Eval(rec)
+					if err != nil {
+						failed(r, ev, err)
+					}
+					if !ok {
+						continue
+					}
+				}
+				matched++
+				for _, to := range r.To {
+					if _, err := to.Message.Append(nil, rec); err != nil {
+						failed(r, ev, err)
+					}
+					for _, sink := range cfg.Sinks {
+						if sink.Name == to.Sink && sink.Delivery.OrderBy != nil {
+							if _, _, err := sink.Delivery.OrderBy.Eval(rec); err != nil {
+								failed(r, ev, err)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	return matched
+}
+
+// TestNothingSaidNothingFails checks what the checks promise: a configuration about which there is nothing to say fails on
+// no sample of the providers. And the other way round: where a sample shows what is said, routing it fails.
+func TestNothingSaidNothingFails(t *testing.T) {
+	d := describedPlugins(t)
+	events := sampleEvents(t, d)
+	base := typedBase(t)
+	wrong, right := typedCases(t)
+	for _, c := range right {
+		t.Run(c.name, func(t *testing.T) {
+			cfg, said := loadCase(t, base, c.src, d.options())
+			if said != "" {
+				t.Fatal(said)
+			}
+			routeAll(cfg, events, func(r *Route, ev *core.Event, err error) {
+				t.Errorf("route %s, %s %s: %v", r.Name, ev.Type, ev.ID, err)
+			})
+		})
+	}
+	maps.Copy(d, stubs())
+	all := examples(t)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		t.Run(name, func(t *testing.T) {
+			cfg, said := loadCase(t, nil, complete(t, all[name], name), d.options())
+			if said != "" {
+				t.Fatal(said)
+			}
+			routeAll(cfg, events, func(r *Route, ev *core.Event, err error) {
+				t.Errorf("route %s, %s %s: %v", r.Name, ev.Type, ev.ID, err)
+			})
+		})
+	}
+	shown := 0
+	for _, c := range wrong {
+		if !strings.HasPrefix(c.name, "null/") {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			cfg, _ := loadCase(t, base, c.src, d.options())
+			if cfg == nil {
+				return
+			}
+			failures := 0
+			routeAll(cfg, events, func(*Route, *core.Event, error) { failures++ })
+			if failures > 0 {
+				shown++
+			}
+			if want := strings.HasPrefix(c.src, "# Samples show it.\n"); want != (failures > 0) {
+				t.Errorf("%d samples show it, it says %t", failures, want)
+			}
+		})
+	}
+	if shown < 5 {
+		t.Errorf("samples show only %d of the mistakes about null", shown)
+	}
+}
+
+var unknownField = regexp.MustCompile(`There is no field "([^"]+)" in event\.data(\S*)\n`)
+
+// TestUnknownFieldsAreUnknown checks that no sample has a field of which the corpus is told that there is none.
+func TestUnknownFieldsAreUnknown(t *testing.T) {
+	d := describedPlugins(t)
+	events := sampleEvents(t, d)
+	wrong, _ := typedCases(t)
+	n := 0
+	for _, c := range wrong {
+		on := regexp.MustCompile(`"([a-z_.*]+\.[a-z_.*]+)"`).FindAllStringSubmatch(c.src, -1)
+		for _, m := range unknownField.FindAllStringSubmatch(c.want, -1) {
+			if !strings.HasPrefix(c.name, "unknown_field/") {
+				continue // there it depends on what narrows the route
+			}
+			n++
+			path := append(strings.Split(strings.TrimPrefix(m[2], "."), "."), m[1])
+			if m[2] == "" {
+				path = path[1:]
+			}
+			for _, ev := range events {
+				if !slices.ContainsFunc(on, func(p []string) bool { return matches(p[1], ev.Type) }) || len(ev.Data) == 0 {
+					continue
+				}
+				var v any
+				if err := json.Unmarshal(ev.Data, &v); err != nil {
+					t.Fatal(err)
+				}
+				for i, name := range path {
+					object, _ := v.(map[string]any)
+					if v = object[name]; v != nil && i == len(path)-1 {
+						t.Errorf("%s: %s %s has %s", c.name, ev.Type, ev.ID, strings.Join(path, "."))
+					}
+				}
+			}
+		}
+	}
+	if n < 15 {
+		t.Errorf("only %d fields", n)
 	}
 }

@@ -129,12 +129,12 @@ func (c *Checker) changedField(e *refNode, v known) {
 	if c.sh.data == nil || c.sh.data.Kind != sdk.KindObject {
 		return
 	}
-	name := e.ref.path[0].name
+	name, _, _ := strings.Cut(e.ref.path[0].name, ".") // some providers write paths
 	names := attributeNames(c.sh.data)
 	if slices.Contains(names, name) {
 		return
 	}
-	if guess := nearestName(name, names); guess != "" {
+	if guess := nearestName(name, names); guess != "" && !strings.HasPrefix(name, guess) {
 		c.warn(e.Range(), fmt.Sprintf("The record has no field %q that could change", name),
 			fmt.Sprintf("Did you mean event.changes[%q]?", guess), v)
 	}
