@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/config"
 	"github.com/grapnelhq/grapnel/core/pluginhost"
 )
@@ -41,8 +42,10 @@ func TestDescriptions(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		plain := *info
-		plain.Version, plain.SHA256, plain.Path = "", "", ""
+		plain := core.PluginInfo{
+			Kind: info.Kind, Name: info.Name, Capabilities: info.Capabilities, MaxBatch: info.MaxBatch,
+			Config: info.Config, Message: info.Message, Provider: info.Provider,
+		}
 		var got bytes.Buffer
 		enc := json.NewEncoder(&got)
 		enc.SetEscapeHTML(false)
