@@ -19,9 +19,10 @@ type Programs struct {
 	dir  string
 	err  error
 
-	mu    sync.Mutex
-	hosts []string     // folders
-	ports map[int]bool // given to hosts
+	mu       sync.Mutex
+	examples map[string]error // those that were built
+	hosts    []string         // folders
+	ports    map[int]bool     // given to hosts
 }
 
 // Main runs the tests and removes what was built; TestMain exits with the result. It is a failure when a process of a
@@ -65,6 +66,40 @@ func (p *Programs) PluginDir(t testing.TB) string {
 	t.Helper()
 	p.Build(t)
 	return filepath.Join(p.dir, "plugins")
+}
+
+// AddExample builds a plugin of the folder examples, such as "decoder-github", beside the others.
+func (p *Programs) AddExample(t testing.TB, name string) {
+	t.Helper()
+	dir := p.PluginDir(t)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err, built := p.examples[name]
+	if !built {
+		err = buildExample(dir, name)
+		if p.examples == nil {
+			p.examples = map[string]error{}
+		}
+		p.examples[name] = err
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func buildExample(dir, name string) error {
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	// Under another name first: a host that looks for plugins must not find half a program.
+	made := filepath.Join(filepath.Dir(dir), name)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", made, "./examples/"+name)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return os.Rename(made, filepath.Join(dir, "grapnel-"+name))
 }
 
 func build() (dir string, err error) {
@@ -136,7 +171,7 @@ func moduleRoot() (string, error) {
 // readSources looks at every source file, so that `go test` knows that a cached result is void when one of them
 // changes.
 func readSources(root string) error {
-	for _, top := range []string{"core", "sdk", "plugins"} {
+	for _, top := range []string{"core", "sdk", "plugins", "examples"} {
 		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err
