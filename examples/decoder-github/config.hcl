@@ -10,15 +10,15 @@ source "github" "code" { # POST /hooks/code
   secrets = [env("GITHUB_SECRET"), env("GITHUB_SECRET_NEXT", null)]
 }
 
-sink "file" "work" {
-  dir = "data/work"
+sink "file" "code" {
+  dir = "data/code"
 }
 
 route "merged" {
   on   = ["github.pull_request.closed"]
   when = event.data.pull_request.merged
 
-  to "file" "work" {
+  to "file" "code" {
     path   = "merged.jsonl"
     record = { what = event.data.pull_request.title, who = event.data.sender.login, into = event.data.pull_request.base.ref }
   }
@@ -28,7 +28,7 @@ route "renamed" {
   on   = ["github.issues.edited"]
   when = event.changes["title"] != null
 
-  to "file" "work" {
+  to "file" "code" {
     path   = "renamed.jsonl"
     record = { issue = event.subject, from = event.changes["title"].old, to = event.changes["title"].new }
   }
