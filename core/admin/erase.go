@@ -30,7 +30,8 @@ type ErasePreview struct {
 	Sent         []store.SentDelivery `json:"sent,omitempty"`    // to sinks, which know them
 	Unread       int64                `json:"unread"`            // requests of which nobody knows whom they are about
 	DeadMentions []string             `json:"dead_mentions,omitempty"`
-	Similar      []string             `json:"similar,omitempty"` // subjects, where there is none as asked for
+	Similar      []string             `json:"similar,omitempty"`   // subjects, where there is none as asked for
+	CutShort     int64                `json:"cut_short,omitempty"` // the receipt of the same erasure, which is to be ended
 }
 
 // Receipt tells what was erased, as shown.

@@ -98,6 +98,10 @@ type ErasePreview struct {
 	// with the subject, but can be by id.
 	DeadMentions []string
 	Similar      []string // subjects like the one that nothing has
+
+	// CutShort is the receipt of the same erasure of a subject, if it was begun and not ended: to erase it again goes on with
+	// that, also where nothing is left to remove, but to overwrite.
+	CutShort int64
 }
 
 // EraseOrigin counts the events of a subject by where they came from. The same subject at two of them may be two persons.

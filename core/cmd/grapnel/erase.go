@@ -46,7 +46,7 @@ A dead request has no events, so it is found by no subject. Requests can be eras
 		if err != nil {
 			return err
 		}
-		if preview.Removed == (store.Removed{}) {
+		if preview.Removed == (store.Removed{}) && preview.CutShort == 0 {
 			return e.nothing(c, preview)
 		}
 		switch {
@@ -114,6 +114,13 @@ func (e eraser) nothing(c *cobra.Command, p admin.ErasePreview) error {
 }
 
 func (e eraser) preview(p admin.ErasePreview) error {
+	if p.CutShort != 0 {
+		fmt.Fprintf(e.out, "It was begun before and cut short, receipt %d: what was removed is still to be overwritten.\n", p.CutShort)
+		if p.Removed == (store.Removed{}) {
+			return nil
+		}
+		fmt.Fprintln(e.out)
+	}
 	if len(p.Origins) > 0 {
 		if err := e.table("SOURCE TENANT EVENTS", rowsOf(p.Origins, func(o store.EraseOrigin) []string {
 			return []string{o.Source, o.Tenant, strconv.FormatInt(o.Events, 10)}

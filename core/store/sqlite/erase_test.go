@@ -431,6 +431,15 @@ func TestErasureGoesOn(t *testing.T) {
 			if err != nil || len(rs) != 1 || !rs[0].DoneAt.IsZero() {
 				t.Fatalf("%+v, %v", rs, err)
 			}
+			// Whoever asks for it again learns that it is to be ended, also where there is nothing left to remove.
+			preview := func(e store.Erasure, cutShort int64) {
+				t.Helper()
+				if v, err := s.PreviewErase(t.Context(), e); err != nil || v.CutShort != cutShort {
+					t.Errorf("%+v: %+v, %v", e, v, err)
+				}
+			}
+			preview(store.Erasure{Subject: p.subject}, rs[0].ID)
+			preview(store.Erasure{Subject: p.subject, Source: "people"}, 0)
 			if stage == store.EraseSearching {
 				_, err = s.Purge(t.Context(), store.Retention{})
 			} else {
@@ -449,6 +458,7 @@ func TestErasureGoesOn(t *testing.T) {
 			for _, place := range p.places(t, path, h.people) {
 				t.Error(place)
 			}
+			preview(store.Erasure{Subject: p.subject}, 0)
 			closeStore(t, s)
 			verify(t, path)
 		})

@@ -70,10 +70,30 @@ func (s *Store) PreviewErase(ctx context.Context, e store.Erasure) (p store.Eras
 	if err := s.deadMentions(ctx, o, e.Subject, &p); err != nil {
 		return p, err
 	}
+	if p.CutShort, err = s.cutShort(ctx, o); err != nil {
+		return p, err
+	}
 	if p.Removed == (store.Removed{}) {
 		p.Similar, err = s.similar(ctx, o, e.Subject)
 	}
 	return p, err
+}
+
+// cutShort finds the receipt of an order that was begun before and has not come to its end, 0 if there is none.
+func (s *Store) cutShort(ctx context.Context, o *order) (id int64, err error) {
+	err = s.search(ctx, func(c *conn) error {
+		st, err := c.stmt(`SELECT id FROM receipts WHERE done_at IS NULL AND subject = ? AND coalesce(source, '') = ?
+			AND coalesce(tenant, '') = ?`)
+		if err != nil {
+			return err
+		}
+		st.BindBytes(1, o.subject[:])
+		st.BindText(2, o.source)
+		st.BindText(3, o.tenant)
+		_, err = st.row(func() { id = st.ColumnInt64(0) })
+		return err
+	})
+	return id, err
 }
 
 func (s *Store) previewRequest(
