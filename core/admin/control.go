@@ -23,6 +23,11 @@ type Control interface {
 	SkipDeliveries(ctx context.Context, ids []string, reason string) (Page[Delivery], error) // those that changed
 	PauseSink(ctx context.Context, sink, reason string) error
 	ResumeSink(ctx context.Context, sink string) (changed bool, err error) // false: nothing kept it from work
+
+	// Upgrade puts another program of a plugin in the place of the one that runs, and reports from the caller's goroutine;
+	// report may be nil. The end of ctx takes it back, until its trial is over. Without a running host: ErrNotRunning.
+	Upgrade(ctx context.Context, o UpgradeOrder, report func(UpgradeProgress)) (Upgraded, error)
+
 	Rejections(ctx context.Context, f store.RejectionFilter) (Page[Rejection], error)
 	Rejection(ctx context.Context, id int64) (Rejection, error)
 
@@ -41,11 +46,12 @@ type Control interface {
 	ReplayDeliveries(ctx context.Context, o DeliveryOrder, report func(Report)) (Tally, error)
 }
 
-// Direct is the Control of a store. Engine and Describe are set where a host runs: Describe completes the status.
+// Direct is the Control of a store. Engine, Describe and Upgrader are set where a host runs: Describe completes the status.
 type Direct struct {
 	Store    store.Store
 	Engine   Engine
 	Describe func(*Status)
+	Upgrader Upgrader
 	// Renderer returns a renderer of the routes as they are now, for retries and replays.
 	Renderer func(ctx context.Context) (Renderer, error)
 }

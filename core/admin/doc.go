@@ -18,11 +18,12 @@
 //	POST /v1/deliveries/skip            {"ids": […], "reason": "…"}
 //	POST /v1/sinks/{sink}/pause         {"reason": "…"}
 //	POST /v1/sinks/{sink}/resume
+//	POST /v1/plugins/upgrade            {"plugin": "…", "version": "…"} or {"plugin": "…", "program": "…", "dev": …}
 //	GET  /v1/rejections                 ?source= cause= cursor= limit=
 //	GET  /v1/rejections/{id}
 //
-// Retries and replays answer with a line of JSON per step and per delivery, erasures with one now and then; the last one has
-// the result or an error.
+// Retries and replays answer with a line of JSON per step and per delivery, erasures with one now and then, upgrades with one
+// per stage; the last one has the result or an error.
 //
 // An answer other than 200 is {"error": "…"}; 404 means that there is no such thing.
 package admin

@@ -114,6 +114,7 @@ func Handler(c Control) http.Handler {
 		}
 		return c.Receipt(r.Context(), id)
 	})
+	mux.HandleFunc("POST /v1/plugins/upgrade", func(w http.ResponseWriter, r *http.Request) { handleUpgrade(c, w, r) })
 	mux.HandleFunc("POST /v1/requests/erase", func(w http.ResponseWriter, r *http.Request) { handleErase(c, w, r) })
 	mux.HandleFunc("POST /v1/requests/retry", func(w http.ResponseWriter, r *http.Request) {
 		var o RequestOrder

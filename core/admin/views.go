@@ -160,6 +160,7 @@ type Plugin struct {
 	RSSBytes  int64    `json:"rss_bytes,omitempty"`
 	LastCrash string   `json:"last_crash,omitempty"`
 	Instances []string `json:"instances,omitempty"`
+	Upgrade   string   `json:"upgrade,omitempty"` // "new", "old": one version takes over from another
 }
 
 func viewRequest(r *core.Request) Request {

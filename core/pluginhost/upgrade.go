@@ -43,6 +43,7 @@ type UpgradeOptions struct {
 	SHA256 string        // what the program has to be, hexadecimal; empty: any
 	Dev    bool          // a program under development: its description is not kept, changed events are no reason to refuse it
 	Trial  time.Duration // for so long after the move a crash takes everything back; 0: 3 s
+	NoWait bool          // return when the trial is over, not when the old version is drained
 	// Uses says whether a route sets an attribute of the messages to a sink; nil: each is set.
 	Uses     func(block, attribute string) bool
 	Progress func(UpgradeProgress) // called from the caller's goroutine; may be nil
@@ -67,10 +68,13 @@ type RefusedError struct {
 	Problems []string                        // what does not fit otherwise
 }
 
+// Names lists the blocks whose configurations do not fit.
+func (e *RefusedError) Names() []string { return slices.Sorted(maps.Keys(e.Blocks)) }
+
 // Error implements error.
 func (e *RefusedError) Error() string {
 	reasons := slices.Clone(e.Problems)
-	for _, block := range slices.Sorted(maps.Keys(e.Blocks)) {
+	for _, block := range e.Names() {
 		for k := range e.Blocks[block] {
 			reasons = append(reasons, block+": "+e.Blocks[block][k].Error())
 		}
@@ -86,7 +90,7 @@ type RolledBackError struct {
 }
 
 // Error implements error.
-func (e *RolledBackError) Error() string { return "rolled back: " + e.Reason }
+func (e *RolledBackError) Error() string { return "taken back: " + e.Reason }
 
 // Unwrap makes errors.Is true for the cause.
 func (e *RolledBackError) Unwrap() error { return e.Cause }
@@ -138,7 +142,9 @@ func (h *Host) Upgrade(ctx context.Context, kind core.PluginKind, name, path str
 		return nil, err
 	}
 	left := u.settle(&drain)
-	u.await(ctx, left)
+	if !o.NoWait {
+		u.await(ctx, left)
+	}
 	return u.done(nil)
 }
 

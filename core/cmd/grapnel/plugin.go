@@ -44,8 +44,9 @@ or the name of one in the folder: "file", or "sink-file" where a sink and a deco
 		writePlugin(c.OutOrStdout(), info)
 		return nil
 	}
-	g := group("plugin", "Install, lock, show and test plugins",
-		newPluginList(flags), show, newPluginLock(flags), newPluginInstall(flags), newPluginPack(), newPluginTest(flags))
+	g := group("plugin", "Install, lock, upgrade, show, develop and test plugins",
+		newPluginList(flags), show, newPluginLock(flags), newPluginInstall(flags), newPluginPack(), newPluginUpgrade(flags),
+		newPluginDev(flags), newPluginTest(flags))
 	g.PersistentFlags().StringVar(&flags.dir, "dir", "", "`folder` of the plugins' programs, without the configuration "+
 		"(default: the configuration's, or bin/plugins)")
 	g.PersistentFlags().StringVar(&flags.config, "config", "config.hcl", "configuration `file` or folder")

@@ -309,7 +309,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	defer stopWork()
 	control := &http.Server{
 		Handler: admin.Handler(&admin.Direct{
-			Store: h.store, Engine: h.engine, Describe: h.describe,
+			Store: h.store, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
 			Renderer: func(context.Context) (admin.Renderer, error) { return h.table.Renderer(), nil },
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -386,7 +386,7 @@ func (h *host) describe(s *admin.Status) {
 	for _, p := range h.plugins.Status() {
 		v := admin.Plugin{
 			Plugin: string(p.Kind) + "-" + p.Plugin, Version: p.Version, State: string(p.State), PID: p.PID,
-			Restarts: p.Restarts, RSSBytes: p.RSS,
+			Restarts: p.Restarts, RSSBytes: p.RSS, Upgrade: p.Upgrade,
 		}
 		if p.LastCrash.Reason != "" {
 			v.LastCrash = p.LastCrash.Reason

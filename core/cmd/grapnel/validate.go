@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -104,8 +105,11 @@ func loadToLook(c *cobra.Command, path string) (*config.Config, error) {
 	return cfg, showDiagnostics(c, diags)
 }
 
-// loadWith is load with options, to which it adds what all commands have in common.
-func loadWith(c *cobra.Command, path string, opt config.Options) (*config.Config, *config.Diagnostics) {
+// loadWith is load with options, to which it adds what all commands have in common. Programs under development take the
+// place of what the configuration says of their plugins.
+func loadWith(
+	c *cobra.Command, path string, opt config.Options, dev ...config.Pin,
+) (*config.Config, *config.Diagnostics) {
 	var host *pluginhost.Host
 	defer func() {
 		if host != nil {
@@ -114,6 +118,7 @@ func loadWith(c *cobra.Command, path string, opt config.Options) (*config.Config
 	}()
 	opt.Plugins = func(p config.Plugins) (config.Catalog, error) {
 		var err error
+		p.Pins = append(slices.Clone(p.Pins), dev...)
 		host, err = newPluginHost(p, nil, hclog.NewNullLogger())
 		return catalog{host, p.Dir}, err
 	}
