@@ -3,15 +3,20 @@
 // Files in the folder "switches" turn it: with "crash" a delivery whose message says do = "crash" kills the process;
 // with "hang" no delivery gets an answer; with "down" every delivery is to be tried again, with "flaky" one in a
 // hundred, and all are slow. A message that says do = "reject" is rejected.
+//
+// What its own file is named, up to the first dot, turns it too: "nostart" ends at once, "noopen" opens nothing, "dies" ends
+// with the first delivery.
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +45,7 @@ type line struct {
 	Subject    string          `json:"subject"`
 	DeliveryID string          `json:"deliveryid"`
 	Attempt    int             `json:"attempt"`
+	At         int64           `json:"at"` // microseconds
 	PID        int             `json:"pid"`
 	Data       json.RawMessage `json:"data"`
 }
@@ -50,7 +56,7 @@ func (s *sink) on(name string) bool {
 }
 
 func (s *sink) Deliver(ctx context.Context, d *sdk.Delivery[message]) error {
-	if d.Message.Do == "crash" && s.on("crash") {
+	if d.Message.Do == "crash" && s.on("crash") || fault() == "dies" {
 		go panic("trial: these are the last words of the sink") // a panic in Deliver itself would not end the process
 		select {}
 	}
@@ -68,7 +74,8 @@ func (s *sink) Deliver(ctx context.Context, d *sdk.Delivery[message]) error {
 	if s.on("down") || flaky && rand.IntN(100) == 0 {
 		return errors.New("trial: the far end is down")
 	}
-	b, err := json.Marshal(line{d.Event.ID, d.Event.Type, d.Event.Subject, d.ID, d.Attempt, os.Getpid(), d.Data})
+	b, err := json.Marshal(line{d.Event.ID, d.Event.Type, d.Event.Subject, d.ID, d.Attempt, time.Now().UnixMicro(), os.Getpid(),
+		d.Data})
 	if err != nil {
 		return sdk.Reject(err)
 	}
@@ -78,7 +85,16 @@ func (s *sink) Deliver(ctx context.Context, d *sdk.Delivery[message]) error {
 	return err
 }
 
+// fault is how this program fails, by the name of its file.
+func fault() string {
+	name, _, _ := strings.Cut(filepath.Base(os.Args[0]), ".")
+	return name
+}
+
 func open(_ context.Context, cfg config) (sdk.Sink[message], error) {
+	if fault() == "noopen" {
+		return nil, errors.New("trial: this version opens nothing")
+	}
 	out, err := os.OpenFile(cfg.File, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -87,5 +103,9 @@ func open(_ context.Context, cfg config) (sdk.Sink[message], error) {
 }
 
 func main() {
+	if fault() == "nostart" {
+		fmt.Fprintln(os.Stderr, "trial: this version does not start")
+		os.Exit(3)
+	}
 	serve.Main(sdk.NewSink(sdk.SinkInfo{Name: "trial", Description: "Misbehaves on command.", Data: true}, open))
 }
