@@ -40,7 +40,9 @@ type UpgradeProgress struct {
 
 // UpgradeOptions say more about an upgrade.
 type UpgradeOptions struct {
-	SHA256 string        // what the program has to be, hexadecimal; empty: any
+	SHA256 string // what the program has to be, hexadecimal; empty: any
+	// Allow has the last word on a program, after it described itself; nil: it may run.
+	Allow  func(*core.PluginInfo) error
 	Dev    bool          // a program under development: its description is not kept, changed events are no reason to refuse it
 	Trial  time.Duration // for so long after the move a crash takes everything back; 0: 3 s
 	NoWait bool          // return when the trial is over, not when the old version is drained
@@ -264,7 +266,7 @@ func (u *upgrade) describe(ctx context.Context, kind core.PluginKind, name, path
 		return fmt.Errorf("plugin: %w", err)
 	}
 	found := Binary{Kind: kind, Name: name, Platform: pluginfile.Current(), Path: abs}
-	if named, err := pluginfile.ParseName(filepath.Base(abs), pluginfile.Current()); err == nil && named.Kind == kind && named.Name == name {
+	if named, err := pluginfile.ParseName(filepath.Base(abs), found.Platform); err == nil && named.Label() == found.Label() {
 		found.Version = named.Version
 	}
 	u.h.describing.Lock()
@@ -275,7 +277,9 @@ func (u *upgrade) describe(ctx context.Context, kind core.PluginKind, name, path
 	if want := u.opts.SHA256; want != "" && !strings.EqualFold(want, u.b.sha256) {
 		return fmt.Errorf("plugin %s: %w: its sha256 is %s, not %s", u.b.Path, core.ErrNotLocked, u.b.sha256, want)
 	}
-	u.info, err = u.h.describe(ctx, u.b)
+	if u.info, err = u.h.describe(ctx, u.b); err == nil && u.opts.Allow != nil {
+		err = u.opts.Allow(u.info)
+	}
 	return err
 }
 

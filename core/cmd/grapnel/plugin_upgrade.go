@@ -12,6 +12,7 @@ import (
 
 	"github.com/grapnelhq/grapnel/core/admin"
 	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/pluginfile"
 )
 
 func newPluginUpgrade(flags *pluginFlags) *cobra.Command {
@@ -43,7 +44,7 @@ Exit codes: 0 the program runs, or ran already; 1 it does not, the old one goes 
 		}
 		o := admin.UpgradeOrder{Plugin: args[0], TrialMS: float64(*trial) / float64(time.Millisecond)}
 		if len(args) == 2 {
-			if err := chosen(&o, args[1]); err != nil {
+			if err := chosen(c, &o, args[1]); err != nil {
 				return err
 			}
 		}
@@ -61,9 +62,11 @@ Exit codes: 0 the program runs, or ran already; 1 it does not, the old one goes 
 }
 
 // chosen reads what an argument names: a path if there is a slash in it, else a version.
-func chosen(o *admin.UpgradeOrder, arg string) error {
+func chosen(c *cobra.Command, o *admin.UpgradeOrder, arg string) error {
 	if !strings.ContainsAny(arg, "/"+string(filepath.Separator)) {
-		o.Version = strings.TrimPrefix(arg, "v")
+		if o.Version = strings.TrimPrefix(arg, "v"); !pluginfile.IsVersion(o.Version) {
+			return usage(c, fmt.Sprintf("%q is no version such as 1.2.0, and no path, which has a slash in it", arg))
+		}
 		return nil
 	}
 	var err error

@@ -44,7 +44,7 @@ func (u upgrader) Upgrade(
 		}
 	}
 	done, err := u.plugins.Upgrade(ctx, kind, name, c.path, pluginhost.UpgradeOptions{
-		SHA256: c.sha256, Dev: c.dev, Trial: trial, NoWait: o.NoWait, Uses: u.uses,
+		SHA256: c.sha256, Allow: c.allow, Dev: c.dev, Trial: trial, NoWait: o.NoWait, Uses: u.uses,
 		Progress: func(p pluginhost.UpgradeProgress) {
 			report(admin.UpgradeProgress{Stage: string(p.Stage), Done: p.Done, Total: p.Total})
 		},
@@ -142,59 +142,52 @@ type allowed struct {
 
 func (a allowed) label() string { return string(a.kind) + "-" + a.name }
 
-// candidate is a program that may run.
+// candidate is a program that may run, if it is what it should be.
 type candidate struct {
 	path   string
-	sha256 string
+	sha256 string                       // empty: any
+	allow  func(*core.PluginInfo) error // what it says of itself; nil: anything
 	dev    bool
 }
 
-// choose finds the program that an order means and sees whether it may run.
+// choose finds the program that an order means and sees, before it is started, whether it may run.
 func (a allowed) choose(ctx context.Context, o admin.UpgradeOrder) (candidate, error) {
+	if o.Program != "" {
+		return a.program(o.Program)
+	}
 	find := a.atStart
-	switch {
-	case o.Program != "":
-		find = func(ctx context.Context) (*core.PluginInfo, error) { return a.program(ctx, o.Program) }
-	case o.Version != "":
+	if o.Version != "" {
 		find = func(ctx context.Context) (*core.PluginInfo, error) { return a.version(ctx, o.Version) }
 	}
 	info, err := find(ctx)
 	if err != nil {
 		return candidate{}, err
 	}
-	return candidate{info.Path, info.SHA256, info.Dev}, nil
+	return candidate{path: info.Path, sha256: info.SHA256, dev: info.Dev}, nil
 }
 
-// program asks a program that may be anywhere, and sees whether it may run.
-func (a allowed) program(ctx context.Context, path string) (*core.PluginInfo, error) {
-	host, err := newPluginHost(config.Plugins{}, a.secrets, hclog.NewNullLogger())
+// program sees whether a program that may be anywhere may run.
+func (a allowed) program(path string) (candidate, error) {
+	if err := pluginfile.CheckExecutable(path); err != nil {
+		return candidate{}, err
+	}
+	sum, err := pluginfile.Hash(path)
 	if err != nil {
-		return nil, err
+		return candidate{}, err
 	}
-	defer host.Close(ctx)
-	info, err := host.DescribeFile(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	if label := string(info.Kind) + "-" + info.Name; label != a.label() {
-		return nil, fmt.Errorf("%s is the plugin %s, not %s", path, label, a.label())
-	}
+	c := candidate{path: path, sha256: sum}
 	pin, locked := a.pin(a.label()), a.locked(a.label())
-	if pin.Dev != "" { // neither holds for it
-		return info, nil
+	switch {
+	case pin.Dev != "": // neither pin nor lock file hold for a path of the configuration
+		return c, nil
+	case locked != nil && locked.Hash(pluginfile.Current()) != sum:
+		return c, fmt.Errorf("%s does not know %s (sha256 %s): install it in %s, and then grapnel plugin lock %s",
+			a.plugins.LockFile, path, sum, a.plugins.Dir, a.label())
+	case pin.SHA256 != "" && pin.SHA256 != sum:
+		return c, fmt.Errorf("%s asks for another program than %s: its sha256 is %s", pin.Range, path, sum)
 	}
-	if err := a.allows(info.Version); err != nil {
-		return nil, err
-	}
-	if pin.SHA256 != "" && pin.SHA256 != info.SHA256 {
-		return nil, fmt.Errorf("%s is not the program that the configuration asks for at %s: its sha256 is %s", path,
-			pin.Range, info.SHA256)
-	}
-	if locked != nil && locked.Hash(pluginfile.Current()) != info.SHA256 {
-		return nil, fmt.Errorf("%s does not know %s (sha256 %s): install it in %s, and then grapnel plugin lock %s",
-			a.plugins.LockFile, path, info.SHA256, a.plugins.Dir, a.label())
-	}
-	return info, nil
+	c.allow = func(info *core.PluginInfo) error { return a.allows(info.Version) }
+	return c, nil
 }
 
 // version finds a version in the plugin folder.
