@@ -323,7 +323,7 @@ func (h *Host) cached(b *binary) *pluginv1.DescribeResponse {
 
 // cache keeps a description. It is best effort: without it the plugin is asked again.
 func (h *Host) cache(b *binary, r *pluginv1.DescribeResponse) {
-	if h.opts.CacheDir == "" {
+	if h.opts.CacheDir == "" || b.dev { // each build of a program under development is another one
 		return
 	}
 	err := func() error {

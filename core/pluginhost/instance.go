@@ -71,12 +71,18 @@ func (i *instance) faulty(what string) string {
 
 // why says why the instance is not ready; empty if it is.
 func (i *instance) why() string {
+	why, _ := i.state()
+	return why
+}
+
+// state says why the instance is not ready, and with it what is wrong with its configuration, if it is that.
+func (i *instance) state() (why string, attrs []sdk.AttributeError) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.current.Load() != nil {
-		return ""
+		return "", nil
 	}
-	return i.reason
+	return i.reason, i.attrs
 }
 
 // errMoved says that the block lives in another instance by now.
@@ -112,7 +118,7 @@ func (i *instance) set(o *opened) {
 		return
 	}
 	i.current.Store(o)
-	i.reason = ""
+	i.reason, i.attrs = "", nil
 	i.wake()
 }
 

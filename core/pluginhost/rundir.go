@@ -95,11 +95,16 @@ func sweepRunDirs(base string) {
 	}
 }
 
+// copyPath is where a binary's copy is.
+func (d *runDir) copyPath(path, sha string) string {
+	return filepath.Join(d.path, filepath.Base(path)+"."+sha[:16])
+}
+
 // install copies a binary into the folder, once per content, and returns the copy's path. What runs is so what was
 // hashed, and a file that is replaced under a running host changes nothing before the next start. A copy that is there
 // is hashed again: a later start runs the same bytes, or none.
 func (d *runDir) install(path, sha string) (string, error) {
-	dst := filepath.Join(d.path, filepath.Base(path)+"."+sha[:16])
+	dst := d.copyPath(path, sha)
 	if got, err := pluginfile.Hash(dst); err == nil && got == sha {
 		return dst, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -347,20 +348,27 @@ func (u *upgrade) open(ctx context.Context) error {
 		case <-ctx.Done():
 			return u.interrupted(ctx)
 		}
-		m.next.mu.Lock()
-		attrs := m.next.attrs
-		m.next.mu.Unlock()
-		if len(attrs) > 0 {
-			return &RolledBackError{Reason: fmt.Sprintf("the new version refuses the configuration of %q: %s", m.handle.block,
-				attrs[0].Error()), Cause: joinAttributes(attrs)}
-		}
-		// What the old version cannot open either, now, need not be open in the new one.
-		if why := m.next.why(); why != "" && m.old.why() == "" {
-			return &RolledBackError{Reason: fmt.Sprintf("the new version does not open %q: %s", m.handle.block, why)}
+		if err := m.opened(); err != nil {
+			return err
 		}
 	}
 	u.say(UpgradeOpening, len(u.moves), len(u.moves))
 	return u.trouble()
+}
+
+// opened says why a block cannot move. What the old version has not open now, for lack of its far end or because it refuses
+// the configuration, need not be open in the new one for the same reason.
+func (m *move) opened() error {
+	why, refused := m.next.state()
+	before, refusedBefore := m.old.state()
+	switch {
+	case why == "", before != "" && (len(refused) == 0 || len(refusedBefore) > 0):
+		return nil
+	case len(refused) > 0:
+		return &RolledBackError{Cause: joinAttributes(refused), Reason: fmt.Sprintf(
+			"the new version refuses the configuration of %q: %s", m.handle.block, refused[0].Error())}
+	}
+	return &RolledBackError{Reason: fmt.Sprintf("the new version does not open %q: %s", m.handle.block, why)}
 }
 
 func (u *upgrade) interrupted(ctx context.Context) error {
@@ -510,6 +518,30 @@ func (u *upgrade) closeOne(i *instance) {
 	defer cancel()
 	if err := i.close(ctx); err != nil {
 		u.h.log.Warn("an instance of a plugin was closed with calls in flight", "plugin", u.label, "block", i.block, "error", err)
+	}
+}
+
+// forget drops what is kept of a program under development that runs no more. Each build is another program: there would be
+// no end of them.
+func (h *Host) forget(ctx context.Context, info *core.PluginInfo) {
+	h.mu.Lock()
+	var b *binary
+	for key, known := range h.binaries {
+		used := h.resolved[known.Kind][known.Name] == known || h.upgrading[known.label()]
+		for _, p := range h.processes {
+			used = used || p.info.SHA256 == known.sha256
+		}
+		if known.Path == info.Path && known.sha256 == info.SHA256 && !used {
+			b = known
+			delete(h.binaries, key)
+			delete(h.infos, known.key())
+			h.lanes = slices.DeleteFunc(h.lanes, func(l *lane) bool { return l == known.probe })
+		}
+	}
+	h.mu.Unlock()
+	if b != nil {
+		b.probe.stop(ctx)
+		_ = os.Remove(h.run.copyPath(b.Path, b.sha256)) // all of the folder goes when the host ends
 	}
 }
 

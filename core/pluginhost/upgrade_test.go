@@ -451,3 +451,72 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		t.Errorf("%d delivered, %d calls repeated: an upgrade that works disturbs no call", delivered, repeated)
 	}
 }
+
+// TestUpgradeOfBrokenBlock upgrades a plugin one of whose blocks is not open: that is no reason against the new version.
+func TestUpgradeOfBrokenBlock(t *testing.T) {
+	t.Parallel()
+	h := newTestHost(t, nil)
+	a, down := h.sink(t, "a", `{}`, SinkOptions{}), h.sink(t, "down", `{"open":"unavailable"}`, SinkOptions{Isolated: true})
+	refused := h.sink(t, "refused", `{"open":"attribute"}`, SinkOptions{Wait: true})
+	u, err := h.Upgrade(t.Context(), core.PluginSink, "odd", newer(t, "next"), quick())
+	var misfit *RefusedError
+	if !errors.As(err, &misfit) || !slices.Equal(misfit.Names(), []string{"refused"}) {
+		t.Errorf("with a configuration that the plugin does not validate: %+v, %v", u, err)
+	}
+	if err := refused.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if u, err = h.Upgrade(t.Context(), core.PluginSink, "odd", newer(t, "next"), quick()); err != nil || len(u.Blocks) != 2 {
+		t.Errorf("with a far end that is down: %+v, %v", u, err)
+	}
+	if why := down.Reason(); why != "far end is down" {
+		t.Errorf("the block that is down: %q", why)
+	}
+	pidOf(t, a)
+}
+
+// TestUpgradeOfDevelopment has build after build of a program: nothing is kept of those that run no more.
+func TestUpgradeOfDevelopment(t *testing.T) {
+	t.Parallel()
+	cache := t.TempDir()
+	h := newTestHost(t, func(o *Options) { o.CacheDir = cache })
+	s := h.sink(t, "a", `{}`, SinkOptions{})
+	kept := func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		files, _ := filepath.Glob(filepath.Join(h.run.path, "build.*"))
+		if len(h.binaries) != len(h.lanes) {
+			t.Errorf("%d binaries, %d lanes", len(h.binaries), len(h.lanes))
+		}
+		return len(h.binaries) + len(h.infos) + len(files)
+	}
+	program, err := os.ReadFile(nextBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := 0
+	for n := range 4 {
+		path := filepath.Join(t.TempDir(), "build")
+		if err := os.WriteFile(path, append(program, byte(n)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		o := quick()
+		o.Dev = true
+		u, err := h.Upgrade(t.Context(), core.PluginSink, "odd", path, o)
+		if err != nil || !u.To.Dev {
+			t.Fatalf("%+v, %v", u, err)
+		}
+		if err := os.Remove(path); err != nil { // The host has a copy.
+			t.Fatal(err)
+		}
+		if n == 0 {
+			most = kept()
+		}
+		deliver(t, s, "crash") // It is started again from the copy.
+		pidOf(t, s)
+	}
+	eventually(t, 10*time.Second, "old builds are forgotten", func() bool { return kept() == most })
+	if files, _ := os.ReadDir(cache); len(files) != 1 {
+		t.Errorf("descriptions on disk: %v", files)
+	}
+}
