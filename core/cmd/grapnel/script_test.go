@@ -4,9 +4,13 @@ package main
 
 import (
 	"context"
+	"encoding/pem"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -27,7 +31,7 @@ func TestMain(m *testing.M) { testscript.Main(tests{m}, map[string]func(){"grapn
 
 // TestScripts runs the command line as people do. Beside testscript's own commands there are "ready", which waits until the
 // host of data/ answers and all that it holds is settled, "up", which waits until it answers, and "gone", which waits until
-// it has stopped.
+// it has stopped; "serve DIR" serves a folder at $MIRROR.
 func TestScripts(t *testing.T) {
 	cache := t.TempDir() // of plugin descriptions
 	plugins := programs.PluginDir(t)
@@ -52,6 +56,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ready": func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, true, true) },
 			"up":    func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, true, false) },
+			"serve": serve,
 			"gone":  func(ts *testscript.TestScript, _ bool, _ []string) { await(ts, false, true) },
 		},
 	})
@@ -77,4 +82,21 @@ func await(ts *testscript.TestScript, running, settled bool) {
 		}
 	}
 	ts.Fatalf("the host is not as it should be within %s", harness.Patience)
+}
+
+// serve serves a folder of the script's at $MIRROR, over HTTPS where a process can be told which certificates to trust.
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	files := http.FileServer(http.Dir(ts.MkAbs(args[0])))
+	if runtime.GOOS != "linux" {
+		s := httptest.NewServer(files)
+		ts.Defer(s.Close)
+		ts.Setenv("MIRROR", s.URL)
+		return
+	}
+	s := httptest.NewTLSServer(files)
+	ts.Defer(s.Close)
+	ca := ts.MkAbs("ca.pem")
+	ts.Check(os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
+	ts.Setenv("SSL_CERT_FILE", ca)
+	ts.Setenv("MIRROR", s.URL)
 }
