@@ -474,7 +474,7 @@ func (in *install) finish(done []installed, out printer) error {
 	if err != nil || out.json {
 		return err
 	}
-	next := "a running host goes on with what it runs until it is restarted"
+	next := "a running host goes on with what it runs until grapnel plugin upgrade, or a restart"
 	switch {
 	case in.place.config == "":
 		next = "name it in a configuration: source or sink blocks have its name as their first label"

@@ -28,7 +28,7 @@ type stamp struct {
 }
 
 type config struct {
-	File string `json:"file"` // gets a line per delivery
+	File string `json:"file" format:"path"` // gets a line per delivery
 }
 
 type message struct {
