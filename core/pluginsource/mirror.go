@@ -85,7 +85,7 @@ func ParseIndex(text []byte) ([]Release, error) {
 // archivePattern leaves out what means something in a URL.
 var archivePattern = regexp.MustCompile(`^[A-Za-z0-9_+-][A-Za-z0-9._+-]*(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)*$`)
 
-// ParseSums reads checksums as sha256sum writes them, by file name.
+// ParseSums reads checksums as sha256sum writes them, by the paths of archives. What is no such path is left out.
 func ParseSums(text []byte) (map[string]string, error) {
 	sums := map[string]string{}
 	n := 0
@@ -99,6 +99,9 @@ func ParseSums(text []byte) (map[string]string, error) {
 		name = strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(name, " "), "*"), "./")
 		if !sumPattern.MatchString(sum) || name == "" {
 			return nil, fmt.Errorf("%s: line %d is not the hash of a file as sha256sum writes it", SumsFile, n)
+		}
+		if !archivePattern.MatchString(name) {
+			continue // of something that no index can name
 		}
 		sum = strings.ToLower(sum)
 		if old, twice := sums[name]; twice && old != sum {

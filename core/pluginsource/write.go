@@ -67,9 +67,12 @@ func Install(plugins string, p Program, replace bool) (path string, fresh bool, 
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return path, false, err
 	}
-	// What is moved is what was hashed when it was staged.
+	// What is moved is what was hashed when it was staged, and on disk.
 	if now, err := pluginfile.Hash(p.Path); err != nil || now != p.SHA256 {
 		return path, false, errors.Join(fmt.Errorf("%s was changed while it was being installed", p.Path), err)
+	}
+	if err := syncFile(p.Path); err != nil {
+		return path, false, err
 	}
 	if err := os.Rename(p.Path, path); err != nil {
 		return path, false, err
@@ -107,16 +110,13 @@ func WriteFile(path string, content []byte) error {
 	return syncFolder(dir)
 }
 
-// writeNew writes a file that is not there yet to disk.
+// writeNew writes a file that is not there yet.
 func writeNew(path string, mode fs.FileMode, in io.Reader) (n int64, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return 0, err
 	}
 	n, err = io.Copy(f, in)
-	if err == nil {
-		err = f.Sync()
-	}
 	return n, errors.Join(err, f.Close())
 }
 
@@ -125,7 +125,11 @@ func syncFolder(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // which cannot
 	}
-	f, err := os.Open(dir)
+	return syncFile(dir)
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
