@@ -98,3 +98,17 @@ func (s *ed25519Scheme) verify(in *Input, now time.Time) (Result, error) {
 func (s *ed25519Scheme) sign(*Input, string, time.Time) error {
 	return errors.New("only the provider can sign: the configuration has its public key, not the private one")
 }
+
+// SignEd25519 is Sign for a scheme with public keys and for who has the private one, as a test does.
+func SignEd25519(e sdk.Ed25519, in *Input, key ed25519.PrivateKey, now time.Time) error {
+	s, err := newEd25519(&e, nil)
+	if err != nil {
+		return err
+	}
+	st := s.newScratch()
+	if err := s.prepare(in, &st, now); err != nil {
+		return err
+	}
+	s.write(in, ed25519.Sign(key, bytes.Join(st.values, nil)))
+	return nil
+}

@@ -19,6 +19,7 @@ func TestConformance(t *testing.T) {
 	plugintest.Sink(t, sdk.NewSink(info, open), plugintest.Options{
 		Config:  `{"url": "` + chat.URL + `", "token": "a-secret-token"}`,
 		Message: `{"text": "hello"}`,
-		Down:    `{"url": "http://127.0.0.1:1", "token": "a-secret-token"}`,
+		Down:    `{"url": "$FAR_END", "token": "a-secret-token"}`, // where nobody is
+		Slow:    `{"url": "$FAR_END", "token": "a-secret-token"}`, // where nobody answers
 	})
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"embed"
 	"encoding/json"
+	"fmt"
+	"hash/fnv"
 
 	"github.com/grapnelhq/grapnel/sdk"
 )
@@ -94,12 +96,14 @@ func sample(header, file string) sdk.Sample {
 	if err != nil {
 		panic(err) // the file is part of the program
 	}
+	id := fnv.New32a()
+	_, _ = id.Write([]byte(file)) // samples are notifications of their own
 	s := sdk.Sample{
 		Name: file,
 		Headers: []sdk.Header{
 			{Name: "Content-Type", Value: "application/json"},
 			{Name: headerEvent, Value: header},
-			{Name: headerNotification, Value: "0f9d4a0e-7f5b-4d7b-9c36-000000000001"},
+			{Name: headerNotification, Value: fmt.Sprintf("0f9d4a0e-7f5b-4d7b-9c36-%012d", id.Sum32())},
 		},
 		Body: body,
 		Vary: []sdk.Variation{

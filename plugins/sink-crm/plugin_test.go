@@ -32,6 +32,8 @@ func TestHubSpot(t *testing.T) {
 		Config:  fmt.Sprintf(config, farEnd(t, h)),
 		Message: `{"object": "contacts", "key": {"hr_external_id": "peopleforce:4101"}, "fields": {"firstname": "Jane", "phone": null}}`,
 		Down:    fmt.Sprintf(config, down),
+		Slow:    fmt.Sprintf(config, "$FAR_END"),
+		Refused: fmt.Sprintf(config, "$FAR_END/status/401"),
 	})
 	if r := h.Records("contacts")["peopleforce:4101"]; r.Properties["firstname"] != "Jane" || len(r.Properties) != 2 {
 		t.Errorf("%+v", r)
@@ -46,6 +48,8 @@ func TestSalesforce(t *testing.T) {
 		Config:  fmt.Sprintf(config, farEnd(t, sf)),
 		Message: `{"object": "Contact", "key": {"HR_Id__c": "youforce:12.7"}, "fields": {"LastName": "Doe", "Title": null}, "on_null": "clear"}`,
 		Down:    fmt.Sprintf(config, down),
+		Slow:    fmt.Sprintf(config, "$FAR_END"),
+		Refused: fmt.Sprintf(config, "$FAR_END/status/401"),
 		// The program is the same.
 		NoProgram: true,
 	})

@@ -28,6 +28,8 @@ func TestRest(t *testing.T) {
 		Config:  restConfig(rpc.URL),
 		Message: `{"object": "party.party", "key": {"code": "PF-4101"}, "fields": {"name": "Jane", "rank": 1.10}}`,
 		Down:    restConfig(down),
+		Slow:    restConfig("$FAR_END"),
+		Refused: restConfig("$FAR_END/status/401"),
 		// The program is the same.
 		NoProgram: true,
 	})

@@ -18,7 +18,7 @@ func TestPlugin(t *testing.T) {
 	dir := t.TempDir()
 	plugintest.Sink(t, factory(), plugintest.Options{
 		Config:  fmt.Sprintf(`{"dir": %q, "file_mode": "0600", "max_open_files": 2}`, dir),
-		Message: `{"path": "a/b.jsonl"}`,
+		Message: `{"path": "a/b.jsonl"}`, RefusedMessage: `{"path": "../b.jsonl"}`,
 		Data:    `{"id": 4101, "salary": 1.10}`,
 	})
 	if lines := readLines(t, filepath.Join(dir, "a/b.jsonl")); len(lines) == 0 {

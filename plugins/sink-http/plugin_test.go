@@ -31,6 +31,7 @@ func TestPlugin(t *testing.T) {
 			more := `"mode": "` + mode + `", "bearer_token": "t0ken-t0ken", "signing": {"keys": ["` + goodKey + `"]}`
 			plugintest.Sink(t, factory(), plugintest.Options{
 				Config: configFor(server.URL, more), Down: configFor(down, more),
+				Slow: configFor("$FAR_END", more), Refused: configFor("$FAR_END/status/400", more),
 				Message: `{"path": "a/b", "headers": {"x-a": "b"}, "body": {"x": 1.10}}`, Data: `{"id": 4101}`,
 				NoProgram: mode == modeBatch,
 			})

@@ -20,7 +20,8 @@ func TestPlugin(t *testing.T) {
 			return fmt.Sprintf(`{"mode": "webhook", "webhook_url": %q, "base_url": %q, "spacing": 0}`, base+hookAt, base)
 		}
 		plugintest.Sink(t, factory(), plugintest.Options{
-			Config: config(server.URL), Down: config("http://127.0.0.1:1"), Message: message,
+			Config: config(server.URL), Down: config("$FAR_END"), Slow: config("$FAR_END"),
+			Refused: config("$FAR_END/status/400"), Message: message,
 		})
 	})
 	t.Run("bot", func(t *testing.T) {
@@ -29,7 +30,8 @@ func TestPlugin(t *testing.T) {
 				testToken, base+"/api/")
 		}
 		plugintest.Sink(t, factory(), plugintest.Options{
-			Config: config(server.URL), Down: config("http://127.0.0.1:1"), Message: message, NoProgram: true,
+			Config: config(server.URL), Down: config("$FAR_END"), Slow: config("$FAR_END"),
+			RefusedMessage: `{"text": "hello", "channel": "#nowhere"}`, Message: message, NoProgram: true,
 		})
 	})
 	for _, p := range fake.Problems() {

@@ -23,6 +23,8 @@ type Options struct {
 
 	// For sinks.
 
+	// Answer is the body of FarEnd's answers; default {}.
+	Answer string
 	// Message is a message that the sink delivers with Config; default: the least that the message's schema asks for.
 	Message string
 	// Data is the event's data for a sink that asks for it; default {}.
@@ -47,17 +49,19 @@ type Options struct {
 }
 
 // FarEnd is a word that the texts of Options may hold. It stands for http://<host>:<port> of a far end that the kit
-// runs: it answers 200 {} to everything, but its path /status/<number> with that status. Where Down and Slow are empty,
-// they are Config with a far end that is not there, and one that never answers.
+// runs: it answers 200 and Answer to everything, but its path /status/<number> with that status. In Down nobody is
+// there, in Slow nobody answers. Where these two are empty and Config has the word, they are Config.
 const FarEnd = "$FAR_END"
 
-// ReadOptions reads Options from a JSON object of config, message, data, down, slow, refused and refused_message.
+// ReadOptions reads Options from a JSON object of config, message, data, down, slow, refused, refused_message, answer
+// and loose.
 func ReadOptions(file string) (Options, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return Options{}, err
 	}
 	var in struct {
+		Answer         json.RawMessage `json:"answer"`
 		Config         json.RawMessage `json:"config"`
 		Message        json.RawMessage `json:"message"`
 		Data           json.RawMessage `json:"data"`
@@ -73,7 +77,7 @@ func ReadOptions(file string) (Options, error) {
 		return Options{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return Options{
-		Config: string(in.Config), Message: string(in.Message), Data: string(in.Data), Down: string(in.Down),
+		Answer: string(in.Answer), Config: string(in.Config), Message: string(in.Message), Data: string(in.Data), Down: string(in.Down),
 		Slow: string(in.Slow), Refused: string(in.Refused), RefusedMessage: string(in.RefusedMessage), Loose: in.Loose,
 	}, nil
 }
@@ -81,6 +85,8 @@ func ReadOptions(file string) (Options, error) {
 // farEnd is what FarEnd stands for.
 type farEnd struct {
 	up, slow *httptest.Server
+	body     string
+	serves   bool // Config, not only a configuration that is bad on purpose
 	requests atomic.Int64
 	hanging  atomic.Int64 // requests that wait for an answer which never comes
 	stop     chan struct{}
@@ -91,7 +97,7 @@ const nowhere = "http://127.0.0.1:1"
 
 // prepare sets defaults and starts the far end if one is asked for; close ends it.
 func (o *Options) prepare() (far *farEnd, closeFar func()) {
-	for _, s := range []*string{&o.Config, &o.Data} {
+	for _, s := range []*string{&o.Config, &o.Data, &o.Answer} {
 		if strings.TrimSpace(*s) == "" {
 			*s = "{}"
 		}
@@ -101,16 +107,17 @@ func (o *Options) prepare() (far *farEnd, closeFar func()) {
 	}
 	if strings.Contains(o.Config, FarEnd) {
 		if o.Down == "" {
-			o.Down = strings.ReplaceAll(o.Config, FarEnd, nowhere)
+			o.Down = o.Config
 		}
 		if o.Slow == "" {
 			o.Slow = o.Config
 		}
 	}
+	o.Down = strings.ReplaceAll(o.Down, FarEnd, nowhere)
 	if !strings.Contains(o.Config+o.Message+o.Slow+o.Refused+o.RefusedMessage, FarEnd) {
 		return nil, func() {}
 	}
-	far = &farEnd{stop: make(chan struct{})}
+	far = &farEnd{body: o.Answer, serves: strings.Contains(o.Config, FarEnd), stop: make(chan struct{})}
 	far.up, far.slow = httptest.NewServer(http.HandlerFunc(far.answer)), httptest.NewServer(http.HandlerFunc(far.hang))
 	o.Slow = strings.ReplaceAll(o.Slow, FarEnd, far.slow.URL)
 	for _, s := range []*string{&o.Config, &o.Message, &o.Data, &o.Refused, &o.RefusedMessage} {
@@ -131,7 +138,7 @@ func (f *farEnd) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(min(max(status, 200), 599))
-	_, _ = w.Write([]byte("{}"))
+	_, _ = io.WriteString(w, f.body)
 }
 
 func (f *farEnd) hang(_ http.ResponseWriter, r *http.Request) {

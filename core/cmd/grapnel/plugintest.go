@@ -42,8 +42,9 @@ What it is tested with comes from the flags, each a file or the JSON itself,
 	or from the file ` + optionsFile + ` beside FILE
 or in DIR: {"config": {…}, "message": {…}, "data": {…}, "down": {…}, "slow": {…}, "refused": {…},
 	"refused_message": {…}}.
-In these texts $FAR_END is the address, http://host:port, of an HTTP server that answers 200 to everything, and to
-/status/N with N. A configuration with it needs no "down" and "slow".`,
+In these texts $FAR_END is the address, http://host:port, of an HTTP server that answers everything with 200 and the JSON of
+"answer", and /status/N with N. In "down" nobody is there, in "slow" nobody answers; a configuration with $FAR_END needs
+neither.`,
 		Example: `  grapnel plugin test ./my-sink
   grapnel plugin test bin/plugins/grapnel-sink-chat --config '{"url": "$FAR_END", "token": "t0ken-t0ken"}'
   grapnel plugin test --config config.json --message message.json -- node plugin.js`,
@@ -179,9 +180,14 @@ func (t *testTarget) test(ctx context.Context, opts conform.Options, p *checkPri
 			return p.end()
 		}
 	}
-	conform.Program(ctx, t.cmd, opts, nil, p.run(ctx, "program"))
+	provider := conform.Program(ctx, t.cmd, opts, nil, p.run(ctx, "program"))
 	if len(t.cmd.Args) == 0 {
 		p.run(ctx, "host")(conform.Check{Name: "describe", Run: t.describe})
+	}
+	if provider != nil {
+		for _, check := range gateChecks(provider) {
+			p.run(ctx, "host")(check)
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err
