@@ -77,8 +77,8 @@ func ReadOptions(file string) (Options, error) {
 		return Options{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return Options{
-		Answer: string(in.Answer), Config: string(in.Config), Message: string(in.Message), Data: string(in.Data), Down: string(in.Down),
-		Slow: string(in.Slow), Refused: string(in.Refused), RefusedMessage: string(in.RefusedMessage), Loose: in.Loose,
+		Answer: string(in.Answer), Config: string(in.Config), Message: string(in.Message), Data: string(in.Data),
+		Down: string(in.Down), Slow: string(in.Slow), Refused: string(in.Refused), RefusedMessage: string(in.RefusedMessage), Loose: in.Loose,
 	}, nil
 }
 

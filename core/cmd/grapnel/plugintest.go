@@ -28,23 +28,23 @@ func newPluginTest(flags *pluginFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test FILE|DIR|NAME|COMMAND [ARG...]",
 		Short: "Check that a plugin keeps its contract",
-		Long: `Start a plugin as the host does, in whatever language it is written, and check what docs/plugin-protocol.md asks of
-it: configuration and messages that do not fit are refused by name, deliveries come out as they should,
-	samples decode to what
-the catalogue declares, damaged requests do no harm, no secret shows, signals and the end of the host are minded.
+		Long: `Start a plugin as the host does, in whatever language it is written, and check what
+docs/plugin-protocol.md asks of it: configuration and messages that do not fit are refused by name, deliveries come
+out as they should, samples decode to what the catalogue declares, damaged requests do no harm, no secret shows, signals and the
+end of the host are minded. The host itself checks what the plugin says of itself and, for a decoder, its samples:
+signed as each scheme says, and damaged.
 
-FILE is a plugin's program, of which a copy runs, alone, as under the host; NAME is one in the folder of --dir, such as
-sink-file. DIR is the folder of a Go module: its own tests run first,
-	then the checks on the program that is built from it.
-With arguments, a command runs where it is: write -- before it, as in "grapnel plugin test -- node plugin.js".
+FILE is a plugin's program, of which a copy runs, alone, as under the host; NAME is one in the folder of --dir, such
+as sink-file. DIR is the folder of a Go module: its own tests run first, then the checks on the program that is
+built from it. With arguments, a command runs where it is: write -- before it, as in "grapnel plugin test -- node
+plugin.js".
 
-What it is tested with comes from the flags, each a file or the JSON itself,
-	or from the file ` + optionsFile + ` beside FILE
-or in DIR: {"config": {…}, "message": {…}, "data": {…}, "down": {…}, "slow": {…}, "refused": {…},
-	"refused_message": {…}}.
-In these texts $FAR_END is the address, http://host:port, of an HTTP server that answers everything with 200 and the JSON of
-"answer", and /status/N with N. In "down" nobody is there, in "slow" nobody answers; a configuration with $FAR_END needs
-neither.`,
+What it is tested with comes from the flags, each a file or the JSON itself, or from the file plugintest.json beside
+FILE or in DIR, an object of config, message, data, down, slow, refused, refused_message and answer. In these texts
+$FAR_END is the address, http://host:port, of an HTTP server that answers everything with 200 and "answer", and
+/status/N with N. In "down" nobody is there, in "slow" nobody answers; a configuration with $FAR_END needs neither.
+
+What was not given is not checked, and the output says so.`,
 		Example: `  grapnel plugin test ./my-sink
   grapnel plugin test bin/plugins/grapnel-sink-chat --config '{"url": "$FAR_END", "token": "t0ken-t0ken"}'
   grapnel plugin test --config config.json --message message.json -- node plugin.js`,

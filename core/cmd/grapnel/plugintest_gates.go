@@ -31,13 +31,15 @@ import (
 // gateChecks are the checks of a decoder's manifest that only the host can make: it takes the samples through the gates
 // of the ingress, signed as each scheme says, and damaged.
 func gateChecks(p *sdk.Provider) []conform.Check {
-	checks := []conform.Check{{Name: "samples", Run: func(context.Context) []conform.Finding { return checkGateSamples(p) }}}
+	checks := []conform.Check{{Name: "samples",
+		Run: func(context.Context) []conform.Finding { return checkGateSamples(p) }}}
 	for _, s := range p.Schemes {
 		checks = append(checks, conform.Check{Name: "auth " + s.Name, Run: func(context.Context) []conform.Finding {
 			return checkScheme(p, s)
 		}})
 	}
-	checks = append(checks, conform.Check{Name: "dedupe", Run: func(context.Context) []conform.Finding { return checkDedupe(p) }})
+	checks = append(checks, conform.Check{Name: "dedupe",
+		Run: func(context.Context) []conform.Finding { return checkDedupe(p) }})
 	if p.Handshake != nil {
 		checks = append(checks, conform.Check{Name: "handshake", Run: func(context.Context) []conform.Finding {
 			return checkHandshake(p)
@@ -167,7 +169,8 @@ func schemeFor(p *sdk.Provider) *sdk.Scheme {
 func checkGateSamples(p *sdk.Provider) (found []conform.Finding) {
 	g, err := newGate(p, schemeFor(p))
 	if err != nil {
-		return []conform.Finding{finding("the host makes an endpoint of it", "mend the manifest", "its manifest makes no endpoint (%v)", err)}
+		return []conform.Finding{finding("the host makes an endpoint of it", "mend the manifest",
+			"its manifest makes no endpoint (%v)", err)}
 	}
 	for _, s := range catalogueSamples(p) {
 		in, err := g.signed(s.Sample)
@@ -191,7 +194,8 @@ func checkGateSamples(p *sdk.Provider) (found []conform.Finding) {
 					continue
 				}
 				found = append(found, finding("the decoder gets the headers that the manifest keeps, and no credentials",
-					"add it to Headers, or leave it out of the sample", "the sample %s has the header %s, which the host does not keep",
+					"add it to Headers, or leave it out of the sample",
+					"the sample %s has the header %s, which the host does not keep",
 					s.title(), h.Name))
 			}
 		}
@@ -306,7 +310,8 @@ func damages(g *gate, scheme *sdk.Scheme) []damage {
 			_ = auth.Sign(*scheme, in, secret, g.now)
 		})})
 	if hasTimestamp(scheme) {
-		list = append(list, damage{"a day after it was signed", func(*auth.Input) time.Time { return g.now.Add(24 * time.Hour) }})
+		list = append(list, damage{"a day after it was signed",
+			func(*auth.Input) time.Time { return g.now.Add(24 * time.Hour) }})
 	}
 	return list
 }
@@ -316,8 +321,8 @@ func hasTimestamp(s *sdk.Scheme) bool {
 		s.Ed25519 != nil && s.Ed25519.Timestamp != nil && s.Ed25519.Timestamp.PastSeconds < 86400
 }
 
-// checkDedupe: the same request again is a repeat, whenever it comes and however it is signed; another sample, or a copy
-// with other ids, is none.
+// checkDedupe: the same request again is a repeat, whenever it comes and however it is signed; another sample, or a
+// copy with other ids, is none.
 func checkDedupe(p *sdk.Provider) (found []conform.Finding) {
 	g, err := newGate(p, schemeFor(p))
 	if err != nil {
@@ -429,7 +434,8 @@ func checkHandshake(p *sdk.Provider) []conform.Finding {
 	}
 	in, err := g.signed(s)
 	if err != nil {
-		return []conform.Finding{finding(contract, "mend the scheme or the handshake", "a handshake cannot be signed (%v)", err)}
+		return []conform.Finding{finding(contract, "mend the scheme or the handshake",
+			"a handshake cannot be signed (%v)", err)}
 	}
 	got := g.inspect(s.Method, in, g.now)
 	want := challenge

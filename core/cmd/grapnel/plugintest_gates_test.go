@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -5,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/grapnelhq/grapnel/core/pluginhost"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -41,14 +46,19 @@ func TestGateChecks(t *testing.T) {
 		"good": {},
 		"good handshakes": {change: func(p *sdk.Provider) {
 			p.Handshake = &sdk.Handshake{
-				Method: "POST", When: []sdk.Condition{{Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/event"}, Equals: "url_check"}},
+				Method: "POST", When: []sdk.Condition{{Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/event"},
+					Equals: "url_check"}},
 				Echo: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/payload/plain"}, Member: "plain",
 				Proof: &sdk.Proof{Member: "encrypted", Encoding: sdk.Hex},
 			}
 			p.Schemes = p.Schemes[:1]
 		}},
-		"a key that is none": {func(p *sdk.Provider) { p.Dedupe = []sdk.DedupeKey{{{Kind: sdk.PartHeader, Name: "Content-Type"}}} }, []string{
-			"the samples thing.made and thing.gone have the same dedupe key, but the dedupe key is the same for a repeat, and for nothing else",
+		"a key that is none": {func(p *sdk.Provider) {
+			p.Dedupe = []sdk.DedupeKey{{{Kind: sdk.PartHeader,
+				Name: "Content-Type"}}}
+		}, []string{
+			"the samples thing.made and thing.gone have the same dedupe key, but the dedupe key is the same for a " +
+				"repeat, and for nothing else",
 			"a copy of the sample thing.made with other values has the same dedupe key",
 		}},
 		"a key that changes": {func(p *sdk.Provider) {
@@ -82,7 +92,8 @@ func TestGateChecks(t *testing.T) {
 		}},
 		"a signature that is not signed": {func(p *sdk.Provider) {
 			p.Schemes = []sdk.Scheme{{Name: "odd", HMAC: &sdk.HMAC{
-				Headers: []string{"X-Sig"}, Encoding: sdk.Hex, SignedContent: []sdk.Part{{Kind: sdk.PartQuery, Name: "q"}, {Kind: sdk.PartBody}},
+				Headers: []string{"X-Sig"}, Encoding: sdk.Hex, SignedContent: []sdk.Part{{Kind: sdk.PartQuery, Name: "q"},
+					{Kind: sdk.PartBody}},
 			}}}
 		}, []string{"the sample thing.made cannot be signed"}},
 	} {
@@ -103,5 +114,55 @@ func TestGateChecks(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestGatesOfPlugins takes the samples of all decoders of the repository through the gates.
+func TestGatesOfPlugins(t *testing.T) {
+	dir := programs.PluginDir(t)
+	host, err := pluginhost.New(pluginhost.Options{Dir: dir, Logger: hclog.NewNullLogger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close(t.Context())
+	found, err := pluginhost.Discover(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoders := 0
+	for _, b := range found {
+		info, err := host.Describe(t.Context(), b.Kind, b.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Provider == nil {
+			continue
+		}
+		decoders++
+		for _, check := range gateChecks(info.Provider) {
+			for _, f := range check.Run(t.Context()) {
+				t.Errorf("%s: %s: %s", b.Name, check.Name, f)
+			}
+		}
+	}
+	if decoders < 3 {
+		t.Errorf("only %d decoders", decoders)
+	}
+}
+
+// TestPluginTestOfModule has the folder of a Go module with the options beside go.mod.
+func TestPluginTestOfModule(t *testing.T) {
+	var out strings.Builder
+	root := newRoot()
+	root.SetOut(&out)
+	root.SetArgs([]string{"plugin", "test", "../../../examples/sink-chat"})
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	for _, want := range []string{"ok    module: go test", "ok    module: go build", "ok    program: slow",
+		"ok    host: describe", "checks passed\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
 	}
 }
