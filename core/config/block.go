@@ -204,7 +204,7 @@ func (b *block) duration(name string, to *time.Duration, min, max time.Duration)
 	}
 	d, err := asDuration(v)
 	if err == nil && (d < min || d > max) {
-		err = fmt.Errorf("it goes from %s to %s", formatDuration(min), formatDuration(max))
+		err = fmt.Errorf("it goes from %s to %s", FormatDuration(min), FormatDuration(max))
 	}
 	if err != nil {
 		b.wrong(name, at, `a duration such as "30s", "1h30m" or "3d"`)

@@ -63,6 +63,7 @@ type Diagnostic struct {
 
 	veiled      bool // the snippet ends with the subject: a secret may follow
 	veilSubject bool // the subject itself may be a secret
+	syntax      bool // the parser says it
 }
 
 // Diagnostics is what Load has to say about a configuration. It may be read from any number of goroutines.

@@ -38,6 +38,7 @@ func Load(ctx context.Context, path string, opt Options) (*Config, *Diagnostics)
 	l := newLoader(ctx, path, opt)
 	if l.read(path) {
 		l.load()
+		l.trust()
 	}
 	l.finish()
 	if l.diags.HasErrors() {
@@ -68,10 +69,11 @@ func newLoader(ctx context.Context, path string, opt Options) *loader {
 		opt.Getenv = os.LookupEnv
 	}
 	l := &loader{
-		ctx:    ctx,
-		opt:    opt,
-		diags:  &Diagnostics{files: map[string][]byte{}},
-		cfg:    &Config{Path: path, Retention: map[string]time.Duration{}},
+		ctx:       ctx,
+		opt:       opt,
+		diags:     &Diagnostics{files: map[string][]byte{}},
+		cfg:       &Config{Path: path, Retention: map[string]time.Duration{}},
+		misreadAt: map[string]int{}, odd: map[string]bool{},
 		locals: map[string]*local{},
 		taint:  map[string]bool{},
 		unset:  map[string]bool{},
@@ -114,6 +116,9 @@ type loader struct {
 
 	bodies  []*hclsyntax.Body
 	partial bool // a file has a syntax error: what seems to be missing may be there
+
+	misreadAt map[string]int  // line of a file's first syntax error
+	odd       map[string]bool // kinds of blocks of which one has no name
 
 	locals    map[string]*local
 	functions map[string]function.Function
@@ -203,11 +208,56 @@ func (l *loader) parseText(name string, src []byte) *hclsyntax.Body {
 	}
 	f, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	l.partial = l.partial || diags.HasErrors()
-	l.foreign(diags, nil)
+	from := len(l.diags.list)
+	l.foreign(l.misread(name, diags), nil)
+	for i := range l.diags.list[from:] {
+		l.diags.list[from+i].syntax = true
+	}
 	if f == nil {
 		return nil
 	}
 	return f.Body.(*hclsyntax.Body)
+}
+
+// misread notes from which line on a file was not read as it was meant: where a quotation mark is missing, the parser takes
+// texts for code and code for texts, and where a brace is, all that follows belongs to one block. What it says of what
+// comes after a missing quotation mark is left out.
+func (l *loader) misread(name string, diags hcl.Diagnostics) hcl.Diagnostics {
+	first, unquoted, unclosed := 0, false, 0
+	for _, d := range diags {
+		if d.Severity != hcl.DiagError || d.Subject == nil {
+			continue
+		}
+		line := d.Subject.Start.Line
+		if first == 0 || line < first {
+			first = line
+		}
+		if d.Summary == "Invalid multi-line string" {
+			unquoted = true
+			d.Detail = "A quotation mark is missing in this line, or there is one too many. A text of several lines is " +
+				"written with \\n in it, or as <<EOT."
+		}
+		if d.Summary == "Unclosed configuration block" {
+			unclosed = line
+		}
+	}
+	switch {
+	case unquoted:
+		l.misreadAt[name] = first
+	case unclosed > 0:
+		l.misreadAt[name] = unclosed
+	}
+	return slices.DeleteFunc(diags, func(d *hcl.Diagnostic) bool {
+		return unquoted && d.Subject != nil && d.Subject.Start.Line > first
+	})
+}
+
+// trust drops what was found in lines that were misread.
+func (l *loader) trust() {
+	l.diags.list = slices.DeleteFunc(l.diags.list, func(d Diagnostic) bool {
+		first, ok := l.misreadAt[d.Range.File]
+		return ok && !d.syntax && d.Range.Line >= first
+	})
 }
 
 // find lists the files to read and sets the folder that relative paths start from.
@@ -346,6 +396,7 @@ func (l *loader) split() map[string][]*hclsyntax.Block {
 					detail = "Write " + s + " … }"
 				}
 				l.error(blockHeader(b), fmt.Sprintf("A %s block has %s", b.Type, labels[want]), detail)
+				l.odd[b.Type] = true
 				continue
 			}
 			if want == 0 && b.Type != "locals" || b.Type == "storage" {
@@ -504,12 +555,14 @@ func inOrder(attrs hclsyntax.Attributes) []*hclsyntax.Attribute {
 	return out
 }
 
-// sentence makes a sentence of an error's text.
+// sentence makes a sentence of an error's text. What it begins with stays as it is if it is no word, as whsec_….
 func sentence(text string) string {
 	if text == "" {
 		return ""
 	}
-	text = strings.ToUpper(text[:1]) + text[1:]
+	if first, _, _ := strings.Cut(text, " "); strings.Trim(first, "abcdefghijklmnopqrstuvwxyz,:.;'’-") == "" {
+		text = strings.ToUpper(text[:1]) + text[1:]
+	}
 	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "?") {
 		return text
 	}

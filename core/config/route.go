@@ -56,6 +56,12 @@ func (l *loader) orderBy(e hclsyntax.Expression) *expr.Text {
 	}
 	text, diags := l.cfg.Set.Text(e)
 	l.compiled(diags, e.Range())
+	if t, ok := e.(*hclsyntax.TemplateExpr); ok && t.IsStringLiteral() {
+		if quoted, _ := t.Value(nil); strings.HasPrefix(quoted.AsString(), "event.") {
+			l.warn(e.Range(), "\"order_by\" is the same for all deliveries: they go out one after the other",
+				fmt.Sprintf("To order by what %s is, write it without the quotation marks.", quoted.AsString()))
+		}
+	}
 	return text
 }
 
@@ -189,7 +195,7 @@ func (b *block) from(r *Route) {
 				continue
 			}
 			r.Sources = append(r.Sources, name)
-		case b.l.partial:
+		case b.l.partial, !found && b.l.odd["source"]:
 		case found:
 			b.l.error(e.Range(), fmt.Sprintf("The source %q is of the plugin %q", name, src.plugin),
 				fmt.Sprintf("Write source.%s.%s.", src.plugin, name))
@@ -400,8 +406,9 @@ func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[str
 	at := hcl.RangeBetween(hb.LabelRanges[0], hb.LabelRanges[1])
 	s, found := l.sinks[name]
 	if !found || s.plugin != plugin {
-		if l.broken = true; l.partial {
-			return "", nil
+		l.broken = true
+		if l.partial || !found && l.odd["sink"] || found && s.info == nil && !s.disabled {
+			return "", nil // said there
 		}
 		detail := ""
 		if found {

@@ -214,7 +214,7 @@ func (d *decoder) value(v cty.Value, s *sdk.Schema, p place, sensitive bool) {
 				detail = "Use one of " + join(s.Enum, "or") + "."
 			}
 			if guess := nearest(text, s.Enum); guess != "" && len(marks) == 0 {
-				detail = fmt.Sprintf("Did you mean %q?", guess)
+				detail = fmt.Sprintf("Did you mean %q? ", guess) + detail
 			}
 			wrong("one of the allowed values", detail)
 			return

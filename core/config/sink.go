@@ -144,5 +144,5 @@ func (b *block) pause(min, max *time.Duration) {
 		at = a.SrcRange
 	}
 	b.l.error(at, fmt.Sprintf("\"min\" of %s is longer than \"max\"", b.what), fmt.Sprintf(
-		"The pause goes from %s up to %s.", formatDuration(*min), formatDuration(*max)))
+		"The pause goes from %s up to %s.", FormatDuration(*min), FormatDuration(*max)))
 }

@@ -54,8 +54,8 @@ func parseRate(s string) (float64, error) {
 	return n / per.Seconds(), nil
 }
 
-// formatDuration writes a duration as configurations do.
-func formatDuration(d time.Duration) string {
+// FormatDuration writes a duration as configurations do.
+func FormatDuration(d time.Duration) string {
 	if d >= day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
 	}

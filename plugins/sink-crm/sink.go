@@ -14,6 +14,7 @@ import (
 	"github.com/grapnelhq/grapnel/plugins/sink-crm/rest"
 	"github.com/grapnelhq/grapnel/plugins/sink-crm/salesforce"
 	"github.com/grapnelhq/grapnel/sdk"
+	"github.com/grapnelhq/grapnel/sdk/serve"
 )
 
 // Config is the sink's block.
@@ -107,7 +108,10 @@ var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 
 // options are those of the client, for a validated configuration.
 func (c *Config) options() (crm.Options, error) {
-	o := crm.Options{BaseURL: c.BaseURL, Timeout: c.Timeout, RejectUnknown: c.Unknown == "reject"}
+	o := crm.Options{
+		BaseURL: c.BaseURL, Agent: "grapnel-sink-crm/" + serve.Version(), Timeout: c.Timeout,
+		RejectUnknown: c.Unknown == "reject",
+	}
 	switch {
 	case !c.Token.IsZero():
 		o.Login = crm.StaticToken(c.TokenHeader, c.TokenPrefix, c.Token)

@@ -521,7 +521,7 @@ func TestRequest(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		h.deliverAs(ctx, &sdk.Delivery[json.RawMessage]{Message: []byte(`{"text": "a"}`)})
-		if got.Header.Get("User-Agent") != userAgent || strings.Contains(got.URL.String(), testToken) {
+		if got.Header.Get("User-Agent") != userAgent() || strings.Contains(got.URL.String(), testToken) {
 			t.Errorf("%v %v", got.URL, got.Header)
 		}
 	}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/slack-go/slack"
+
+	"github.com/grapnelhq/grapnel/sdk/serve"
 )
 
 // post is a message on its way.
@@ -38,7 +40,7 @@ type transport interface {
 	close()
 }
 
-const userAgent = "grapnel-sink-slack"
+func userAgent() string { return "grapnel-sink-slack/" + serve.Version() }
 
 // newClient makes a client that follows no redirects: a credential goes where the configuration says and nowhere else.
 func newClient() *http.Client {
@@ -73,7 +75,7 @@ func (x *exchange) do(client *http.Client, req *http.Request) {
 		}
 	}}
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), trace))
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", userAgent())
 	resp, err := client.Do(req)
 	if err != nil {
 		x.err = unreachable(err)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -8,7 +10,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -165,7 +169,7 @@ func writePlugin(w io.Writer, p *core.PluginInfo) {
 		if attribute == "" {
 			attribute = "secrets"
 		}
-		fmt.Fprintf(w, "  %s: %s = […]  %s\n", s.Name, attribute, s.Description)
+		fmt.Fprintf(w, "  %s: %s = […]  %s\n", s.Name, attribute, cmp.Or(s.Description, schemeKind(&s)))
 		for _, a := range s.Allow {
 			fmt.Fprintf(w, "    %s = […]  %s\n", a.Attribute, a.Description)
 		}
@@ -204,6 +208,30 @@ func block(k core.PluginKind) string {
 	return string(k)
 }
 
+// defaultText is a default as a configuration would say it.
+func defaultText(s *sdk.Schema) string {
+	var d time.Duration
+	if s.Kind == sdk.KindDuration && json.Unmarshal(s.Default, &d) == nil {
+		return strconv.Quote(config.FormatDuration(d))
+	}
+	return string(s.Default)
+}
+
+// schemeKind describes a scheme that has no description.
+func schemeKind(s *sdk.Scheme) string {
+	switch {
+	case s.HMAC != nil:
+		return fmt.Sprintf("HMAC in the header %s", strings.Join(s.HMAC.Headers, " or "))
+	case s.Ed25519 != nil:
+		return "Ed25519 signature"
+	case s.Basic != nil:
+		return "user and password (basic), as user:password"
+	case s.Token != nil:
+		return "token"
+	}
+	return ""
+}
+
 func writeAttributes(w io.Writer, indent string, as []sdk.Attribute) {
 	if len(as) == 0 {
 		fmt.Fprintln(w, indent+"(none)")
@@ -221,7 +249,7 @@ func writeAttributes(w io.Writer, indent string, as []sdk.Attribute) {
 			word string
 		}{
 			{a.Schema.Optional, "optional"}, {a.Schema.Nullable, "nullable"}, {a.Schema.Sensitive, "sensitive"},
-			{len(a.Schema.Default) > 0, "default " + string(a.Schema.Default)},
+			{len(a.Schema.Default) > 0, "default " + defaultText(&a.Schema)},
 			{len(a.Schema.Enum) > 0, "one of " + strings.Join(a.Schema.Enum, ", ")},
 		} {
 			if f.set {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -85,6 +86,7 @@ is sent. Each copy is an event of its own (ids and times vary), unless --same is
 // sender signs and posts requests to one source.
 type sender struct {
 	source config.Source
+	base   string
 	url    string
 	client *http.Client
 	random *rand.Rand
@@ -111,6 +113,7 @@ func newSender(cfg *config.Config, name, base string) (*sender, error) {
 		}
 		return &sender{
 			source: src,
+			base:   base,
 			url:    strings.TrimSuffix(base, "/") + src.Path,
 			client: client,
 			random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
@@ -163,6 +166,13 @@ func (s *sender) samples(pattern, file string) ([]typedSample, error) {
 		}
 	}
 	if len(found) == 0 {
+		var types []string
+		for _, t := range p.Events {
+			types = append(types, t.Type)
+		}
+		if guess := config.Nearest(pattern, types); guess != "" {
+			return nil, fmt.Errorf("%s has no event type %q; did you mean %q?", p.Title, pattern, guess)
+		}
 		_, err := sample.Find(p, pattern)
 		return nil, err
 	}
@@ -227,8 +237,11 @@ func (s *sender) send(ctx context.Context, p printer, eventType string, smp sdk.
 	started := time.Now()
 	resp, err := s.client.Do(req)
 	if err != nil {
-		// An url.Error names the whole URL, path token included.
-		return fmt.Errorf("cannot reach the host at %s: %w (is it running?)", s.url, unwrapURL(err))
+		err = unwrapURL(err) // it names the whole URL, path token included
+		if op := new(net.OpError); errors.As(err, &op) && op.Op == "dial" {
+			return fmt.Errorf("cannot reach the host at %s: %w (is it running?)", s.url, err)
+		}
+		return fmt.Errorf("cannot send to the host at %s: %w", s.url, err)
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
@@ -243,6 +256,9 @@ func (s *sender) send(ctx context.Context, p printer, eventType string, smp sdk.
 	}
 	if err != nil {
 		return err
+	}
+	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(answer, []byte("HTTP request to an HTTPS server")) {
+		return fmt.Errorf("the host speaks TLS: write --url %s", strings.Replace(s.base, "http://", "https://", 1))
 	}
 	if resp.StatusCode/100 != 2 {
 		return fmt.Errorf("the host refused it: %s: %s (grapnel rejections list says more)", resp.Status, bytes.TrimSpace(answer))

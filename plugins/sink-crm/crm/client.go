@@ -36,6 +36,7 @@ type Options struct {
 	// Refused reports whether an answer says that the credentials are not, or no longer, accepted. Default: status 401.
 	Refused func(*Response) bool
 	Header  http.Header   // on every request
+	Agent   string        // User-Agent, where neither Header nor the request has one
 	Timeout time.Duration // of one request; default 20 s, and never longer than the call has left
 	// Secrets are texts that no error may show, besides the credentials that Login returns.
 	Secrets []string
@@ -52,6 +53,7 @@ type Client struct {
 	base    *url.URL
 	http    *http.Client
 	header  http.Header
+	agent   string
 	timeout time.Duration
 	refused func(*Response) bool
 	secrets []string
@@ -65,7 +67,7 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, &sdk.AttributeError{Path: []string{"base_url"}, Summary: err.Error()}
 	}
-	c := &Client{base: base, header: o.Header, timeout: o.Timeout, refused: o.Refused, secrets: o.Secrets,
+	c := &Client{base: base, header: o.Header, agent: o.Agent, timeout: o.Timeout, refused: o.Refused, secrets: o.Secrets,
 		reject: o.RejectUnknown}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
@@ -189,6 +191,9 @@ func (c *Client) send(ctx context.Context, r Request, token Token) (*Response, e
 		for name, values := range h {
 			req.Header[http.CanonicalHeaderKey(name)] = values
 		}
+	}
+	if req.Header.Get("User-Agent") == "" && c.agent != "" {
+		req.Header.Set("User-Agent", c.agent)
 	}
 	if req.Header.Get("Accept") == "" {
 		req.Header.Set("Accept", "application/json")

@@ -48,7 +48,7 @@ func TestRequest(t *testing.T) {
 	}))
 	defer s.Close()
 	c, err := crm.NewClient(crm.Options{
-		BaseURL: s.URL + "/api/", Header: http.Header{"X-Company": {"7"}},
+		BaseURL: s.URL + "/api/", Header: http.Header{"X-Company": {"7"}}, Agent: "sink/1",
 		Login: crm.StaticToken("X-Key", "Key ", sdk.NewSecret("k-123456")),
 	})
 	if err != nil {
@@ -66,7 +66,7 @@ func TestRequest(t *testing.T) {
 	}
 	want := map[string]string{
 		"X-Key": "Key k-123456", "X-Company": "7", "Traceparent": "00-1", "Content-Type": "application/json",
-		"Accept": "application/json",
+		"Accept": "application/json", "User-Agent": "sink/1",
 	}
 	for name, v := range want {
 		if got.Header.Get(name) != v {
