@@ -29,16 +29,13 @@ func newPlugin() *cobra.Command {
 		Use:   "describe FILE-OR-NAME",
 		Short: "Show a plugin's configuration, messages and events",
 		Long: `Show what a plugin says about itself. The argument is the path of a plugin's program, with at least one slash in it,
-or the name of one in the folder: "file", or "sink-file" where a sink and a decoder share a name.`,
+or the name of one in the folder: "file", or "sink-file" where a sink and a decoder share a name. Of several versions it is
+the one that runs, see grapnel plugin list.`,
 		Args: cobra.ExactArgs(1),
 	}
 	showJSON := jsonFlag(show)
 	show.RunE = func(c *cobra.Command, args []string) error {
-		place, err := flags.place(c)
-		if err != nil {
-			return err
-		}
-		info, err := describePlugin(c, place.plugins.Dir, args[0])
+		info, err := describePlugin(c, flags, args[0])
 		if err != nil {
 			return err
 		}
@@ -121,15 +118,20 @@ func describeFile(c *cobra.Command, path string) (*core.PluginInfo, error) {
 }
 
 // describePlugin asks the plugin that an argument names: a file, a name, or kind-name.
-func describePlugin(c *cobra.Command, dir, arg string) (*core.PluginInfo, error) {
-	host, err := newPluginHost(config.Plugins{Dir: dir}, nil, hclog.NewNullLogger())
+func describePlugin(c *cobra.Command, flags *pluginFlags, arg string) (*core.PluginInfo, error) {
+	if strings.ContainsAny(arg, "/"+string(filepath.Separator)) {
+		return describeFile(c, arg)
+	}
+	place, err := flags.place(c)
+	if err != nil {
+		return nil, err
+	}
+	host, err := newPluginHost(place.plugins, nil, hclog.NewNullLogger())
 	if err != nil {
 		return nil, err
 	}
 	defer host.Close(c.Context())
-	if strings.ContainsAny(arg, "/"+string(filepath.Separator)) {
-		return host.DescribeFile(c.Context(), arg)
-	}
+	dir := place.plugins.Dir
 	found, odd := pluginhost.Discover(dir)
 	var names []string
 	for _, b := range found {
