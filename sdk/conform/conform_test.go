@@ -33,7 +33,7 @@ func programs(t *testing.T) func(name string) string {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "plugin")
-	cmd := exec.Command("go", "build", "-o", program, ".")
+	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", program, ".")
 	cmd.Dir = filepath.Join("testdata", "plugin")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
