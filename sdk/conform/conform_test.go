@@ -102,7 +102,7 @@ func TestPrograms(t *testing.T) {
 			`Deliver panicked (panic: index out of range), but a mistake in one delivery ends as its outcome, by ` +
 				`design: mend what panicked`},
 		"sink-hang": {"open",
-			`Open did not answer, but the host gives it up after 3s: return as soon as the call's context ends`},
+			`Open did not answer, but the host gives it up after 5s: return as soon as the call's context ends`},
 		"sink-schema": {"describe",
 			`the schema that it declares refuses the message that it was to be checked with (text: is not in the ` +
 				`schema; body: is not there, and the schema does not say optional), but the host hands over only ` +
@@ -115,11 +115,11 @@ func TestPrograms(t *testing.T) {
 			`it dies of SIGTERM, but a signal to the whole service must not stop it before its host has drained ` +
 				`it: catch and drop SIGTERM, SIGINT and SIGHUP; the host says when it is time`},
 		"sink-orphan": {"host killed, host gone",
-			`it still runs 3s after its host was killed, but a plugin ends when its host is gone, for it would ` +
+			`it still runs 5s after its host was killed, but a plugin ends when its host is gone, for it would ` +
 				`hold on to what its successor needs: look at the parent process and at GRAPNEL_HOST_PID, some times ` +
 				`per second, and exit`},
 		"sink-stays": {"shutdown",
-			`it still runs 3s after Shutdown, but it is killed 2 s after it was asked to end: stop serving and ` +
+			`it still runs 5s after Shutdown, but it is killed 2 s after it was asked to end: stop serving and ` +
 				`exit, whatever still runs`},
 		"sink-secret": {"open",
 			`it shows a secret of the configuration in an outcome ("refused <SECRET>  "), but secrets leave the ` +
@@ -156,7 +156,7 @@ func TestPrograms(t *testing.T) {
 			`Decode panicked at the sample example.thing.created with a byte changed (panic: runtime error: ` +
 				`invalid memory address or nil pointer dereference; the body is `},
 		"decoder-slow": {"hostile",
-			`Decode of lists nested 100 000 deep as the body did not answer, but the host gives it up after 3s: ` +
+			`Decode of lists nested 100 000 deep as the body did not answer, but the host gives it up after 5s: ` +
 				`return as soon as the call's context ends`},
 		"decoder-type": {"samples",
 			`the sample example.thing.created gives an event of type thing.created, which the catalogue does not ` +
@@ -184,9 +184,9 @@ func TestPrograms(t *testing.T) {
 			free <- struct{}{}
 			defer func() { <-free }()
 			opts := optionsFor(name)
-			if strings.Contains(want.sentence, "3s after") || strings.Contains(want.sentence,
-				"after 3s") || name == "sink-small" {
-				opts.Timeout = 3 * time.Second
+			if strings.Contains(want.sentence, "5s after") || strings.Contains(want.sentence,
+				"after 5s") {
+				opts.Timeout = 5 * time.Second
 			}
 			*r = check(t.Context(), path, opts)
 		})

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
@@ -287,7 +290,7 @@ func (s *Suite) returns(ctx context.Context, f *findings, i *Instance, after str
 	defer cancel()
 	err := i.Close(ctx)
 	var notes *notesError
-	if err != nil && ctx.Err() != nil && !errors.As(err, &notes) {
+	if ctx.Err() != nil && err != nil && !errors.As(err, &notes) || status.Code(err) == codes.DeadlineExceeded {
 		f.add(contract, do, "Deliver still runs %s after %s", prompt, after)
 		return
 	}
