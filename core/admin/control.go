@@ -16,6 +16,8 @@ type Control interface {
 	Status(ctx context.Context) (Status, error)
 	Requests(ctx context.Context, f store.RequestFilter) (Page[Request], error)
 	Request(ctx context.Context, id string) (Request, error)
+	// Export reads requests with their bodies, oldest first, in pages.
+	Export(ctx context.Context, f store.RequestFilter) (Page[Request], error)
 	Events(ctx context.Context, f store.EventFilter) (Page[ListedEvent], error)
 	Event(ctx context.Context, id string) (EventDetail, error)
 	Deliveries(ctx context.Context, f store.DeliveryFilter) (Page[Delivery], error)

@@ -50,6 +50,7 @@ func Handler(c Control) http.Handler {
 		}
 		return c.Requests(r.Context(), f)
 	})
+	handle("GET /v1/requests/export", handleExport(c))
 	handle("GET /v1/requests/{id}", func(r *http.Request) (any, error) { return c.Request(r.Context(), r.PathValue("id")) })
 	handle("GET /v1/events", func(r *http.Request) (any, error) {
 		var f store.EventFilter

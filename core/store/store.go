@@ -90,6 +90,10 @@ type Store interface {
 	// the given sequence on; next is the one to go on behind, 0 at the end.
 	SelectRequests(ctx context.Context, f RequestFilter, after int64, limit int) (
 		page []*core.Request, next int64, err error)
+	// ReadRequests reads a page of the requests that f matches, with Headers and Body, oldest first, from behind the given
+	// sequence on; next is the one to go on behind, 0 at the end. A page may hold less than limit: its bytes are bounded.
+	ReadRequests(ctx context.Context, f RequestFilter, after int64, limit int) (
+		page []*core.Request, next int64, err error)
 	// RetryRequests makes dead requests received again; they are passed to Options.OnAccepted.
 	RetryRequests(ctx context.Context, ids []string) ([]*core.Request, error)
 

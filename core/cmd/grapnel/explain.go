@@ -253,12 +253,8 @@ func (x *explainer) stored(ctx context.Context, id string, noControl error) erro
 		return err
 	}
 	x.out.From, x.out.Authentication.Result = "store", "stored"
-	x.req = &core.Request{
-		Seq: v.Seq, Dedupe: key, Repeat: repeat, Source: v.Source, Tenant: v.Tenant, ReceivedAt: v.ReceivedAt,
-		RemoteAddr: v.RemoteAddr, Method: v.Method, Query: v.Query, Headers: v.Headers, Body: []byte(v.Body),
-	}
-	if v.BodyBase64 != nil {
-		x.req.Body = v.BodyBase64
+	if x.req, err = v.Stored(); err != nil {
+		return err
 	}
 	src, err := findSource(x.cfg, v.Source)
 	if err != nil {

@@ -72,6 +72,7 @@ func Run(t *testing.T, h Harness) {
 		"attempts":          testAttempts,
 		"lists":             testLists,
 		"list events":       testListEvents,
+		"read requests":     testReadRequests,
 		"list deliveries":   testListDeliveries,
 		"rejections":        testRejections,
 		"stats":             testStats,
