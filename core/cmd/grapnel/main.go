@@ -1,7 +1,8 @@
 // Command grapnel is the host: it receives webhooks, stores them, and routes their events to plugins. Its subcommands also
 // check a configuration, send signed samples, and show and retry what a host holds.
 //
-// Exit codes: 0 done; 1 failed, and the reason is on standard error; 2 the command line is wrong.
+// Exit codes: 0 done; 1 failed, and the reason is on standard error; 2 the command line is wrong; 3 plan: something would
+// change.
 package main
 
 import (
@@ -54,6 +55,8 @@ func execute(ctx context.Context, args []string) int {
 	}
 	var wrong usageError
 	switch {
+	case errors.Is(err, errDiffers):
+		return 3
 	case errors.As(err, &wrong): // it begins with the command's name
 		fmt.Fprintln(root.ErrOrStderr(), err)
 		return 2
@@ -65,7 +68,7 @@ func execute(ctx context.Context, args []string) int {
 
 func newRoot() *cobra.Command {
 	root := group("grapnel", "Receive webhooks, never lose one, route them to plugins",
-		newRun(), newValidate(), newExplain(), newSend(),
+		newRun(), newValidate(), newExplain(), newPlan(), newSend(),
 		newRequests(), newEvents(), newDeliveries(), newRejections(), newSinks(), newStatus(),
 		newPlugin(), newVersion(),
 	)

@@ -208,7 +208,7 @@ func newRequests() *cobra.Command {
 		return p.value(r)
 	})
 
-	return group("requests", "Show, retry and erase accepted webhooks", list, show, newRetryRequests(), newErase(), newReceipts())
+	return group("requests", "Show, retry and erase accepted webhooks", list, show, newExport(), newRetryRequests(), newErase(), newReceipts())
 }
 
 func newDeliveries() *cobra.Command {
