@@ -45,9 +45,9 @@ the one that runs, see grapnel plugin list.`,
 		writePlugin(c.OutOrStdout(), info)
 		return nil
 	}
-	g := group("plugin", "Install, lock, upgrade, show, develop and test plugins",
-		newPluginList(flags), show, newPluginLock(flags), newPluginInstall(flags), newPluginPack(), newPluginUpgrade(flags),
-		newPluginDev(flags), newPluginTest(flags))
+	g := group("plugin", "Write, install, lock, upgrade, show, develop and test plugins",
+		newPluginNew(flags), newPluginList(flags), show, newPluginLock(flags), newPluginInstall(flags), newPluginPack(),
+		newPluginUpgrade(flags), newPluginDev(flags), newPluginTest(flags))
 	g.PersistentFlags().StringVar(&flags.dir, "dir", "", "`folder` of the plugins' programs, without the configuration "+
 		"(default: the configuration's, or bin/plugins)")
 	g.PersistentFlags().StringVar(&flags.config, "config", "config.hcl", "configuration `file` or folder")

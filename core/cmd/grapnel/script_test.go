@@ -35,6 +35,10 @@ func TestMain(m *testing.M) { testscript.Main(tests{m}, map[string]func(){"grapn
 func TestScripts(t *testing.T) {
 	cache := t.TempDir() // of plugin descriptions
 	plugins := programs.PluginDir(t)
+	repository, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -48,6 +52,7 @@ func TestScripts(t *testing.T) {
 			defer l.Close()
 			env.Setenv("LISTEN", l.Addr().String())
 			env.Setenv("PLUGINS", plugins)
+			env.Setenv("REPOSITORY", repository)
 			env.Setenv("XDG_CACHE_HOME", cache)
 			env.Setenv("HOME", cache)
 			env.Setenv("TZ", "UTC")
