@@ -328,9 +328,7 @@ func (h *Host) release(p *process) {
 		ctx, cancel := context.WithTimeout(h.ctx, h.drainTimeout)
 		defer cancel()
 		p.stop(ctx)
-		if p.info.Dev {
-			h.forget(ctx, p.info)
-		}
+		h.forgetBuilds(ctx)
 	})
 }
 

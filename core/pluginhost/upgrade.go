@@ -125,6 +125,9 @@ func (h *Host) Upgrade(ctx context.Context, kind core.PluginKind, name, path str
 	var drain sync.WaitGroup // outlives this call
 	defer func() {
 		h.endUpgrade(label)
+		if o.Dev {
+			drain.Go(func() { h.forgetBuilds(h.ctx) })
+		}
 		h.whenDone(&drain)
 	}()
 	ctx, cancel := context.WithCancel(ctx)
@@ -521,25 +524,28 @@ func (u *upgrade) closeOne(i *instance) {
 	}
 }
 
-// forget drops what is kept of a program under development that runs no more. Each build is another program: there would be
-// no end of them.
-func (h *Host) forget(ctx context.Context, info *core.PluginInfo) {
+// forgetBuilds drops what is kept of programs under development that run no more. Each build is another program: there
+// would be no end of them.
+func (h *Host) forgetBuilds(ctx context.Context) {
+	h.describing.Lock() // One that is being described is not known as in use yet.
+	defer h.describing.Unlock()
+	var gone []*binary
 	h.mu.Lock()
-	var b *binary
-	for key, known := range h.binaries {
-		used := h.resolved[known.Kind][known.Name] == known || h.upgrading[known.label()]
+	for key, b := range h.binaries {
+		used := !b.dev || h.resolved[b.Kind][b.Name] == b || h.upgrading[b.label()]
 		for _, p := range h.processes {
-			used = used || p.info.SHA256 == known.sha256
+			used = used || p.info.SHA256 == b.sha256
 		}
-		if known.Path == info.Path && known.sha256 == info.SHA256 && !used {
-			b = known
-			delete(h.binaries, key)
-			delete(h.infos, known.key())
-			h.lanes = slices.DeleteFunc(h.lanes, func(l *lane) bool { return l == known.probe })
+		if used {
+			continue
 		}
+		gone = append(gone, b)
+		delete(h.binaries, key)
+		delete(h.infos, b.key())
+		h.lanes = slices.DeleteFunc(h.lanes, func(l *lane) bool { return l == b.probe })
 	}
 	h.mu.Unlock()
-	if b != nil {
+	for _, b := range gone {
 		b.probe.stop(ctx)
 		_ = os.Remove(h.run.copyPath(b.Path, b.sha256)) // all of the folder goes when the host ends
 	}

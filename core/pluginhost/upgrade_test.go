@@ -484,7 +484,7 @@ func TestUpgradeOfDevelopment(t *testing.T) {
 	kept := func() int {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		files, _ := filepath.Glob(filepath.Join(h.run.path, "build.*"))
+		files, _ := filepath.Glob(filepath.Join(h.run.path, "*.*")) // copies of programs
 		if len(h.binaries) != len(h.lanes) {
 			t.Errorf("%d binaries, %d lanes", len(h.binaries), len(h.lanes))
 		}
@@ -514,6 +514,14 @@ func TestUpgradeOfDevelopment(t *testing.T) {
 		}
 		deliver(t, s, "crash") // It is started again from the copy.
 		pidOf(t, s)
+	}
+	// What was not even tried, or taken back, is forgotten as well.
+	for _, variant := range []string{"message", "refuses"} {
+		o := quick()
+		o.Dev = true
+		if u, err := h.Upgrade(t.Context(), core.PluginSink, "odd", newer(t, variant), o); err == nil {
+			t.Errorf("%s: %+v", variant, u)
+		}
 	}
 	eventually(t, 10*time.Second, "old builds are forgotten", func() bool { return kept() == most })
 	if files, _ := os.ReadDir(cache); len(files) != 1 {
