@@ -22,8 +22,8 @@
 //	GET  /v1/rejections                 ?source= cause= cursor= limit=
 //	GET  /v1/rejections/{id}
 //
-// Retries and replays answer with a line of JSON per step and per delivery, erasures with one now and then, upgrades with one
-// per stage; the last one has the result or an error.
+// Retries and replays answer with a line of JSON per step and per delivery, erasures with one now and then, upgrades with
+// one per stage; the last one has the result or an error.
 //
 // An answer other than 200 is {"error": "…"}; 404 means that there is no such thing.
 package admin

@@ -45,7 +45,7 @@ type Upgraded struct {
 	To      PluginProgram `json:"to"`
 	Same    bool          `json:"same,omitempty"`    // it ran already, nothing was done
 	Blocks  []string      `json:"blocks,omitempty"`  // that moved
-	Drained bool          `json:"drained"`           // the old version is gone; false: its last calls go on without new ones
+	Drained bool          `json:"drained"`           // the old version is gone; false: it ends after its last calls
 	Notes   []string      `json:"notes,omitempty"`   // what is not in force before a restart
 	Restart string        `json:"restart,omitempty"` // what a restart would run instead, and what to do about it
 }

@@ -38,7 +38,8 @@ func refitted(made, other *core.PluginInfo, config []byte) fitting {
 func (f *fitting) compare(made, other *core.PluginInfo, uses func(attribute string) bool, lax bool) {
 	if made.Kind == core.PluginSink {
 		if other.WantState && !made.WantState {
-			f.problems = append(f.problems, "it keeps state per order key, which the version that the host started with did not")
+			f.problems = append(f.problems,
+				"it keeps state per order key, which the version that the host started with did not")
 		}
 		f.message(&made.Message, &other.Message, uses)
 		return
@@ -147,7 +148,8 @@ func (c *refit) object(path []string, old, other *sdk.Schema, x map[string]any) 
 		case there:
 			x[a.Name] = c.value(at, was, s, v)
 		case len(s.Default) > 0 && s.Format == sdk.FormatPath:
-			c.fail(at, "The new version has a path here, with a default", "It is made absolute when the host starts, so restart it.")
+			c.fail(at, "The new version has a path here, with a default",
+				"It is made absolute when the host starts, so restart it.")
 		case len(s.Default) > 0:
 			x[a.Name] = s.Default
 			c.changed = true
@@ -230,7 +232,8 @@ func (f *fitting) message(old, other *sdk.Schema, uses func(attribute string) bo
 		}
 		now := other.Attribute(a.Name)
 		if now == nil {
-			f.problems = append(f.problems, fmt.Sprintf("messages have no %q any more, which routes set or the host fills in", a.Name))
+			f.problems = append(f.problems,
+				fmt.Sprintf("messages have no %q any more, which routes set or the host fills in", a.Name))
 			continue
 		}
 		f.problems = append(f.problems, narrowed(dotted("message", a.Name), &a.Schema, now)...)

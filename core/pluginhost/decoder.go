@@ -42,7 +42,8 @@ func (h *Host) OpenDecoder(ctx context.Context, block, plugin string, config []b
 	d := &Decoder{limits: jsonscan.DefaultLimits(), source: sourceURN + block}
 	d.calls.New = func() any { return &decodeCall{} }
 	d.manifest = opts.Manifest
-	err := h.open(ctx, &d.Handle, core.PluginDecoder, block, plugin, config, SinkOptions{Isolated: opts.Isolated, Wait: opts.Wait})
+	err := h.open(ctx, &d.Handle, core.PluginDecoder, block, plugin, config,
+		SinkOptions{Isolated: opts.Isolated, Wait: opts.Wait})
 	if err != nil {
 		return nil, err
 	}

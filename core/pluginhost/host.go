@@ -232,7 +232,8 @@ type (
 		Isolated bool   // a process of its own
 		Wait     bool   // as SinkOptions.Wait
 		Provider string // first part of the event types; default: that of the manifest. See core.Validation
-		// Manifest is what the source's endpoint and routes were made from; nil: the plugin's own. An upgrade is held to it.
+		// Manifest is what the source's endpoint and routes were made from; nil: the plugin's own. An upgrade is held to
+		// it.
 		Manifest *sdk.Provider
 	}
 )

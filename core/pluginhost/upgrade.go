@@ -43,8 +43,9 @@ type UpgradeProgress struct {
 type UpgradeOptions struct {
 	SHA256 string // what the program has to be, hexadecimal; empty: any
 	// Allow has the last word on a program, after it described itself; nil: it may run.
-	Allow  func(*core.PluginInfo) error
-	Dev    bool          // a program under development: its description is not kept, changed events are no reason to refuse it
+	Allow func(*core.PluginInfo) error
+	// Dev: a program under development. Its description is not kept, and changed events are no reason to refuse it.
+	Dev    bool
 	Trial  time.Duration // for so long after the move a crash takes everything back; 0: 3 s
 	NoWait bool          // return when the trial is over, not when the old version is drained
 	// Uses says whether a route sets an attribute of the messages to a sink; nil: each is set.
@@ -144,6 +145,7 @@ func (h *Host) Upgrade(ctx context.Context, kind core.PluginKind, name, path str
 	}
 	u.move()
 	if err := u.trial(ctx); err != nil {
+		h.log.Warn("plugin's upgrade is taken back, the old version goes on", "plugin", label, "reason", err.Error())
 		u.takeBack()
 		return nil, err
 	}
@@ -270,7 +272,8 @@ func (u *upgrade) describe(ctx context.Context, kind core.PluginKind, name, path
 		return fmt.Errorf("plugin: %w", err)
 	}
 	found := Binary{Kind: kind, Name: name, Platform: pluginfile.Current(), Path: abs}
-	if named, err := pluginfile.ParseName(filepath.Base(abs), found.Platform); err == nil && named.Label() == found.Label() {
+	named, err := pluginfile.ParseName(filepath.Base(abs), found.Platform)
+	if err == nil && named.Label() == found.Label() {
 		found.Version = named.Version
 	}
 	u.h.describing.Lock()
@@ -450,7 +453,6 @@ func (u *upgrade) takeBack() {
 		}
 		m.old.p.setUpgrade("")
 	}
-	u.h.log.Warn("plugin's upgrade is taken back", "plugin", u.label, "version", u.result.From.Version)
 	u.close(func(m *move) *instance { return m.next })
 	for _, m := range u.moves { // The block was closed meanwhile, and its owner has seen the new instance only.
 		u.closeOrphan(m, m.old)
@@ -471,6 +473,7 @@ func (u *upgrade) closeOrphan(m *move, i *instance) {
 // the background. It returns what is closed with each.
 func (u *upgrade) settle(drain *sync.WaitGroup) (left []<-chan struct{}) {
 	u.h.resolve(u.b)
+	u.h.log.Info("plugin's new version has passed its trial", "plugin", u.label, "version", u.info.Version)
 	for _, m := range u.moves {
 		m.next.trial.Store(false)
 		m.next.p.setUpgrade("")
@@ -520,7 +523,8 @@ func (u *upgrade) closeOne(i *instance) {
 	ctx, cancel := context.WithTimeout(u.h.ctx, u.h.drainTimeout)
 	defer cancel()
 	if err := i.close(ctx); err != nil {
-		u.h.log.Warn("an instance of a plugin was closed with calls in flight", "plugin", u.label, "block", i.block, "error", err)
+		u.h.log.Warn("an instance of a plugin was closed with calls in flight", "plugin", u.label, "block", i.block,
+			"error", err)
 	}
 }
 

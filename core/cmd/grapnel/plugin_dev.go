@@ -26,8 +26,8 @@ func newPluginDev(flags *pluginFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "dev DIR",
 		Short: "Build a plugin and swap it in the running host, with every save",
-		Long: `Build the Go program in a folder and swap it into the running host, whose configuration names the plugin, and do so
-again whenever a source file of it changes. Webhooks go on meanwhile: a swap is a plugin upgrade, so none is lost.
+		Long: `Build the Go program in a folder and swap it into the running host, whose configuration names the plugin,
+and do so again whenever a source file of it changes. Webhooks go on meanwhile: a swap is a plugin upgrade, so none is lost.
 
 When it does not build, does not start, does not open a block or dies at once, the version before goes on, and the reason is
 told. Pins and the lock file do not apply. When the plugin's configuration, messages or manifest have changed so that

@@ -19,13 +19,14 @@ func newPluginUpgrade(flags *pluginFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "upgrade NAME [VERSION | PATH]",
 		Short: "Swap a plugin's program in the running host",
-		Long: `Have the running host put another program of a plugin in the place of the one that runs: the named version from the
-plugin folder, a program by its path (with at least one slash in it), or, without either, what a start of the host would run.
+		Long: `Have the running host put another program of a plugin in the place of the one that runs: the named version
+from the plugin folder, a program by its path (with at least one slash in it), or, without either, what a start of the host
+would run.
 
 The new version starts beside the old one and opens every block of the plugin. Then all new calls go to it, while those
-under way end in the old one: nothing waits, nothing is lost, and the order per key holds. If it does not start, does not open
-a block, or dies during the trial, the old version goes on and nobody is charged. Interrupting the command before the trial
-is over takes everything back, too.
+under way end in the old one: nothing waits, nothing is lost, and the order per key holds. If it does not start, does not
+open a block, or dies during the trial, the old version goes on and nobody is charged. Interrupting the command before the
+trial is over takes everything back, too.
 
 What the configuration's plugins block and the lock file do not allow is refused. So is a version whose configuration,
 messages or manifest do not fit under the configuration that runs: it needs a restart of the host.
@@ -89,8 +90,8 @@ func runningHost(ctx context.Context, configPath string) (*admin.Client, error) 
 	if _, err := client.Status(ctx); err != nil {
 		client.Close()
 		if errors.Is(err, admin.ErrNotRunning) {
-			return nil, fmt.Errorf("no host runs on %s, so there is nothing to swap: `grapnel run --config %s` starts with the newest "+
-				"version of each plugin that the configuration and its lock file allow", dir, configPath)
+			return nil, fmt.Errorf("no host runs on %s, so there is nothing to swap: `grapnel run --config %s` starts with the "+
+				"newest version of each plugin that the configuration and its lock file allow", dir, configPath)
 		}
 		return nil, err
 	}
@@ -139,7 +140,8 @@ func showUpgrade(c *cobra.Command, client *admin.Client, o admin.UpgradeOrder, t
 	var told *admin.UpgradeError
 	switch {
 	case errors.As(err, &told) && told.Misfit:
-		return fmt.Errorf("%w\nTo run it, restart the host with it; `grapnel validate` tells what the configuration then needs", err)
+		return fmt.Errorf("%w\nTo run it, restart the host with it; `grapnel validate` tells what the configuration then needs",
+			err)
 	case err != nil:
 		return interrupted(err, stage)
 	}

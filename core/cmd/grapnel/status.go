@@ -91,8 +91,12 @@ func (p printer) status(s admin.Status) error {
 	}
 	rows = nil
 	for _, v := range s.Plugins {
+		state := v.State
+		if v.Upgrade != "" {
+			state += " (" + v.Upgrade + ")"
+		}
 		rows = append(rows, []string{
-			v.Plugin, v.Version, v.State, strconv.Itoa(v.PID), strconv.Itoa(v.Restarts),
+			v.Plugin, v.Version, state, strconv.Itoa(v.PID), strconv.Itoa(v.Restarts),
 			fmt.Sprintf("%.1fMiB", float64(v.RSSBytes)/(1<<20)), strings.Join(v.Instances, ","), short(v.LastCrash),
 		})
 	}

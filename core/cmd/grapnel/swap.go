@@ -91,7 +91,8 @@ func (u upgrader) used(name string) (core.PluginKind, string, error) {
 		return "", "", &admin.UpgradeError{Reason: fmt.Sprintf(
 			"no block of the running configuration uses a plugin %q; there are %s", name, strings.Join(labels, ", "))}
 	}
-	return "", "", &admin.UpgradeError{Reason: fmt.Sprintf("%q is a source's and a sink's plugin: say decoder-%[1]s or sink-%[1]s", name)}
+	return "", "", &admin.UpgradeError{Reason: fmt.Sprintf(
+		"%q is a source's and a sink's plugin: say decoder-%[1]s or sink-%[1]s", name)}
 }
 
 // uses reports whether a route of the running configuration sets an attribute of the messages to a sink.
@@ -194,7 +195,7 @@ func (a allowed) program(path string) (candidate, error) {
 func (a allowed) version(ctx context.Context, version string) (*core.PluginInfo, error) {
 	pin := a.pin(a.label())
 	if pin.Dev != "" {
-		return nil, fmt.Errorf("the configuration runs %s from %s, at %s: no version is looked for", a.label(), pin.Dev, pin.Range)
+		return nil, fmt.Errorf("%s has %s run from %s: no version is looked for", pin.Range, a.label(), pin.Dev)
 	}
 	if err := a.allows(version); err != nil {
 		return nil, err
@@ -245,10 +246,16 @@ func (a allowed) afterRestart(ctx context.Context, now *core.PluginInfo) string 
 		return ""
 	case now.Dev:
 		return fmt.Sprintf("a restart runs version %s again, %s", info.Version, info.Path)
-	case filepath.Dir(now.Path) != a.plugins.Dir:
+	case outside(a.plugins.Dir, now.Path):
 		return fmt.Sprintf("a restart runs version %s, %s: to keep this one, install it in %s", info.Version, info.Path,
 			a.plugins.Dir)
 	}
-	return fmt.Sprintf("a restart runs version %s, %s: to keep this one, ask for version %q in the plugins block, or lock it",
-		info.Version, info.Path, now.Version)
+	return fmt.Sprintf("a restart runs version %s, %s: to keep this one, ask for version %q in the plugins block, "+
+		"or lock it", info.Version, info.Path, now.Version)
+}
+
+// outside reports whether a file is not below a folder.
+func outside(dir, file string) bool {
+	rel, err := filepath.Rel(dir, file)
+	return err != nil || !filepath.IsLocal(rel)
 }
