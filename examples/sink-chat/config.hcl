@@ -20,6 +20,6 @@ sink "chat" "ops" {
 route "orders" {
   on = ["shop.order.created"]
   to "chat" "ops" {
-    text = "Order ${event.data.id}: ${event.data.total}"
+    text = "Order ${event.data.id}: ${coalesce(event.data.total, "no price yet")}"
   }
 }

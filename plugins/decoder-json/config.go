@@ -53,7 +53,7 @@ type Type struct {
 	Words       []string `json:"words,omitempty" doc:"The provider's words for it; default: the type itself."`
 	Description string   `json:"description,omitempty"`
 	Operation   string   `json:"operation,omitempty" doc:"Instead of event.operation."`
-	Schema      string   `json:"schema,omitempty" doc:"JSON Schema of the data. Default: what the sample shows, all of which may be missing or null."`
+	Schema      string   `json:"schema,omitempty" doc:"JSON Schema of the data. Default: what the sample shows."`
 	Sample      *Sample  `json:"sample" doc:"A request of this type. It is decoded when the configuration is checked, and can be sent."`
 }
 

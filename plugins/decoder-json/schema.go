@@ -18,11 +18,12 @@ const maxDepth = 24
 const maxName = 256
 
 // anything is the schema of what is not known.
-func anything() sdk.Schema { return sdk.Schema{Kind: sdk.KindAny, Optional: true, Nullable: true} }
+func anything() sdk.Schema { return sdk.Schema{Kind: sdk.KindAny, Nullable: true} }
 
-// shapeOf describes what samples show. Every field may be missing or null: one sample says nothing of that.
+// shapeOf describes what samples show. A field may be missing or null if it is so in one of them, or in one element of a
+// list: what else may be missing only a schema can say, and warnings about every field would be of no use.
 func shapeOf(samples []json.RawMessage) sdk.Schema {
-	s := unknown()
+	var s sdk.Schema
 	for _, raw := range samples {
 		s = merge(s, shape(rawjson.Value(raw), 0))
 	}
@@ -31,13 +32,13 @@ func shapeOf(samples []json.RawMessage) sdk.Schema {
 	return s
 }
 
-// unknown is the schema of null and of what is not there, which say nothing.
-func unknown() sdk.Schema { return sdk.Schema{Optional: true, Nullable: true} }
+// unknown is the schema of null, which says nothing.
+func unknown() sdk.Schema { return sdk.Schema{Nullable: true} }
 
 // settle makes anything of what stayed unknown.
 func settle(s *sdk.Schema) {
 	if s.Kind == "" {
-		s.Kind = sdk.KindAny
+		s.Kind, s.Nullable = sdk.KindAny, true
 	}
 	if s.Element != nil {
 		settle(s.Element)
@@ -49,7 +50,7 @@ func settle(s *sdk.Schema) {
 
 // shape describes one value.
 func shape(v rawjson.Value, depth int) sdk.Schema {
-	s := anything()
+	var s sdk.Schema
 	switch v.Kind() {
 	case rawjson.String:
 		s.Kind = sdk.KindString
@@ -59,16 +60,16 @@ func shape(v rawjson.Value, depth int) sdk.Schema {
 		s.Kind = sdk.KindBool
 	case rawjson.Array:
 		if depth >= maxDepth {
-			break
+			return anything()
 		}
-		element := unknown()
+		var element sdk.Schema
 		for w := rawjson.Elements(v); w.Next(); {
 			element = merge(element, shape(w.Value, depth+1))
 		}
 		s.Kind, s.Element = sdk.KindList, &element
 	case rawjson.Object:
 		if depth >= maxDepth {
-			break
+			return anything()
 		}
 		s.Kind = sdk.KindObject
 		for w := rawjson.Members(v); w.Next(); {
@@ -91,24 +92,37 @@ func shape(v rawjson.Value, depth int) sdk.Schema {
 
 // merge is a schema for what either of two describes.
 func merge(a, b sdk.Schema) sdk.Schema {
+	optional, nullable := a.Optional || b.Optional, a.Nullable || b.Nullable
 	switch {
 	case a.Kind == "":
-		return b
+		a = b
 	case b.Kind == "":
-		return a
 	case a.Kind != b.Kind:
-		return anything()
+		a = anything()
+	default:
+		a = mergeParts(a, b)
 	}
+	a.Optional, a.Nullable = optional || a.Optional, nullable || a.Nullable
+	return a
+}
+
+// mergeParts merges what is in two lists or two objects.
+func mergeParts(a, b sdk.Schema) sdk.Schema {
 	switch a.Kind {
 	case sdk.KindList:
 		element := merge(*a.Element, *b.Element)
 		a.Element = &element
 	case sdk.KindObject:
 		a.Attributes = slices.Clone(a.Attributes)
+		for i := range a.Attributes {
+			mine := &a.Attributes[i]
+			mine.Schema.Optional = mine.Schema.Optional || b.Attribute(mine.Name) == nil
+		}
 		for _, x := range b.Attributes {
 			if mine := a.Attribute(x.Name); mine != nil {
 				*mine = merge(*mine, x.Schema)
 			} else {
+				x.Schema.Optional = true
 				a.Attributes = append(a.Attributes, x)
 			}
 		}

@@ -140,6 +140,9 @@ func (s *shell) run(b block) {
 	if err := cmd.Run(); err != nil {
 		s.t.Fatalf("line %d: %v\n%s\n%s%s", b.line, err, b.commands, out.String(), errOut.String())
 	}
+	if strings.Contains(errOut.String(), "warning:") {
+		s.t.Errorf("line %d: %s\nwarns:\n%s", b.line, b.commands, errOut.String())
+	}
 	if b.want != "" && !matches(b.want, out.String()) {
 		s.t.Errorf("line %d: the commands\n%sprint\n%s\nthe README says\n%s", b.line, b.commands, out.String(), b.want)
 	}
