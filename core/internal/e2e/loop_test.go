@@ -29,7 +29,7 @@ sink "file" "out" {
 }
 route "all" {
   to "file" "out" {
-    path   = "${request.headers["ce-id"] != null ? "binary" : event.data.mode}.jsonl"
+    path   = "${coalesce(event.data.mode, "none")}.jsonl"
     record = {
       type = event.type, subject = event.subject, key = event.partitionkey, time = event.time, tenant = event.tenant
       operation = event.operation, number = event.data.number
@@ -61,7 +61,7 @@ sink "http" %[1]q {
 		routes += fmt.Sprintf(`
 route %[1]q {
   to "http" %[1]q {
-    body = { mode = %[1]q, number = event.data.number }
+    body = { mode = %[1]q, number = event.raw.number }
   }
 }`, mode)
 	}
