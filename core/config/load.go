@@ -276,7 +276,20 @@ func (l *loader) find(path string) ([]string, error) {
 	if !info.IsDir() {
 		return []string{path}, nil
 	}
-	entries, err := os.ReadDir(path) // sorted
+	files, err := hclFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, testFile) })
+	if len(files) == 0 {
+		return nil, errors.New("the folder holds no *.hcl file")
+	}
+	return files, nil
+}
+
+// hclFiles lists the *.hcl files of a folder, sorted, but for hidden ones and the lock file.
+func hclFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -284,13 +297,9 @@ func (l *loader) find(path string) ([]string, error) {
 	for _, e := range entries {
 		name := e.Name()
 		hidden := strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#")
-		if e.IsDir() || hidden || filepath.Ext(name) != ".hcl" || strings.HasSuffix(name, testFile) || name == lockFile {
-			continue
+		if !e.IsDir() && !hidden && filepath.Ext(name) == ".hcl" && name != lockFile {
+			files = append(files, filepath.Join(dir, name))
 		}
-		files = append(files, filepath.Join(path, name))
-	}
-	if len(files) == 0 {
-		return nil, errors.New("the folder holds no *.hcl file")
 	}
 	return files, nil
 }
