@@ -182,31 +182,40 @@ func (b *block) from(r *Route) {
 	}
 	r.Sources = []string{}
 	for _, e := range items {
-		plugin, name, ok := sourceRef(e)
-		if !ok {
-			b.l.error(e.Range(), "This names no source", "Write source.<plugin>.<name>, or a list of such names.")
-			continue
-		}
-		src, found := b.l.sources[name]
+		name, ok := b.sourceName(e, "Write source.<plugin>.<name>, or a list of such names.")
 		switch {
-		case found && src.plugin == plugin:
-			if slices.Contains(r.Sources, name) {
-				b.l.warn(e.Range(), fmt.Sprintf("The source %q is named twice", name), "")
-				continue
-			}
-			r.Sources = append(r.Sources, name)
-		case b.l.partial, !found && b.l.odd["source"]:
-		case found:
-			b.l.error(e.Range(), fmt.Sprintf("The source %q is of the plugin %q", name, src.plugin),
-				fmt.Sprintf("Write source.%s.%s.", src.plugin, name))
+		case !ok:
+		case slices.Contains(r.Sources, name):
+			b.l.warn(e.Range(), fmt.Sprintf("The source %q is named twice", name), "")
 		default:
-			detail := ""
-			if guess := nearest(name, slices.Sorted(maps.Keys(b.l.sources))); guess != "" {
-				detail = fmt.Sprintf("Did you mean source.%s.%s?", b.l.sources[guess].plugin, guess)
-			}
-			b.l.error(e.Range(), fmt.Sprintf("There is no source %q of the plugin %q", name, plugin), detail)
+			r.Sources = append(r.Sources, name)
 		}
 	}
+}
+
+// sourceName takes the name of a source that is there.
+func (b *block) sourceName(e hclsyntax.Expression, form string) (string, bool) {
+	plugin, name, ok := sourceRef(e)
+	if !ok {
+		b.l.error(e.Range(), "This names no source", form)
+		return "", false
+	}
+	src, found := b.l.sources[name]
+	switch {
+	case found && src.plugin == plugin:
+		return name, true
+	case b.l.partial, !found && b.l.odd["source"]:
+	case found:
+		b.l.error(e.Range(), fmt.Sprintf("The source %q is of the plugin %q", name, src.plugin),
+			fmt.Sprintf("Write source.%s.%s.", src.plugin, name))
+	default:
+		detail := ""
+		if guess := nearest(name, slices.Sorted(maps.Keys(b.l.sources))); guess != "" {
+			detail = fmt.Sprintf("Did you mean source.%s.%s?", b.l.sources[guess].plugin, guess)
+		}
+		b.l.error(e.Range(), fmt.Sprintf("There is no source %q of the plugin %q", name, plugin), detail)
+	}
+	return "", false
 }
 
 // sourceRef reads source.<plugin>.<name>.
@@ -393,6 +402,23 @@ func overlaps(pattern, prefix string) bool {
 	return strings.HasPrefix(head, prefix)
 }
 
+// noSink reports a sink that is not there.
+func (l *loader) noSink(plugin, name string, at hcl.Range) {
+	s, found := l.sinks[name]
+	if l.partial || !found && l.odd["sink"] || found && s.info == nil && !s.disabled {
+		return // said there
+	}
+	detail := ""
+	if found {
+		detail = fmt.Sprintf("The sink %q is of the plugin %q: write to %q %q.", name, s.plugin, s.plugin, name)
+	} else if guess := nearest(name, slices.Sorted(maps.Keys(l.sinks))); guess != "" {
+		detail = fmt.Sprintf("Did you mean to %q %q?", l.sinks[guess].plugin, guess)
+	} else if len(l.sinks) > 0 {
+		detail = "The sinks of the configuration: " + list(slices.Sorted(maps.Keys(l.sinks))) + "."
+	}
+	l.error(at, fmt.Sprintf("There is no sink %q %q", plugin, name), detail)
+}
+
 // to takes a `to` block. It returns the name of the sink, and the message, unless there is a mistake in it.
 func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[string]hcl.Range) (
 	sink string, m *expr.Message,
@@ -407,18 +433,7 @@ func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[str
 	s, found := l.sinks[name]
 	if !found || s.plugin != plugin {
 		l.broken = true
-		if l.partial || !found && l.odd["sink"] || found && s.info == nil && !s.disabled {
-			return "", nil // said there
-		}
-		detail := ""
-		if found {
-			detail = fmt.Sprintf("The sink %q is of the plugin %q: write to %q %q.", name, s.plugin, s.plugin, name)
-		} else if guess := nearest(name, slices.Sorted(maps.Keys(l.sinks))); guess != "" {
-			detail = fmt.Sprintf("Did you mean to %q %q?", l.sinks[guess].plugin, guess)
-		} else if len(l.sinks) > 0 {
-			detail = "The sinks of the configuration: " + list(slices.Sorted(maps.Keys(l.sinks))) + "."
-		}
-		l.error(at, fmt.Sprintf("There is no sink %q %q", plugin, name), detail)
+		l.noSink(plugin, name, at)
 		return "", nil
 	}
 	if earlier, twice := targets[name]; twice {
