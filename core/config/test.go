@@ -311,7 +311,8 @@ func (t *testLoader) given(b *block, g *Given) {
 	case source == nil || b.body.Attributes["type"] == nil:
 		if !t.partial {
 			t.error(b.at, fmt.Sprintf("%s names no request", b.what),
-				`Write source and type, such as source = source.peopleforce.people and type = "peopleforce.employee.created", or file.`)
+				`Write source and type, such as source = source.peopleforce.people and `+
+					`type = "peopleforce.employee.created", or file.`)
 		}
 	case g.Source != "" && named:
 		b.checkSample(g)
@@ -335,7 +336,8 @@ func (b *block) checkSample(g *Given) {
 		if detail == "" {
 			detail = fmt.Sprintf("grapnel plugin describe %s lists them.", p.Name)
 		}
-		b.l.error(b.body.Attributes["type"].Expr.Range(), fmt.Sprintf("%s has no event type %q", cmp.Or(p.Title, p.Name), g.Type), detail)
+		b.l.error(b.body.Attributes["type"].Expr.Range(),
+			fmt.Sprintf("%s has no event type %q", cmp.Or(p.Title, p.Name), g.Type), detail)
 		return
 	}
 	samples := p.Events[i].Samples
@@ -434,7 +436,8 @@ func (b *block) headerEdits(g *Given) {
 	for _, m := range b.members(a) {
 		var text *string
 		if err := json.Unmarshal(m.json, &text); err != nil || text != nil && strings.ContainsAny(*text, "\r\n\x00") {
-			b.l.error(m.at, fmt.Sprintf("The header %q is no text", m.name), "Write a text in quotes, or null to take the header away.")
+			b.l.error(m.at, fmt.Sprintf("The header %q is no text", m.name),
+				"Write a text in quotes, or null to take the header away.")
 			continue
 		}
 		h := HeaderEdit{Name: m.name, Remove: text == nil}
@@ -522,7 +525,8 @@ func (t *testLoader) to(hb *hclsyntax.Block) (ExpectedTo, bool) {
 	case s.disabled:
 		i := slices.IndexFunc(t.cfg.Disabled, func(d Disabled) bool { return d.Kind == "sink" && d.Name == x.Sink })
 		t.error(at, fmt.Sprintf("The sink %q is disabled, so nothing comes to it", x.Sink), fmt.Sprintf(
-			"Where its block, at %s, asks for a variable, set that in an env block of this file.", t.cfg.Disabled[i].Range.place()))
+			"Where its block, at %s, asks for a variable, set that in an env block of this file.",
+			t.cfg.Disabled[i].Range.place()))
 	}
 	b := t.block(hb, fmt.Sprintf("to %q", x.Sink))
 	if b.text("route", &x.Route) {
@@ -656,7 +660,8 @@ func (b *block) patterns(a *hclsyntax.Attribute) (out []Field) {
 		}
 		var text string
 		if err := json.Unmarshal(m.json, &text); err != nil || string(m.json) == "null" {
-			b.l.error(m.at, fmt.Sprintf("%q is to match no text", m.name), `Write a regular expression in quotes, such as "^Welcome ".`)
+			b.l.error(m.at, fmt.Sprintf("%q is to match no text", m.name),
+				`Write a regular expression in quotes, such as "^Welcome ".`)
 			continue
 		}
 		pattern, err := regexp.Compile(text)

@@ -75,8 +75,9 @@ func New(sources []Source) *Runner {
 }
 
 // Run returns one result per request, in order: the same for the same requests, however they are cut into calls of Run.
-// The results are in memory together, so a caller with many requests makes several calls; a few hundred are best. Requests
-// are not changed and need no sequence. The error says that nothing is known: ctx ended, or a decoder does not work.
+// The results are in memory together, so a caller with many requests makes several calls; a few hundred are best.
+// Requests are not changed and need no sequence. The error says that nothing is known: ctx ended, or a decoder does not
+// work.
 func (r *Runner) Run(ctx context.Context, requests []*core.Request) ([]Result, error) {
 	results := make([]Result, len(requests))
 	bySource := map[string][]int{}

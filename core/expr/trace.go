@@ -18,7 +18,8 @@ type Step struct {
 	Kind   StepKind `json:"kind"`
 	Op     string   `json:"op,omitempty"` // of a comparison or operation its sign, of a call the function's name
 
-	// Value is the result as JSON. There is none where the evaluation failed, and where it has more than MaxStepValue bytes.
+	// Value is the result as JSON. There is none where the evaluation failed, and where it has more than MaxStepValue
+	// bytes.
 	Value  json.RawMessage `json:"value,omitempty"`
 	Bytes  int             `json:"bytes,omitempty"`  // of a value that is too long to be here
 	Absent bool            `json:"absent,omitempty"` // a reference that leads to nothing, which makes it null
@@ -54,8 +55,8 @@ const (
 // MaxStepValue is the longest value of a Step, in bytes of JSON.
 const MaxStepValue = 16 << 10
 
-// maxTraced bounds the parts of one expression that are evaluated, and how often the bounds of one evaluation may be spent
-// on all of them together.
+// maxTraced bounds the parts of one expression that are evaluated, and how often the bounds of one evaluation may be
+// spent on all of them together.
 const (
 	maxTraced  = 2000
 	maxBudgets = 4
@@ -67,8 +68,8 @@ type Argument struct {
 	Step Step   `json:"step"`
 }
 
-// SetSources gives the Set the text of the files that its expressions stand in, by the names that their ranges have. Only
-// traces need it. It is called before the first Record is made; the texts must not change.
+// SetSources gives the Set the text of the files that its expressions stand in, by the names that their ranges have.
+// Only traces need it. It is called before the first Record is made; the texts must not change.
 func (s *Set) SetSources(files map[string][]byte) { s.sources = files }
 
 // Trace evaluates the condition and each of its parts for the record's event.
@@ -77,8 +78,8 @@ func (c *Condition) Trace(rec *Record) Step { return rec.trace(c.expr) }
 // Trace evaluates the text and each of its parts for the record's event.
 func (t *Text) Trace(rec *Record) Step { return rec.trace(t.expr) }
 
-// Trace evaluates the message's attributes and each of their parts for the record's event, in the order in which they are
-// written. The values are those before the schema converts and escapes them.
+// Trace evaluates the message's attributes and each of their parts for the record's event, in the order in which they
+// are written. The values are those before the schema converts and escapes them.
 func (m *Message) Trace(rec *Record) []Argument {
 	args := make([]Argument, len(m.args))
 	for i, a := range m.args {
@@ -260,8 +261,8 @@ func operator(op *hclsyntax.Operation) (StepKind, string) {
 	return StepOperation, ""
 }
 
-// telling reports whether a part says more than its source does: a literal that is written out does not, and neither does
-// a variable of a for expression, which has no value outside.
+// telling reports whether a part says more than its source does: a literal that is written out does not, and neither
+// does a variable of a for expression, which has no value outside.
 func (t *tracer) telling(e hclsyntax.Expression) bool {
 	switch e := bare(e).(type) {
 	case *hclsyntax.LiteralValueExpr:

@@ -1,5 +1,5 @@
-// Package httpfile reads an HTTP request from a file: the text of HTTP/1.1 as it goes over the wire, as .http files hold it
-// and as curl -v prints it. The body is what it is, byte for byte.
+// Package httpfile reads an HTTP request from a file: the text of HTTP/1.1 as it goes over the wire, as .http files
+// hold it and as curl -v prints it. The body is what it is, byte for byte.
 //
 //	POST /hooks/people HTTP/1.1
 //	Content-Type: application/json
@@ -7,8 +7,8 @@
 //
 //	{"action":"created"}
 //
-// What people have instead of that is taken, too: a whole URL in the request line, or no version there; no request line at
-// all; lines that end with LF alone; comments before the request; the "> " of curl -v before each line.
+// What people have instead of that is taken, too: a whole URL in the request line, or no version there; no request line
+// at all; lines that end with LF alone; comments before the request; the "> " of curl -v before each line.
 package httpfile
 
 import (
@@ -238,8 +238,8 @@ func (p *parser) body(r *Request) error {
 		return p.fail("Content-Length is not one number")
 	}
 	if uint64(len(b)) < n {
-		return p.fail("Content-Length is %d, but the body has %d bytes: it was changed, or cut; leave the header out to take "+
-			"it as it is", n, len(b))
+		return p.fail("Content-Length is %d, but the body has %d bytes: it was changed, or cut; leave the header out to "+
+			"take it as it is", n, len(b))
 	}
 	if after := b[n:]; len(bytes.TrimRight(after, "\r\n")) > 0 {
 		return p.fail("Content-Length is %d, but the body has %d bytes: it was changed, or one request is to a file; leave "+
@@ -273,5 +273,8 @@ func (r *Request) HTTP(ctx context.Context) (*http.Request, error) {
 	}
 	// As a server of net/http has them.
 	delete(q.Header, "Host")
+	if q.Header["Content-Length"] != nil {
+		q.Header.Set("Content-Length", strconv.Itoa(len(r.Body)))
+	}
 	return q.WithContext(ctx), nil
 }

@@ -115,8 +115,8 @@ func TestHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	body, err := io.ReadAll(q.Body)
-	if err != nil || string(body) != "body" || q.ContentLength != 4 || q.URL.RawPath != "/a%2Fb/c" || q.URL.RawQuery != "x=1" ||
-		q.Host != "h" || len(q.Header) != 1 {
+	if err != nil || string(body) != "body" || q.ContentLength != 4 || q.URL.RawPath != "/a%2Fb/c" ||
+		q.URL.RawQuery != "x=1" || q.Host != "h" || len(q.Header) != 1 {
 		t.Errorf("%+v, %q, %v", q, body, err)
 	}
 }

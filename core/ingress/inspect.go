@@ -24,10 +24,10 @@ type Inspection struct {
 	Answer    []byte // to that
 }
 
-// Inspect takes a request through the gates and stores nothing. The request's body is read. at is when it is supposed to
-// come in. With trusted it passes for authentic, and allow lists are not asked: so one learns what would become of a
-// request whose signature cannot be checked, or is wrong. It is for a server of its own, which is not served: secrets and
-// rates are counted as if the request had come in.
+// Inspect takes a request through the gates and stores nothing. The request's body is read. at is when it is supposed
+// to come in. With trusted it passes for authentic, and allow lists are not asked: so one learns what would become of a
+// request whose signature cannot be checked, or is wrong. It is for a server of its own, which is not served: secrets
+// and rates are counted as if the request had come in.
 func (s *Server) Inspect(r *http.Request, at time.Time, trusted bool) Inspection {
 	x := &exchange{at: at, routes: s.routes.Load(), trusted: trusted, secret: -1}
 	w := &unsent{head: http.Header{}}

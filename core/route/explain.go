@@ -31,7 +31,8 @@ type Explanation struct {
 	Matches []string    `json:"matches,omitempty"`
 	When    *expr.Step  `json:"when,omitempty"` // only where source and type fit
 	Error   *expr.Error `json:"error,omitempty"`
-	To      []Sent      `json:"to,omitempty"` // where it sends, or fails to
+	Sinks   []string    `json:"sinks,omitempty"` // of its `to` blocks, but for disabled ones
+	To      []Sent      `json:"to,omitempty"`    // where it sends, or fails to
 }
 
 // Sent is what a `to` block makes of an event.
@@ -85,6 +86,9 @@ func (x *Explainer) Explain(req *core.Request, ev *core.Event) ([]Explanation, e
 
 func (x *Explainer) explain(r *Route, req *core.Request, ev *core.Event, made map[place]*core.Delivery) Explanation {
 	e := Explanation{Route: r.Name, Range: r.Range, Verdict: Sends, From: r.Sources, On: r.On}
+	for _, to := range r.To {
+		e.Sinks = append(e.Sinks, to.Sink)
+	}
 	for _, p := range r.On {
 		if Match(p, ev.Type) {
 			e.Matches = append(e.Matches, p)

@@ -113,7 +113,8 @@ func FuzzEdit(f *testing.F) {
 			if !json.Valid(out) {
 				t.Fatalf("set %q: no JSON: %s", pointer, out)
 			}
-			if got, ok := jsonscan.Lookup(out, pointer, false); !strings.HasSuffix(pointer, "/-") && (!ok || string(got) != value) {
+			got, ok := jsonscan.Lookup(out, pointer, false)
+			if !strings.HasSuffix(pointer, "/-") && (!ok || string(got) != value) {
 				t.Fatalf("set %q to %s: it is %s in %s", pointer, value, got, out)
 			}
 		}

@@ -47,7 +47,7 @@ decoder's catalogue (SOURCE EVENT_TYPE), or the text of an HTTP request in a fil
 	var f explainFlags
 	fs := c.Flags()
 	fs.StringVar(&f.config, "config", "config.hcl", "configuration `file` or folder")
-	fs.StringVar(&f.file, "file", "", "a `file` with an HTTP request: headers, a blank line, the body; - is standard input")
+	fs.StringVar(&f.file, "file", "", "a `file` with an HTTP request: headers, blank line, body; - is standard input")
 	fs.StringVar(&f.body, "body", "", "with --file: take the body from this `file`")
 	fs.StringVar(&f.source, "source", "", "with --file: the `name` of the source, where the request line does not tell")
 	fs.StringVar(&f.sample, "sample", "", "with SOURCE EVENT_TYPE: the `name` of a sample that is not the first")
@@ -334,8 +334,8 @@ func (x *explainer) file(ctx context.Context, stdin io.Reader) error {
 	// An editor's line break at the end of the file is the likeliest mistake of all.
 	f.Body = f.Body[:len(f.Body)-len(f.Ends)]
 	if l, err := look(); err == nil && l.First.Cause == "" {
-		x.out.Authentication.Hint = "without the line break at the end of the file it would be accepted: take that away, or " +
-			"write a Content-Length"
+		x.out.Authentication.Hint = "without the line break at the end of the file it would be accepted: take that away, " +
+			"or write a Content-Length"
 	}
 	return nil
 }

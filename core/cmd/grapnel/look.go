@@ -29,8 +29,8 @@ type gates struct {
 	server *ingress.Server
 }
 
-// newGates makes the endpoints. A source whose secrets are not there takes every request. Addresses are not asked for: a
-// file does not say where a request came from.
+// newGates makes the endpoints. A source whose secrets are not there takes every request. Addresses are not asked for:
+// a file does not say where a request came from.
 func newGates(cfg *config.Config) (*gates, error) {
 	endpoints := make([]ingress.Endpoint, len(cfg.Sources))
 	for i, s := range cfg.Sources {
@@ -136,8 +136,8 @@ func sampleRequest(ctx context.Context, src *config.Source, smp sdk.Sample, at t
 	return r, nil
 }
 
-// fileRequest makes a request of a file. Its path says which source it is for, unless one is named: then the path may be
-// another one, or none.
+// fileRequest makes a request of a file. Its path says which source it is for, unless one is named: then the path may
+// be another one, or none.
 func (g *gates) fileRequest(ctx context.Context, f *httpfile.Request, source string) (*http.Request, error) {
 	c := *f
 	if source != "" {
@@ -154,7 +154,8 @@ func (g *gates) fileRequest(ctx context.Context, f *httpfile.Request, source str
 		}
 	}
 	if c.Target == "" {
-		return nil, errors.New("the file has no request line, so it does not say for which source it is: name one with --source")
+		return nil, errors.New("the file has no request line, so it does not say for which source it is: " +
+			"name one with --source")
 	}
 	for i := range g.cfg.Sources { // whose token is not known: it is cut here
 		src := &g.cfg.Sources[i]

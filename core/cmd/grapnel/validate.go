@@ -105,17 +105,21 @@ func loadToLook(c *cobra.Command, path string) (*config.Config, error) {
 	return cfg, showDiagnostics(c, diags)
 }
 
-// loadWith is load with options, to which it adds what all commands have in common. Programs under development take the
-// place of what the configuration says of their plugins.
+// loadWith is load with options. Programs under development take the place of what the configuration says of their
+// plugins.
 func loadWith(
 	c *cobra.Command, path string, opt config.Options, dev ...config.Pin,
 ) (*config.Config, *config.Diagnostics) {
+	opt, done := commonOptions(c, opt, dev...)
+	defer done()
+	return config.Load(c.Context(), path, opt)
+}
+
+// commonOptions adds what all commands have in common. done stops the plugins that were asked.
+func commonOptions(
+	c *cobra.Command, opt config.Options, dev ...config.Pin,
+) (_ config.Options, done func()) {
 	var host *pluginhost.Host
-	defer func() {
-		if host != nil {
-			host.Close(c.Context())
-		}
-	}()
 	opt.Plugins = func(p config.Plugins) (config.Catalog, error) {
 		var err error
 		p.Pins = append(slices.Clone(p.Pins), dev...)
@@ -126,7 +130,11 @@ func loadWith(
 	opt.CheckTLS = func(cert, key string) (string, error) {
 		return ingress.CheckCertificate(cert, key, time.Now())
 	}
-	return config.Load(c.Context(), path, opt)
+	return opt, func() {
+		if host != nil {
+			host.Close(c.Context())
+		}
+	}
 }
 
 // showDiagnostics writes what is wrong; errShown if something is.

@@ -17,8 +17,8 @@ import (
 	"github.com/grapnelhq/grapnel/core/route"
 )
 
-// view writes trees of text for people. What it writes comes from foreign hands, so nothing in it reaches the terminal as a
-// command, and secrets of the configuration are taken out.
+// view writes trees of text for people. What it writes comes from foreign hands, so nothing in it reaches the terminal
+// as a command, and secrets of the configuration are taken out.
 type view struct {
 	to     io.Writer
 	buf    bytes.Buffer
@@ -147,7 +147,9 @@ func plainList(names []string, thing string) string {
 
 func (v *view) request(x *explanation) {
 	r := x.Request
-	what := map[string]string{"store": "stored", "file": "of a file", "sample": "sample " + strconv.Quote(x.Sample)}[x.From]
+	what := map[string]string{
+		"store": "stored", "file": "of a file", "sample": "sample " + strconv.Quote(x.Sample),
+	}[x.From]
 	if r == nil {
 		v.field("request", "%s", v.text(what))
 		return
@@ -209,7 +211,8 @@ func (v *view) dedupe(x *explanation) {
 		v.field("", "%s of %s, received %s: it would be answered and not stored again",
 			v.paint(yellow, "duplicate"), v.text(d.Stored.ID), at(d.Stored.ReceivedAt))
 	case d.Stored != nil:
-		v.field("", "received before (%s, %s), but longer ago than the dedupe window", v.text(d.Stored.ID), at(d.Stored.ReceivedAt))
+		v.field("", "received before (%s, %s), but longer ago than the dedupe window",
+			v.text(d.Stored.ID), at(d.Stored.ReceivedAt))
 	default:
 		v.field("", "not received before")
 	}
@@ -278,7 +281,8 @@ func (v *view) route(r *explainedRoute, eventType string, all bool) {
 	case route.OtherSource:
 		head("-", grey, "no: the source is not in from = "+v.text("["+strings.Join(r.From, ", ")+"]"))
 	case route.OtherType:
-		head("-", grey, fmt.Sprintf("no: the type %s matches nothing in on = %s", v.text(eventType), v.text(quotedList(r.On))))
+		why := fmt.Sprintf("no: the type %s matches nothing in on = %s", eventType, quotedList(r.On))
+		head("-", grey, v.text(why))
 	case route.ConditionNot:
 		head("-", yellow, "no: when is false")
 	case route.Fails:
