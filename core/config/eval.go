@@ -142,6 +142,11 @@ func (l *loader) evalNeeded(e hclsyntax.Expression) (cty.Value, bool) {
 // needs reports what is not set and cannot be left out.
 func (l *loader) needs(at hcl.Range, unset []string) {
 	name, isVariable := strings.CutPrefix(unset[0], string(variable("")))
+	if isVariable && l.testing {
+		l.error(at, fmt.Sprintf("The environment variable %s is not set", name), "Tests do not see the environment. "+
+			"Set it in an env block of a file of tests, or pass it on with --env "+name+".")
+		return
+	}
 	if !isVariable {
 		l.error(at, sentence2("the "+unset[0]+" cannot be read"), "Decoding or routing needs it.")
 		return

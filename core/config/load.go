@@ -123,6 +123,7 @@ type loader struct {
 	locals    map[string]*local
 	functions map[string]function.Function
 
+	testing bool            // the configuration is loaded for its tests
 	unset   map[string]bool // with Options.Incomplete: origins of values that are not there
 	env     []string        // values that env() and file() gave, never to be shown by foreign messages
 	taint   map[string]bool // marks (see origin) of values that landed in a secret place

@@ -126,6 +126,7 @@ func FindTests(path string) ([]string, error) {
 func LoadTests(ctx context.Context, path string, files []string, opt Options) (*Config, []Test, *Diagnostics) {
 	opt.Incomplete = true
 	l := newLoader(ctx, path, opt)
+	l.testing = true
 	t := &testLoader{loader: l, vars: map[string]string{}, names: map[string]hcl.Range{}}
 	for _, name := range files {
 		if body := l.parse(name); body != nil {
