@@ -393,3 +393,68 @@ func TestUnknownFieldsAreUnknown(t *testing.T) {
 		t.Errorf("only %d fields", n)
 	}
 }
+
+// thousandRoutes is a configuration of n routes, each with a condition and a message on patterns that match up to dozens of
+// event types.
+func thousandRoutes(n int) string {
+	fields := [4][2]string{
+		{"try(event.data.attributes.first_name, event.data.knownAs, null)", "try(event.data.attributes.email, null)"},
+		{"try(event.data.knownAs, event.data.jobProfileName, null)", "event.raw.mail"},
+		{"try(event.data.attributes.first_name, event.data.knownAs, null)", "try(event.data.job.jobName, null)"},
+		{"try(event.data.job.jobName, null)", "try(event.data.contact.id, null)"},
+	}
+	var b strings.Builder
+	for i := range n {
+		switch i % 4 {
+		case 0:
+			fmt.Fprintf(&b, `route "r%d" {
+  on   = ["peopleforce.*", "youforce.*", "acculynx.*"]
+  when = (
+    startswith(event.type, "peopleforce.employee.") && event.data.attributes.hired_on != null &&
+    event.data.department.name != "Department %d" || event.type == "youforce.person.created" && event.data.lastName == "x"
+  )
+`, i, i)
+		case 1:
+			fmt.Fprintf(&b, "route \"r%d\" {\n  on   = [\"youforce.*\"]\n  when = event.tenant == \"%d\" && event.operation != \"deleted\"\n",
+				i, i)
+		case 2:
+			fmt.Fprintf(&b, "route \"r%d\" {\n  on   = [\"*.*\"]\n  when = event.subject == \"%d\"\n", i, i)
+		case 3:
+			fmt.Fprintf(&b, "route \"r%d\" {\n  from = [source.acculynx.roofing]\n  when = try(event.data.job.id, null) == \"%d\"\n", i, i)
+		}
+		fmt.Fprintf(&b, `  to "file" "audit" {
+    path = "route-%d/${date(event.time)}-${event.operation == "created" ? "new" : lower(coalesce(event.subject, "none"))}.jsonl"
+    record = {
+      id      = event.id
+      name    = %s
+      mail    = coalesce(%s, "none")
+      changed = [for name, change in coalesce(event.changes, {}) : name if change.has_new]
+      at      = formatdate("YYYY", request.received_at)
+    }
+  }
+  to "slack" "ops" {
+    text = "${event.type} ${coalesce(event.partitionkey, "none")} ${request.source == "hr" ? "Youforce" : "other"}"
+  }
+}
+`, i, fields[i%4][0], fields[i%4][1])
+	}
+	return b.String()
+}
+
+// BenchmarkThousandRoutes loads a configuration of 1 000 routes with all checks, and says how much of it they take.
+func BenchmarkThousandRoutes(b *testing.B) {
+	dir := b.TempDir()
+	for name, text := range map[string]string{"base.hcl": string(typedBase(b)), "case.hcl": thousandRoutes(1000)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	opt := describedPlugins(b).options()
+	for b.Loop() {
+		if _, diags := Load(b.Context(), dir, opt); len(diags.All()) > 0 {
+			var out bytes.Buffer
+			_ = diags.Write(&out, false, 0)
+			b.Fatal(out.String()[:min(out.Len(), 3000)])
+		}
+	}
+}

@@ -24,9 +24,12 @@ import (
 // A Checker is made when everything has been compiled, and used by one goroutine. Its work is bounded: of a configuration
 // that would take too long it leaves the rest unchecked.
 type Checker struct {
-	set    *Set
-	rec    *Record
-	shapes []*shape
+	set     *Set
+	rec     *Record
+	event   core.Event
+	request core.Request
+	shapes  []*shape
+	listed  map[string]bool // the event types that a catalogue lists
 
 	// of the route and shape at hand
 	sh       *shape
@@ -35,7 +38,9 @@ type Checker struct {
 	tolerant int // inside try and can: failing is no finding
 	lenient  int // inside try, can and present: a field that only some of the types have is no finding
 	failures int // that were tolerated
-	budget   int
+	choices  int // operators around of which one operand decides
+	budget   int // steps that are left for the route
+	spent    int // by routes before
 
 	byType   map[hclsyntax.Expression]bool      // whether an expression depends on the event's type and source alone
 	masks    map[maskKey]mask                   // of such expressions
@@ -65,15 +70,19 @@ type CheckedRoute struct {
 	OrderBy  []*Text
 }
 
-// maxChecks bounds the nodes that a Checker looks at.
-const maxChecks = 20_000_000
+// maxChecks and maxRouteChecks bound the nodes that a Checker looks at, in all and for one route. A thousand routes that take
+// dozens of types need some hundred thousand.
+const (
+	maxChecks      = 20_000_000
+	maxRouteChecks = 2_000_000
+)
 
 // NewChecker makes a Checker of expressions of the Set for events of the types.
 func NewChecker(s *Set, types []KnownType) *Checker {
 	c := &Checker{
 		set:      s,
 		rec:      s.NewRecord(),
-		budget:   maxChecks,
+		listed:   map[string]bool{},
 		byType:   map[hclsyntax.Expression]bool{},
 		masks:    map[maskKey]mask{},
 		conds:    map[hclsyntax.Expression]boolFunc{},
@@ -86,6 +95,7 @@ func NewChecker(s *Set, types []KnownType) *Checker {
 	open := map[kin]*shape{}
 	digests := map[*sdk.Schema]string{}
 	for _, t := range types {
+		c.listed[t.Type] = t.Type != ""
 		k := kin{t.Provider, ""}
 		if t.Type == "" {
 			k.schema = "open"
@@ -146,14 +156,18 @@ func (sh *shape) each(m mask, f func(i int, a *atom)) {
 
 // checkedTypes is the event types that a route can take.
 type checkedTypes struct {
-	names map[string]bool
-	takes func(source, eventType string) bool
+	names  map[string]bool
+	takes  func(source, eventType string) bool
+	gaveUp bool // not all was looked at: what needs a look at all types is not known
 }
 
 // Route checks the expressions of one route. It reports whether the route takes events of any type, and whether its
-// condition can be true of one: where both show that there is none, there is none.
+// condition can be true of one. It says so, too, where it had to give up.
 func (c *Checker) Route(r CheckedRoute) (taken, matched bool) {
 	c.route = &checkedTypes{names: map[string]bool{}, takes: r.Takes}
+	c.budget = min(maxRouteChecks, maxChecks-c.spent)
+	before := c.budget
+	defer func() { c.spent += before - max(c.budget, 0) }()
 	sets := make([]mask, len(c.shapes))
 	for i, sh := range c.shapes {
 		for k := range sh.atoms {
@@ -189,7 +203,7 @@ func (c *Checker) Route(r CheckedRoute) (taken, matched bool) {
 			c.need(t.expr, c.eval(t.expr, v), sdk.KindString, nullFine, "an order key", v)
 		}
 	}
-	return taken, matched
+	return taken, matched || c.route.gaveUp
 }
 
 // condition checks an expression that is true or false.
@@ -200,6 +214,7 @@ func (c *Checker) condition(e hclsyntax.Expression, v known) {
 // spend counts a step of work; with nothing left, the rest stays unchecked.
 func (c *Checker) spend() bool {
 	c.budget--
+	c.route.gaveUp = c.route.gaveUp || c.budget <= 0
 	return c.budget > 0
 }
 
@@ -263,9 +278,8 @@ func (c *Checker) closure(e hclsyntax.Expression) boolFunc {
 }
 
 func (c *Checker) reset(source, typ string) {
-	c.rec.Reset(&core.Event{Envelope: sdk.Envelope{
-		Type: typ, Provider: c.sh.provider, Source: sourceURN + source,
-	}}, &core.Request{Source: source})
+	c.event.Type, c.event.Provider, c.event.Source, c.request.Source = typ, c.sh.provider, sourceURN+source, source
+	c.rec.Reset(&c.event, &c.request)
 }
 
 // sourceURN begins the source of every event.

@@ -649,6 +649,9 @@ func (c *Checker) parameter(e *hclsyntax.FunctionCallExpr, i int, t typed, p *fu
 	default:
 		return true
 	}
+	if convertible(t.schema, kind) == converts {
+		return true
+	}
 	return c.fit(e.Args[i], t, kind, fmt.Sprintf("the parameter %q of %s()", p.Name, e.Name), v)
 }
 

@@ -55,6 +55,10 @@ func (c *Checker) assume(e hclsyntax.Expression, want bool, v known) known {
 	return c.succeeds(e, v)
 }
 
+// maxChoices bounds how deep operators stand inside each other of which one operand decides: each level doubles the work.
+// What is deeper is not known.
+const maxChoices = 6
+
 // assumeChain is about && (and) or ||, of which all operands decide, or the first that does.
 func (c *Checker) assumeChain(of []hclsyntax.Expression, and, want bool, v known) known {
 	if and == want {
@@ -64,6 +68,11 @@ func (c *Checker) assumeChain(of []hclsyntax.Expression, and, want bool, v known
 		return v
 	}
 	// One operand decides; those before it did not.
+	if c.choices == maxChoices {
+		return v
+	}
+	c.choices++
+	defer func() { c.choices-- }()
 	before := v.facts
 	out := known{facts: before, vars: v.vars}
 	first := true

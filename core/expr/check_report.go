@@ -68,6 +68,7 @@ func (c *Checker) concerns(f *finding, v known) {
 // sighting is a reference, with what the shapes that get to it have of it.
 type sighting struct {
 	e       hclsyntax.Expression
+	gaveUp  *bool
 	text    string
 	lenient bool // it stands where a field that some types lack is no mistake, or a reference is untyped on purpose
 	has     []seenBy
@@ -103,7 +104,7 @@ func (c *Checker) sight(e hclsyntax.Expression, text string, untyped bool, w wal
 	}
 	s := c.refs[e]
 	if s == nil {
-		s = &sighting{e: e, text: text}
+		s = &sighting{e: e, gaveUp: &c.route.gaveUp, text: text}
 		c.refs[e] = s
 	}
 	s.lenient = s.lenient || c.lenient > 0
@@ -150,13 +151,13 @@ func (c *Checker) Diagnostics() hcl.Diagnostics {
 		add(f.sev, f.rng, key.summary, sentences(f.detail, concerned(f.types, f.among)))
 	}
 	for _, s := range c.refs {
-		if len(s.missing) > 0 {
+		if len(s.missing) > 0 && !*s.gaveUp {
 			out = append(out, s.diagnostic()...)
 		}
 	}
 	for _, d := range c.verdicts {
 		switch {
-		case d.may || !d.never:
+		case d.may || !d.never || *d.gaveUp:
 		case d.e.Op == hclsyntax.OpNotEqual:
 			add(d.sev, d.e.Range(), "This is always true", d.why)
 		default:

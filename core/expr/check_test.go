@@ -5,9 +5,11 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/sdk"
@@ -210,4 +212,61 @@ func TestNoFindingNoFailure(t *testing.T) {
 		}
 	}
 	t.Logf("%d without a finding, %d with", quiet, loud)
+}
+
+// FuzzChecker checks expressions of all kinds for event types of all kinds: nothing panics, and the work is bounded.
+func FuzzChecker(f *testing.F) {
+	for _, src := range []string{
+		`event.data.nick != null && startswith(event.data.nick, "a") || event.type == "p.two.created"`,
+		`[for l in event.data.lines : l.text if l.text != null]`, `{for k, v in event.data.fields : k => v}`,
+		`event.data.lines[*].total`, `event.data.lines[event.data.id].text`, `try(event.data.only, event.nothing)`,
+		`"${event.data.boss} %{ if event.data.active }x%{ endif } %{ for l in event.data.lines }${l}%{ endfor }"`,
+		`event.changes["a"].new.b[0]`, `coalesce(event.data.nick, [])`, `((((a||b)&&c)||d)&&e)`,
+		`(event.data.active && (event.data.active || (event.data.active && (event.data.active || event.data.active))))`,
+		`{ (event.data.nick) = event.data.extra.x[0], y = [event.data, event, request] }`, `event.data.id == "5"`,
+		`!(event.type != "p.one.created") ? event.data.id + event.data.nick : merge(event.data, event.data.fields)`,
+		`join(",", event.data.lines[*].text, ["x"]...)`, `event.type == event.provider`, `-event.data.nick`,
+	} {
+		f.Add(src)
+	}
+	types := testTypes()
+	message := sdk.Schema{Kind: sdk.KindObject, Attributes: []sdk.Attribute{
+		{Name: "text", Schema: sdk.Schema{Kind: sdk.KindString}},
+		{Name: "list", Schema: sdk.Schema{Kind: sdk.KindList, Element: &sdk.Schema{Kind: sdk.KindInteger}}},
+		{Name: "map", Schema: sdk.Schema{Kind: sdk.KindMap, Element: &sdk.Schema{Kind: sdk.KindString}}},
+		{Name: "any", Schema: sdk.Schema{Kind: sdk.KindAny}},
+		{Name: "object", Schema: sdk.MustSchema[oneData]()},
+	}}
+	f.Fuzz(func(t *testing.T, src string) {
+		if len(src) > 4<<10 || strings.Count(src, "?")+strings.Count(src, "(")+strings.Count(src, "[")+strings.Count(src, "{") > 100 {
+			return // configurations are refused that nest deeper
+		}
+		e, diags := hclsyntax.ParseExpression([]byte(src), "x", hcl.InitialPos)
+		if diags.HasErrors() {
+			return
+		}
+		s := NewSet(nil, nil)
+		route := CheckedRoute{Takes: func(_, eventType string) bool { return eventType != "p.one.updated" }}
+		route.When, _ = s.Condition(e)
+		if text, diags := s.Text(e); !diags.HasErrors() {
+			route.OrderBy = []*Text{text}
+		}
+		for _, a := range message.Attributes {
+			only := sdk.Schema{Kind: sdk.KindObject, Attributes: []sdk.Attribute{a}}
+			m, diags := s.Message(map[string]*hcl.Attribute{a.Name: {Name: a.Name, Expr: e}}, &only, hcl.Range{})
+			if !diags.HasErrors() {
+				route.Messages = append(route.Messages, m)
+			}
+		}
+		c := NewChecker(s, types)
+		c.Route(route)
+		if c.spent > maxRouteChecks {
+			t.Errorf("%d steps", c.spent)
+		}
+		for _, d := range c.Diagnostics() {
+			if d.Summary == "" || d.Subject == nil || d.Subject.End.Byte > len(src) {
+				t.Errorf("odd: %+v", d)
+			}
+		}
+	})
 }

@@ -139,11 +139,12 @@ func (c *Checker) mayBeNull(e hclsyntax.Expression, null nullness, text, why str
 
 // verdict is what became of a comparison for all types that get to it.
 type verdict struct {
-	e     *hclsyntax.BinaryOpExpr
-	may   bool // it may hold for some
-	never bool // it does not for some
-	why   string
-	sev   hcl.DiagnosticSeverity
+	e      *hclsyntax.BinaryOpExpr
+	gaveUp *bool
+	may    bool // it may hold for some
+	never  bool // it does not for some
+	why    string
+	sev    hcl.DiagnosticSeverity
 }
 
 // compare checks == and !=.
@@ -252,7 +253,7 @@ func (c *Checker) typeCompared(e *hclsyntax.BinaryOpExpr, lit string, v known) {
 	} else {
 		m = v.live & c.typesWhere(e, e.Op == hclsyntax.OpEqual)
 	}
-	if m != 0 && c.sh.open { // it may be a type that the catalogue lacks, or a misspelt one
+	if m != 0 && c.sh.open && !c.listed[lit] { // it may be a type that the catalogue lacks, or a misspelt one
 		if guess := nearestName(lit, c.typeNames()); guess != "" {
 			c.warn(e.Range(), fmt.Sprintf("No source of this route is known to send %q", lit),
 				fmt.Sprintf("Did you mean %q?", guess), v)
@@ -263,8 +264,10 @@ func (c *Checker) typeCompared(e *hclsyntax.BinaryOpExpr, lit string, v known) {
 		return
 	}
 	why := fmt.Sprintf("No event of the type %q gets here.", lit)
-	if guess := nearestName(lit, c.typeNames()); guess != "" && guess != lit {
-		why += fmt.Sprintf(" Did you mean %q?", guess)
+	if !c.listed[lit] {
+		if guess := nearestName(lit, c.typeNames()); guess != "" {
+			why += fmt.Sprintf(" Did you mean %q?", guess)
+		}
 	}
 	sev := hcl.DiagError
 	if e.Op == hclsyntax.OpNotEqual {
@@ -280,7 +283,7 @@ func (c *Checker) judge(e *hclsyntax.BinaryOpExpr, why string, sev hcl.Diagnosti
 	}
 	d := c.verdicts[e]
 	if d == nil {
-		d = &verdict{e: e}
+		d = &verdict{e: e, gaveUp: &c.route.gaveUp}
 		c.verdicts[e] = d
 	}
 	if why == "" {
@@ -356,11 +359,12 @@ func (c *Checker) argument(e hclsyntax.Expression, s *sdk.Schema, place part, pa
 		}
 	}
 	t := c.eval(e, v)
-	name := strconv.Quote(strings.Join(path, "."))
 	if !place.takesNull(e, t, s) && c.mayFailOfNull(e, t) {
-		c.mayBeNull(e, t.null, refText(t.ref), fmt.Sprintf("The message needs a value for %s.", name), v)
+		c.mayBeNull(e, t.null, refText(t.ref), fmt.Sprintf("The message needs a value for %q.", strings.Join(path, ".")), v)
 	}
-	c.matches(e, t, s, name, v)
+	if !isAny(s) && !isAny(t.schema) && t.null != alwaysNull {
+		c.matches(e, t, s, strconv.Quote(strings.Join(path, ".")), v)
+	}
 }
 
 // part is what a part of a message is in what is around it; that decides what becomes of a null.
@@ -383,11 +387,8 @@ func (p part) takesNull(e hclsyntax.Expression, t typed, s *sdk.Schema) bool {
 	return s.Nullable || s.Kind == sdk.KindAny
 }
 
-// matches checks that a value, if it is not null, fits the schema of a part of a message.
+// matches checks that a typed value, if it is not null, fits the schema of a part of a message.
 func (c *Checker) matches(e hclsyntax.Expression, t typed, s *sdk.Schema, name string, v known) {
-	if isAny(s) || t.null == alwaysNull || isAny(t.schema) {
-		return
-	}
 	if !c.fit(e, t, s.Kind, "the attribute "+name, v) {
 		return
 	}
