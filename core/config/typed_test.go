@@ -458,3 +458,81 @@ func BenchmarkThousandRoutes(b *testing.B) {
 		}
 	}
 }
+
+// TestCataloguesCoverTheirSamples checks that a route can name every field that a sample has, with its type.
+func TestCataloguesCoverTheirSamples(t *testing.T) {
+	d := describedPlugins(t)
+	schemas := map[string]*sdk.Schema{}
+	for _, info := range d {
+		if info.Provider == nil {
+			continue
+		}
+		for i := range info.Provider.Events {
+			schemas[info.Provider.Events[i].Type] = &info.Provider.Events[i].Data
+		}
+	}
+	var check func(at string, v any, s *sdk.Schema)
+	check = func(at string, v any, s *sdk.Schema) {
+		kind := s.Kind
+		switch v := v.(type) {
+		case nil:
+			if !s.Nullable && kind != sdk.KindAny {
+				t.Errorf("%s is null, and the catalogue does not say so", at)
+			}
+			return
+		case map[string]any:
+			if kind == sdk.KindObject {
+				for name, member := range v {
+					if a := s.Attribute(name); a == nil {
+						t.Errorf("the catalogue lacks %s.%s", at, name)
+					} else {
+						check(at+"."+name, member, a)
+					}
+				}
+				for i := range s.Attributes {
+					if _, ok := v[s.Attributes[i].Name]; !ok && !s.Attributes[i].Schema.Optional {
+						t.Errorf("%s.%s is not there, and the catalogue does not say so", at, s.Attributes[i].Name)
+					}
+				}
+				return
+			}
+			if kind == sdk.KindMap {
+				for name, member := range v {
+					check(at+"."+name, member, s.Element)
+				}
+				return
+			}
+		case []any:
+			if kind == sdk.KindList {
+				for _, el := range v {
+					check(at+"[]", el, s.Element)
+				}
+				return
+			}
+		case string:
+			if kind == sdk.KindString && (len(s.Enum) == 0 || slices.Contains(s.Enum, v)) {
+				return
+			}
+		case bool:
+			if kind == sdk.KindBool {
+				return
+			}
+		case float64:
+			if kind == sdk.KindNumber || kind == sdk.KindInteger && v == float64(int64(v)) {
+				return
+			}
+		}
+		if kind != sdk.KindAny {
+			t.Errorf("%s is %T, and the catalogue says %s", at, v, kind)
+		}
+	}
+	for _, ev := range sampleEvents(t, d) {
+		var v any
+		if len(ev.Data) > 0 {
+			if err := json.Unmarshal(ev.Data, &v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(ev.Type+" of "+ev.ID+": data", v, schemas[ev.Type])
+	}
+}
