@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -21,75 +23,132 @@ import (
 
 	"github.com/grapnelhq/grapnel/core/auth"
 	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/jsonscan"
 	"github.com/grapnelhq/grapnel/core/route"
 	"github.com/grapnelhq/grapnel/core/sample"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
+// sendFlags are the flags of send.
+type sendFlags struct {
+	config, url, file, request string
+	mutations                  []mutation
+	count                      int
+	rate                       int // per second; 0: one after the other
+	span                       time.Duration
+	forgery                    forgery
+	json, same                 bool
+}
+
 func newSend() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "send SOURCE EVENT_TYPE",
+		Use:   "send SOURCE [EVENT_TYPE]",
 		Short: "Send correctly signed samples to a host",
 		Long: `Send a sample of an event type to a source of a running host, signed with the source's own secret.
 
 EVENT_TYPE is a type of the decoder's catalogue or a pattern such as 'youforce.*': then one sample of every matching type
-is sent. Each copy is an event of its own (ids and times vary), unless --same is given.`,
+is sent. Each copy is an event of its own (ids and times vary), unless --same is given. Instead of a sample, --from-file sends
+the HTTP request of a file, signed anew.
+
+With --rate, requests leave at their times whatever the answers do, and a summary comes at the end. With --bad-signature,
+requests are forged, and it is a failure if the host takes one.`,
 		Example: `  grapnel send people peopleforce.employee.created
   grapnel send people 'peopleforce.*' --count 3
-  grapnel send hr youforce.person.updated --file body.json`,
-		Args: cobra.ExactArgs(2),
+  grapnel send people peopleforce.employee.created --mutate data.attributes.first_name=Ada --mutate data.tags='["a"]'
+  grapnel send hr youforce.person.updated --file body.json
+  grapnel send people --from-file request.http
+  grapnel send people 'peopleforce.*' --rate 200 --for 30s
+  grapnel send people peopleforce.employee.created --bad-signature body`,
+		Args: cobra.RangeArgs(1, 2),
 	}
-	path := configFlag(c)
-	base := c.Flags().String("url", "", "where the host listens, as http://host:port (default: from the configuration)")
-	file := c.Flags().String("file", "", "send this `file`'s bytes as the body instead of the sample's, unchanged")
-	var count int
-	numberFlag(c, &count, "count", 1, 1_000_000, "how `many` of each")
-	asJSON := jsonFlag(c)
-	same := c.Flags().Bool("same", false, "send the same request again and again, to see it deduplicated")
+	var f sendFlags
+	fs := c.Flags()
+	fs.StringVar(&f.config, "config", "config.hcl", "configuration `file` or folder")
+	fs.StringVar(&f.url, "url", "", "where the host listens, as http://host:port (default: from the configuration)")
+	fs.StringVar(&f.file, "file", "", "send this `file`'s bytes as the body instead of the sample's, unchanged")
+	fs.StringVar(&f.request, "from-file", "", "send the HTTP request of this `file` (headers, a blank line, the body); - is standard input")
+	fs.Func("mutate", "put another `path=value` into the body: JSON, or else a text; may be repeated", func(v string) error {
+		m, err := parseMutation(v)
+		f.mutations = append(f.mutations, m)
+		return err
+	})
+	numberFlag(c, &f.count, "count", 1, 1_000_000, "how `many` of each")
+	numberFlag(c, &f.rate, "rate", 0, 100_000, "how `many` requests per second")
+	fs.DurationVar(&f.span, "for", 0, "with --rate: for how `long`, such as 30s (default: --count of each)")
+	fs.Var(&f.forgery, "bad-signature", "forge the requests: `how` is wrong, missing, body (changed after signing) or old")
+	fs.BoolVar(&f.json, "json", false, "print JSON, one line per thing")
+	fs.BoolVar(&f.same, "same", false, "send the same request again and again, to see it deduplicated")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if b := *base; b != "" && !strings.HasPrefix(b, "http://") && !strings.HasPrefix(b, "https://") {
-			return usage(c, fmt.Sprintf("--url %q is not written http://host:port", b))
+		switch {
+		case f.url != "" && !strings.HasPrefix(f.url, "http://") && !strings.HasPrefix(f.url, "https://"):
+			return usage(c, fmt.Sprintf("--url %q is not written http://host:port", f.url))
+		case f.request != "" && (len(args) == 2 || f.file != ""):
+			return usage(c, "--from-file takes the place of EVENT_TYPE and --file")
+		case f.request == "" && len(args) == 1:
+			return usage(c, "it takes SOURCE EVENT_TYPE, or SOURCE and --from-file")
+		case f.span != 0 && f.rate == 0:
+			return usage(c, "--for goes with --rate")
+		case f.span < 0:
+			return usage(c, "--for is negative")
+		case f.span != 0 && c.Flags().Changed("count"):
+			return usage(c, "it takes --count or --for, not both")
 		}
-		cfg, err := loadConfig(c, *path)
+		cfg, err := loadConfig(c, f.config)
 		if err != nil {
 			return err
 		}
-		s, err := newSender(cfg, args[0], *base)
+		s, err := newSender(cfg, args[0], f)
 		if err != nil {
 			return err
 		}
-		samples, err := s.samples(args[1], *file)
-		if err != nil {
+		pattern := ""
+		if len(args) == 2 {
+			pattern = args[1]
+		}
+		if s.samples, err = s.take(pattern, c.InOrStdin()); err != nil {
 			return err
 		}
-		for _, smp := range samples {
-			for i := range count {
-				send := smp.Sample
-				if *file == "" && (i == 0 || !*same) {
-					if send, err = sample.Copy(smp.Sample, s.random, time.Now()); err != nil {
-						return err
-					}
-					if *same {
-						smp.Sample = send
-					}
-				}
-				if err := s.send(c.Context(), newPrinter(c, *asJSON), smp.eventType, send); err != nil {
-					return err
-				}
-			}
+		if f.rate > 0 {
+			return s.load(c.Context(), newPrinter(c, f.json))
 		}
-		return nil
+		return s.each(c.Context(), newPrinter(c, f.json))
 	}
 	return c
 }
 
+// mutation is a place in a body, as a JSON pointer, and what is put there, as JSON.
+type mutation struct {
+	pointer string
+	value   []byte
+}
+
+// parseMutation reads path=value. What is no JSON is a text.
+func parseMutation(v string) (mutation, error) {
+	path, value, ok := strings.Cut(v, "=")
+	if !ok {
+		return mutation{}, fmt.Errorf("%q is not written path=value", v)
+	}
+	pointer, err := sample.Pointer(path)
+	if err != nil {
+		return mutation{}, err
+	}
+	raw := []byte(value)
+	if jsonscan.Check(raw, jsonscan.DefaultLimits()) != nil {
+		raw, err = json.Marshal(value)
+	}
+	return mutation{pointer, raw}, err
+}
+
 // sender signs and posts requests to one source.
 type sender struct {
-	source config.Source
-	base   string
-	url    string
-	client *http.Client
-	random *rand.Rand
+	flags   sendFlags
+	source  config.Source
+	base    string
+	url     string
+	client  *http.Client
+	random  *rand.Rand
+	samples []typedSample
+	copies  []int // that were made of each sample
 }
 
 type typedSample struct {
@@ -97,21 +156,27 @@ type typedSample struct {
 	sdk.Sample
 }
 
-func newSender(cfg *config.Config, name, base string) (*sender, error) {
+func newSender(cfg *config.Config, name string, f sendFlags) (*sender, error) {
+	base := f.url
 	var names []string
 	for _, src := range cfg.Sources {
 		if src.Name != name {
 			names = append(names, src.Name)
 			continue
 		}
-		client := &http.Client{Timeout: 30 * time.Second}
+		if f.forgery != "" && src.Scheme == nil {
+			return nil, fmt.Errorf("source %q takes requests without authentication: none can be forged", name)
+		}
+		transport := &http.Transport{MaxIdleConnsPerHost: maxInFlight}
 		if base == "" {
 			base = listenURL(cfg.Server)
 			if t := cfg.Server.TLS; t != nil {
-				client.Transport = &http.Transport{TLSClientConfig: trustOwn(t.Cert)}
+				transport.TLSClientConfig = trustOwn(t.Cert)
 			}
 		}
+		client := &http.Client{Timeout: 30 * time.Second, Transport: transport}
 		return &sender{
+			flags:  f,
 			source: src,
 			base:   base,
 			url:    strings.TrimSuffix(base, "/") + src.Path,
@@ -156,8 +221,41 @@ func listenURL(s config.Server) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// samples finds what an event type or pattern names.
-func (s *sender) samples(pattern, file string) ([]typedSample, error) {
+// take finds what is to be sent: the request of a file, or what an event type or pattern names.
+func (s *sender) take(pattern string, stdin io.Reader) (found []typedSample, err error) {
+	if s.flags.request != "" {
+		found, err = s.fromFile(stdin)
+	} else {
+		found, err = s.fromCatalogue(pattern, s.flags.file)
+	}
+	s.copies = make([]int, len(found))
+	return found, err
+}
+
+// fromFile reads an HTTP request. Where it goes and how long it is says the host's address and the body.
+func (s *sender) fromFile(stdin io.Reader) ([]typedSample, error) {
+	f, err := readRequestFile(s.flags.request, "", stdin)
+	if err != nil {
+		return nil, err
+	}
+	smp := sdk.Sample{Method: f.Method, Body: f.Body}
+	if _, query, ok := strings.Cut(f.Target, "?"); ok {
+		smp.Query = query
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Header)) {
+		switch name {
+		case "Host", "Content-Length", "Connection", "Transfer-Encoding", "Expect":
+			continue
+		}
+		for _, v := range f.Header[name] {
+			smp.Headers = append(smp.Headers, sdk.Header{Name: name, Value: v})
+		}
+	}
+	return []typedSample{{s.flags.request, complete(smp, s.source.Info.Provider)}}, nil
+}
+
+// fromCatalogue finds what an event type or pattern names.
+func (s *sender) fromCatalogue(pattern, file string) ([]typedSample, error) {
 	p := s.source.Info.Provider
 	var found []typedSample
 	for _, t := range p.Events {
@@ -203,6 +301,46 @@ func complete(s sdk.Sample, p *sdk.Provider) sdk.Sample {
 	return s
 }
 
+// next makes the next copy of a sample. It is called from one goroutine.
+func (s *sender) next(i int) (sdk.Sample, error) {
+	smp := &s.samples[i].Sample
+	made := *smp
+	varies := s.flags.file == "" && s.flags.request == "" && (s.copies[i] == 0 || !s.flags.same)
+	var err error
+	if varies {
+		if made, err = sample.Copy(*smp, s.random, time.Now()); err != nil {
+			return made, err
+		}
+	}
+	if varies || s.copies[i] == 0 {
+		for _, m := range s.flags.mutations {
+			if made.Body, err = sample.Set(made.Body, sample.IsForm(made.Headers), m.pointer, m.value); err != nil {
+				return made, fmt.Errorf("--mutate %s: %w", m.pointer, err)
+			}
+		}
+	}
+	if s.copies[i]++; s.flags.same || s.flags.file != "" || s.flags.request != "" {
+		*smp = made
+	}
+	return made, nil
+}
+
+// each sends copies one after the other and tells of each.
+func (s *sender) each(ctx context.Context, p printer) error {
+	for i := range s.samples {
+		for range s.flags.count {
+			smp, err := s.next(i)
+			if err != nil {
+				return err
+			}
+			if err := s.send(ctx, p, s.samples[i].eventType, smp); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // sent is what became of one request.
 type sent struct {
 	Type   string  `json:"type"`
@@ -213,13 +351,53 @@ type sent struct {
 }
 
 func (s *sender) send(ctx context.Context, p printer, eventType string, smp sdk.Sample) error {
+	req, err := s.request(ctx, smp)
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	status, answer, err := s.exchange(req)
+	if err != nil {
+		return err
+	}
+	took := time.Since(started)
+	if p.json {
+		err = p.value(sent{eventType, status, string(answer), len(smp.Body), float64(took) / float64(time.Millisecond)})
+	} else {
+		_, err = fmt.Fprintf(p.out, "%d %s  %s  %d bytes  %s\n",
+			status, http.StatusText(status), eventType, len(smp.Body), took.Round(time.Microsecond))
+	}
+	if err != nil {
+		return err
+	}
+	return s.judge(status, answer)
+}
+
+// judge says whether an answer is the one that there should be.
+func (s *sender) judge(status int, answer []byte) error {
+	switch {
+	case status == http.StatusBadRequest && bytes.Contains(answer, []byte("HTTP request to an HTTPS server")):
+		return fmt.Errorf("the host speaks TLS: write --url %s", strings.Replace(s.base, "http://", "https://", 1))
+	case s.flags.forgery != "" && status/100 == 2:
+		return fmt.Errorf("the host took a forged request (%s)", s.flags.forgery)
+	case s.flags.forgery != "" && (status == http.StatusUnauthorized || status == http.StatusNotFound): // 404: no path token
+		return nil
+	case status/100 != 2:
+		return fmt.Errorf("the host refused it: %d %s: %s (grapnel rejections list says more)", status, http.StatusText(status),
+			bytes.TrimSpace(answer))
+	}
+	return nil
+}
+
+// request signs a sample, or forges it.
+func (s *sender) request(ctx context.Context, smp sdk.Sample) (*http.Request, error) {
 	in := auth.Input{Header: http.Header{}, RawQuery: smp.Query, Body: smp.Body, Form: sample.IsForm(smp.Headers)}
 	for _, h := range smp.Headers {
 		in.Header.Set(h.Name, h.Value)
 	}
 	if s.source.Scheme != nil {
-		if err := auth.Sign(*s.source.Scheme, &in, s.source.Secrets[0], time.Now()); err != nil {
-			return err
+		if err := s.flags.forgery.sign(*s.source.Scheme, &in, s.source.Secrets[0], time.Now()); err != nil {
+			return nil, err
 		}
 	}
 	url := s.url
@@ -229,39 +407,25 @@ func (s *sender) send(ctx context.Context, p printer, eventType string, smp sdk.
 	if in.RawQuery != "" {
 		url += "?" + in.RawQuery
 	}
-	req, err := http.NewRequestWithContext(ctx, smp.Method, url, bytes.NewReader(smp.Body))
+	req, err := http.NewRequestWithContext(ctx, smp.Method, url, bytes.NewReader(in.Body))
 	if err != nil {
-		return fmt.Errorf("the address of source %s does not make a request", s.source.Name) // err would show the path token
+		return nil, fmt.Errorf("the address of source %s does not make a request", s.source.Name) // err would show the path token
 	}
 	req.Header = in.Header
-	started := time.Now()
+	return req, nil
+}
+
+// exchange sends a request and reads the beginning of the answer.
+func (s *sender) exchange(req *http.Request) (status int, answer []byte, err error) {
 	resp, err := s.client.Do(req)
 	if err != nil {
 		err = unwrapURL(err) // it names the whole URL, path token included
 		if op := new(net.OpError); errors.As(err, &op) && op.Op == "dial" {
-			return fmt.Errorf("cannot reach the host at %s: %w (is it running?)", s.url, err)
+			return 0, nil, fmt.Errorf("cannot reach the host at %s: %w (is it running?)", s.url, err)
 		}
-		return fmt.Errorf("cannot send to the host at %s: %w", s.url, err)
+		return 0, nil, fmt.Errorf("cannot send to the host at %s: %w", s.url, err)
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-	took := time.Since(started)
-	if p.json {
-		err = p.value(sent{
-			eventType, resp.StatusCode, string(answer), len(smp.Body), float64(took) / float64(time.Millisecond),
-		})
-	} else {
-		_, err = fmt.Fprintf(p.out, "%s  %s  %d bytes  %s\n",
-			resp.Status, eventType, len(smp.Body), took.Round(time.Microsecond))
-	}
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(answer, []byte("HTTP request to an HTTPS server")) {
-		return fmt.Errorf("the host speaks TLS: write --url %s", strings.Replace(s.base, "http://", "https://", 1))
-	}
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("the host refused it: %s: %s (grapnel rejections list says more)", resp.Status, bytes.TrimSpace(answer))
-	}
-	return nil
+	answer, _ = io.ReadAll(io.LimitReader(resp.Body, 512))
+	return resp.StatusCode, answer, nil
 }
