@@ -1,6 +1,8 @@
 package pluginhost
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -46,4 +48,35 @@ func TestMemoryLimit(t *testing.T) {
 		!strings.Contains(out[0].Reason, "MiB of memory, its limit is 80 MiB") {
 		t.Errorf("%+v, %v", out, err)
 	}
+}
+
+// TestUpgradeAndMemoryLimit has the new version use too much memory during its trial: it is replaced by a fresh process, as
+// at any time, which is no reason to go back.
+func TestUpgradeAndMemoryLimit(t *testing.T) {
+	t.Parallel()
+	h := newTestHost(t, func(o *Options) { o.MemoryLimit, o.MemoryPoll = 80<<20, 20*time.Millisecond })
+	s := h.sink(t, "a", "", SinkOptions{})
+	o := UpgradeOptions{Trial: time.Minute}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.Progress = func(p UpgradeProgress) {
+		if p.Stage != UpgradeMoved {
+			return
+		}
+		first := deliver(t, s, "leak:90")[0].Reference
+		eventually(t, 10*time.Second, "the process is replaced", func() bool {
+			out, err := s.Deliver(t.Context(), []*core.Delivery{do("")})
+			return err == nil && out[0].Reference != first
+		})
+		for _, p := range h.Status() {
+			if p.Version == "2.0.0" && (p.State != Ready || p.Restarts != 1) {
+				t.Errorf("the new version is %+v", p)
+			}
+		}
+		cancel() // It was on trial until now.
+	}
+	if _, err := h.Upgrade(ctx, core.PluginSink, "odd", newer(t, "next"), o); !errors.Is(err, context.Canceled) {
+		t.Errorf("upgrade: %v", err)
+	}
+	pidOf(t, s)
 }

@@ -86,7 +86,7 @@ type developer struct {
 
 // run works until ctx ends. What is saved while a build or a swap is under way is built after it.
 func (d *developer) run(ctx context.Context) error {
-	w := &watcher{dir: d.dir}
+	w := &watcher{dir: d.dir, every: devPoll}
 	for {
 		w.look(ctx)
 		d.cycle(ctx)

@@ -16,7 +16,8 @@ import (
 // watcher sees changes of a Go program's sources by looking at them now and then. That needs nothing of the system, works
 // on every file system, and takes whatever an editor does with a file for what it is: another size or time.
 type watcher struct {
-	dir string // of the main package
+	dir   string        // of the main package
+	every time.Duration // between two looks
 
 	dirs  []string // of the packages that it is built from, but for those that no author edits
 	files []string // other files that it is built from
@@ -37,7 +38,7 @@ func (w *watcher) look(ctx context.Context) {
 
 // wait returns when something has changed since look and nothing changes any more; false: ctx ended.
 func (w *watcher) wait(ctx context.Context) bool {
-	ticker := time.NewTicker(devPoll)
+	ticker := time.NewTicker(w.every)
 	defer ticker.Stop()
 	last, changed := w.seen, false
 	for {
