@@ -10,7 +10,7 @@ GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS     := $(CURDIR)/bin/tools
 FUZZTIME  ?= 10s
 
-.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash parked replay $(PLUGINS)
+.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash parked replay upgrade $(PLUGINS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ parked: ## have 100 000 deliveries wait for a sink that is down, in three ways, 
 
 replay: ## replay 50 000 dead letters on a running host, interrupted once: each is replayed once, and accepts go on
 	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestReplay -replay.letters=50000
+
+upgrade: ## upgrade plugins under 2 000 events/s and tell the longest pause of each sink, and what is lost: nothing
+	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestUpgradeUnderLoad -upgrade.rate=2000 -upgrade.rounds=3 \
+		-upgrade.trial=1s
 
 bench: build ## measure accept and end to end against a bare server; takes some minutes
 	go run ./core/internal/bench
