@@ -13,6 +13,8 @@
 // Common expressions run as Go closures on the raw bytes of the event. Whatever those do not cover, and whatever goes
 // wrong in them, is evaluated once more by hcl itself on cty values of just the fields that the expression names: hcl
 // is the authority, the closures are its fast path.
+//
+// A Checker looks at what was compiled with the types of the events that it meets, before the first of them comes.
 package expr
 
 import (
