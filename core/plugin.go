@@ -33,7 +33,7 @@ type PluginInfo struct {
 	Name         string     `json:"name"`
 	Version      string     `json:"version"` // semantic version without v, or "devel"
 	Description  string     `json:"description,omitempty"`
-	Capabilities []string   `json:"capabilities,omitempty"` // "check", "validate", "manifest"
+	Capabilities []string   `json:"capabilities,omitempty"` // "check", "validate", "manifest", "messages"
 	Config       sdk.Schema `json:"config"`                 // KindObject
 
 	// Sinks.
@@ -63,6 +63,15 @@ type Validation struct {
 
 // ManifestPerSource is the capability of a decoder whose manifest depends on its configuration.
 const ManifestPerSource = "manifest"
+
+// JudgesMessages is the capability of a sink that can tell from a Draft that it will reject what a route sends.
+const JudgesMessages = "messages"
+
+// Draft is a message as a route makes it, as far as that does not depend on the event; see sdk.Draft.
+type Draft struct {
+	Message []byte     // JSON object
+	Varies  [][]string // paths of what depends on the event
+}
 
 // Has reports whether the plugin has the named capability.
 func (p *PluginInfo) Has(capability string) bool {

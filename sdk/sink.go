@@ -104,6 +104,9 @@ type SinkFactory struct {
 	// MaxBatch is the most deliveries per call with a configuration that Validate has found good; see Batcher. 0: that of
 	// Info. nil: always that of Info.
 	MaxBatch func(config []byte) int
+	// ValidateMessage checks what a route sends, with a configuration that Validate has found good; see MessageValidator.
+	// nil: messages are not checked so.
+	ValidateMessage func(config []byte, d *Draft[json.RawMessage]) error
 }
 
 // SinkInstance is an opened sink with its message type erased, as package serve drives it.
@@ -119,7 +122,7 @@ type SinkInstance interface {
 func NewSink[C, M any](info SinkInfo, open func(ctx context.Context, cfg C) (Sink[M], error)) *SinkFactory {
 	info.MaxBatch = 1
 	message := mustDescribe[M](useMessage)
-	return newSinkFactory(info, message, func(ctx context.Context, cfg C) (SinkInstance, error) {
+	f := newSinkFactory(info, message, func(ctx context.Context, cfg C) (SinkInstance, error) {
 		s, err := open(ctx, cfg)
 		if err != nil {
 			return nil, err
@@ -129,6 +132,8 @@ func NewSink[C, M any](info SinkInfo, open func(ctx context.Context, cfg C) (Sin
 		}
 		return &sinkInstance[M]{author: s, deliver: one(s), message: message, state: info.State}, nil
 	})
+	f.ValidateMessage = validateMessage[C, M](message)
+	return f
 }
 
 // NewBatchSink is NewSink for a sink that takes several deliveries per call.
@@ -137,7 +142,7 @@ func NewBatchSink[C, M any](info SinkInfo, open func(ctx context.Context, cfg C)
 		info.MaxBatch = 100
 	}
 	message := mustDescribe[M](useMessage)
-	return newSinkFactory(info, message, func(ctx context.Context, cfg C) (SinkInstance, error) {
+	f := newSinkFactory(info, message, func(ctx context.Context, cfg C) (SinkInstance, error) {
 		s, err := open(ctx, cfg)
 		if err != nil {
 			return nil, err
@@ -147,6 +152,8 @@ func NewBatchSink[C, M any](info SinkInfo, open func(ctx context.Context, cfg C)
 		}
 		return &sinkInstance[M]{author: s, deliver: batch(s), message: message, state: info.State}, nil
 	})
+	f.ValidateMessage = validateMessage[C, M](message)
+	return f
 }
 
 // errNothing is what an author's constructor gets for returning neither a value nor an error.

@@ -18,13 +18,21 @@ import (
 )
 
 // Catalog knows the plugins that a configuration can name. Load calls it from one goroutine. If it also has a method
-// Names(core.PluginKind) []string, its answer is used for suggestions.
+// Names(core.PluginKind) []string, its answer is used for suggestions; if it is a MessageCatalog, sinks judge what routes
+// send to them.
 type Catalog interface {
 	// Describe returns what a plugin says about itself. An error wraps core.ErrNoPlugin if there is none of that name.
 	Describe(ctx context.Context, kind core.PluginKind, name string) (*core.PluginInfo, error)
 	// Validate asks a plugin about a configuration that already fits its schema. The error is about asking, not about the
 	// configuration. Nothing is opened or dialled.
 	Validate(ctx context.Context, kind core.PluginKind, name string, config []byte) (core.Validation, error)
+}
+
+// MessageCatalog is a Catalog that can ask sinks with the capability core.JudgesMessages about messages.
+type MessageCatalog interface {
+	// ValidateMessages returns the errors of each draft, for a configuration that Validate has found good. The error is
+	// about asking.
+	ValidateMessages(ctx context.Context, sink string, config []byte, drafts []core.Draft) ([][]sdk.AttributeError, error)
 }
 
 // Options are what Load needs from outside. The zero value reads the process's environment and knows no plugin.

@@ -38,6 +38,7 @@ func (l *loader) compile(routes []*hclsyntax.Block) {
 		l.route(hb, seen)
 	}
 	l.checkTypes()
+	l.judgeMessages()
 }
 
 // orderBy compiles an order_by; without one the partition key is the order, and null is none.
@@ -459,6 +460,9 @@ func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[str
 	if s.disabled {
 		l.cfg.Idle = append(l.cfg.Idle, Idle{r.Name, name, rangeOf(at)})
 		return name, m
+	}
+	if m != nil {
+		s.sent = append(s.sent, sentMessage{m, at})
 	}
 	r.To = append(r.To, To{Sink: name, Message: m, SchemaDigest: s.digest, Range: rangeOf(at)})
 	return name, m

@@ -20,6 +20,14 @@ type sinkBlock struct {
 	orderBy  hclsyntax.Expression // nil: the default
 	ordered  *expr.Text           // orderBy as it was compiled; nil for the default, or if that failed
 	index    int                  // in Config.Sinks, if enabled
+	config   []byte               // nil: disabled, wrong, or not whole
+	sent     []sentMessage        // by routes
+}
+
+// sentMessage is a message that a route sends.
+type sentMessage struct {
+	message *expr.Message
+	at      hcl.Range // of the to block's header
 }
 
 func (l *loader) allSinks(blocks []*hclsyntax.Block) {
@@ -71,7 +79,11 @@ func (l *loader) sink(hb *hclsyntax.Block, what string) *sinkBlock {
 		config, ok := l.pluginConfig(b, &s.Info.Config, false)
 		s.Config = config
 		if ok {
-			if answer, ok := l.checkConfig(hb, what, s.Info, config); ok && answer.MaxBatch > 0 {
+			answer, good := l.checkConfig(hb, what, s.Info, config)
+			if good {
+				out.config = config
+			}
+			if good && answer.MaxBatch > 0 {
 				maxBatch = answer.MaxBatch
 			}
 		}

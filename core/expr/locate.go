@@ -9,16 +9,23 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Locate returns where the attribute that a path names is written, as file:line,column-column; "" if it is not. It goes
-// into constructors of objects and lists as far as they are written out: where a member is computed it is the place of
-// what computes it.
+// Locate returns where the attribute that a path names is written, as file:line,column-column; "" if it is not.
 func (m *Message) Locate(path []string) string {
+	if rng, ok := m.Range(path); ok {
+		return rng.String()
+	}
+	return ""
+}
+
+// Range returns where the attribute that a path names is written. It goes into constructors of objects and lists as far
+// as they are written out: where a member is computed it is the place of what computes it.
+func (m *Message) Range(path []string) (hcl.Range, bool) {
 	if len(path) == 0 {
-		return ""
+		return hcl.Range{}, false
 	}
 	rng, ok := m.ranges[path[0]]
 	if !ok {
-		return ""
+		return hcl.Range{}, false
 	}
 	if i := slices.IndexFunc(m.args, func(a arg) bool { return a.name == path[0] }); i >= 0 {
 		e := m.args[i].expr
@@ -30,7 +37,7 @@ func (m *Message) Locate(path []string) string {
 			rng = at
 		}
 	}
-	return rng.String()
+	return rng, true
 }
 
 // memberOf finds a member or an element of what an expression makes, and where it is written; nil: that is not to be

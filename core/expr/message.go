@@ -28,6 +28,7 @@ type arg struct {
 	name   string
 	expr   hclsyntax.Expression
 	schema *sdk.Schema
+	known  cty.Value // its value or at least type, as far as that does not depend on the event
 }
 
 // emitFunc appends the JSON of an argument for the record's event. If it returns no JSON (emitted other than wrote),
@@ -125,7 +126,7 @@ func (b *builder) member(m member, schema *sdk.Schema, path []string) (emitter, 
 	if diags.HasErrors() {
 		return emitter{}, false
 	}
-	b.args = append(b.args, arg{m.name, out, schema})
+	b.args = append(b.args, arg{m.name, out, schema, known})
 	before := len(b.diags)
 	em, ok := b.build(out, schema, path)
 	if ok && len(b.diags) == before {

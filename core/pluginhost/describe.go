@@ -162,6 +162,37 @@ func (h *Host) validate(ctx context.Context, b *binary, info *core.PluginInfo, c
 	return out, nil
 }
 
+// ValidateMessages asks a sink with the capability core.JudgesMessages which of the drafts it would reject whatever the
+// event is, with a configuration that Validate has found good. It returns one list of errors per draft.
+func (h *Host) ValidateMessages(ctx context.Context, name string, config []byte, drafts []core.Draft) (
+	[][]sdk.AttributeError, error,
+) {
+	b, err := h.find(core.PluginSink, name)
+	if err != nil {
+		return nil, err
+	}
+	r := &pluginv1.ValidateRequest{Context: h.callContext, Config: config}
+	for _, d := range drafts {
+		m := &pluginv1.Draft{Message: d.Message}
+		for _, path := range d.Varies {
+			m.Varies = append(m.Varies, &pluginv1.AttributePath{Path: path})
+		}
+		r.Drafts = append(r.Drafts, m)
+	}
+	var response *pluginv1.ValidateResponse
+	if err := h.ask(ctx, b, func(ctx context.Context, c *child) (err error) {
+		response, err = c.plugin.Validate(ctx, r)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("validate messages with plugin %s: %w", b.Path, err)
+	}
+	out := make([][]sdk.AttributeError, len(drafts))
+	for i, v := range response.GetDrafts()[:min(len(drafts), len(response.GetDrafts()))] {
+		out[i] = attributeErrors(v.GetErrors(), b.redact)
+	}
+	return out, nil
+}
+
 // instanceManifest takes the manifest of one configuration. What is wrong with it may be what the user has declared, so it
 // is said of the configuration as a whole.
 func instanceManifest(out *core.Validation, info *core.PluginInfo, in *pluginv1.Provider) error {

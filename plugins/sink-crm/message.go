@@ -37,11 +37,11 @@ func (s *sink) op(d *sdk.Delivery[Message]) (crm.Op, error) {
 		return crm.Op{}, sdk.Skip("the message says ignore")
 	}
 	op := crm.Op{DeliveryID: d.ID, TraceParent: d.TraceParent, Kind: crm.Kind(m.Operation), Object: m.Object}
-	if strings.TrimSpace(m.Object) != m.Object || m.Object == "" || hasControl(m.Object) {
-		return op, sdk.Reject(errors.New("object is not the name of a type of records"), crm.ObjectPath()...)
+	if !isObject(m.Object) {
+		return op, sdk.Reject(fmt.Errorf("object %w", errObject), crm.ObjectPath()...)
 	}
 	var err error
-	if op.Key, err = s.key(m.Key); err != nil {
+	if op.Key, err = s.cfg.key(m.Key); err != nil {
 		return op, sdk.Reject(err, crm.KeyPath()...)
 	}
 	if op.Time, err = time.Parse(time.RFC3339, d.Event.Time); err != nil {
@@ -56,25 +56,89 @@ func (s *sink) op(d *sdk.Delivery[Message]) (crm.Op, error) {
 		case name == "" || hasControl(name):
 			return op, sdk.Reject(errors.New("fields holds a name that no field can have"), "fields")
 		case name == op.Key.Name:
-			return op, sdk.Reject(fmt.Errorf("%s is the key: it is written by itself", name), crm.FieldPath(name)...)
+			return op, sdk.Reject(fmt.Errorf("%s %w", name, errKeyField), crm.FieldPath(name)...)
 		case f.Null() && m.OnNull != "clear":
 			continue
 		}
 		op.Fields = append(op.Fields, f)
 	}
 	if op.Kind == crm.Flag && len(op.Fields) == 0 {
-		return op, sdk.Reject(errors.New("flag writes fields, and there are none"), "fields")
+		return op, sdk.Reject(errFlag, "fields")
 	}
 	return op, nil
 }
 
-// key reads the message's key.
-func (s *sink) key(m map[string]json.RawMessage) (crm.Key, error) {
-	if len(m) != 1 {
-		return crm.Key{}, fmt.Errorf("key has %d members; it is one field with its value", len(m))
+// ValidateMessage implements sdk.MessageValidator: what op would reject whatever the event is.
+func (c *Config) ValidateMessage(d *sdk.Draft[Message]) error {
+	m := &d.Message
+	if m.Operation == "ignore" && !d.Varies("operation") {
+		return nil
 	}
-	var k crm.Key
-	for k.Name, k.Token = range m {
+	var errs []error
+	wrong := func(err error, path ...string) {
+		errs = append(errs, &sdk.AttributeError{Path: path, Summary: err.Error()})
+	}
+	if !d.Varies("object") && !isObject(m.Object) {
+		wrong(errObject, crm.ObjectPath()...)
+	}
+	if c.Rest != nil && !d.Varies("operation") {
+		if why := c.Rest.Lacks(crm.Kind(m.Operation)); why != "" {
+			wrong(errors.New(why), "operation")
+		}
+	}
+	if d.Varies("key") {
+		return errors.Join(errs...)
+	}
+	name, err := c.keyName(m.Key)
+	if err == nil && !d.Varies("key", name) {
+		_, err = c.key(m.Key)
+	}
+	if err != nil {
+		wrong(err, crm.KeyPath()...)
+	}
+	if _, twice := m.Fields[name]; twice && len(m.Key) == 1 && m.Operation != string(crm.Archive) && !d.Varies("operation") {
+		wrong(errKeyField, crm.FieldPath(name)...)
+	}
+	if m.Operation == string(crm.Flag) && !d.Varies("operation") && !d.Varies("fields") && len(m.Fields) == 0 {
+		wrong(errFlag, "fields")
+	}
+	return errors.Join(errs...)
+}
+
+var (
+	errObject   = errors.New("is not the name of a type of records")
+	errKeyField = errors.New("is the key: it is written by itself")
+	errFlag     = errors.New("flag writes fields, and there are none")
+)
+
+func isObject(name string) bool {
+	return strings.TrimSpace(name) == name && name != "" && !hasControl(name)
+}
+
+// keyName is the name of the one field that a key has.
+func (c *Config) keyName(m map[string]json.RawMessage) (string, error) {
+	if len(m) != 1 {
+		return "", fmt.Errorf("key has %d members; it is one field with its value", len(m))
+	}
+	name := ""
+	for name = range m {
+	}
+	switch {
+	case name == "" || hasControl(name):
+		return name, errors.New("the key has no name")
+	case !c.AllowEmailKey && isEmailName(name):
+		return name, fmt.Errorf("%s is an e-mail address, which people change and share: take an id that stays, "+
+			"or set allow_email_key", name)
+	}
+	return name, nil
+}
+
+// key reads the message's key.
+func (c *Config) key(m map[string]json.RawMessage) (crm.Key, error) {
+	name, err := c.keyName(m)
+	k := crm.Key{Name: name, Token: m[name]}
+	if err != nil {
+		return k, err
 	}
 	v := rawjson.Value(k.Token)
 	switch v.Kind() {
@@ -86,16 +150,11 @@ func (s *sink) key(m map[string]json.RawMessage) (crm.Key, error) {
 		return k, fmt.Errorf("the key's value is %s; it must be a text or a number", v.Kind())
 	}
 	switch {
-	case k.Name == "" || hasControl(k.Name):
-		return k, errors.New("the key has no name")
 	case strings.TrimSpace(k.Value) == "":
 		return k, errors.New("the key's value is empty")
 	case len(k.Value) > maxKey || hasControl(k.Value):
 		return k, fmt.Errorf("the key's value is longer than %d bytes or holds control characters", maxKey)
-	case !s.cfg.AllowEmailKey && isEmailName(k.Name):
-		return k, fmt.Errorf("%s is an e-mail address, which people change and share: take an id that stays, "+
-			"or set allow_email_key", k.Name)
-	case !s.cfg.AllowEmailKey && emailText.MatchString(k.Value):
+	case !c.AllowEmailKey && emailText.MatchString(k.Value):
 		return k, errors.New("the key's value is an e-mail address, which people change and share: take an id that " +
 			"stays, or set allow_email_key")
 	}

@@ -92,28 +92,34 @@ func compose(m *Message, subject string, most int) (content, error) {
 // onlyBots rejects what a webhook would ignore or cannot do. To ignore it would post to another channel than the route
 // says.
 func (m *Message) onlyBots() error {
-	name := ""
-	switch {
-	case m.Channel != "":
-		name = "channel"
-	case m.Update:
-		name = "update"
-	case m.threadKey() != "":
-		name = "thread"
-	case m.Broadcast:
-		name = "broadcast"
-	case m.Username != "":
-		name = "username"
-	case m.IconEmoji != "":
-		name = "icon_emoji"
-	case m.IconURL != "":
-		name = "icon_url"
-	case m.Metadata != nil:
-		name = "metadata"
-	default:
+	name := m.botsOnly()
+	if name == "" {
 		return nil
 	}
 	return sdk.Reject(fmt.Errorf(`a webhook has no %s; it takes mode = "bot"`, name), name)
+}
+
+// botsOnly names the first attribute that is set and that only a bot has; "": none is.
+func (m *Message) botsOnly() string {
+	switch {
+	case m.Channel != "":
+		return "channel"
+	case m.Update:
+		return "update"
+	case m.threadKey() != "":
+		return "thread"
+	case m.Broadcast:
+		return "broadcast"
+	case m.Username != "":
+		return "username"
+	case m.IconEmoji != "":
+		return "icon_emoji"
+	case m.IconURL != "":
+		return "icon_url"
+	case m.Metadata != nil:
+		return "metadata"
+	}
+	return ""
 }
 
 // Values of Message.Thread that are no text of their own; the host makes texts of bools.

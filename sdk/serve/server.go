@@ -29,8 +29,9 @@ type Server struct {
 	broken      error // why describe is not fit to be sent
 	open        func(ctx context.Context, config []byte) (*instance, error)
 	validate    func(config []byte) error
-	maxBatch    func(config []byte) int                   // nil: that of the description
-	manifest    func(config []byte) (sdk.Provider, error) // nil: that of the description
+	maxBatch    func(config []byte) int                                  // nil: that of the description
+	manifest    func(config []byte) (sdk.Provider, error)                // nil: that of the description
+	judge       func(config []byte, d *sdk.Draft[json.RawMessage]) error // nil: drafts are not judged
 
 	level slog.LevelVar // of the whole process: the one of the last call
 
@@ -56,7 +57,10 @@ func New[F Factory](factory F, version string) *Server {
 		s.description = &wire.Description{
 			Name: f.Info.Name, Description: f.Info.Description, Sink: &f.Info, Config: f.Config, Message: f.Message,
 		}
-		s.validate, s.maxBatch = f.Validate, f.MaxBatch
+		s.validate, s.maxBatch, s.judge = f.Validate, f.MaxBatch, f.ValidateMessage
+		if s.judge != nil {
+			capabilities = append(capabilities, wire.CapabilityMessages)
+		}
 		s.open = func(ctx context.Context, config []byte) (*instance, error) {
 			sink, err := f.Open(ctx, config)
 			if err != nil {
@@ -155,6 +159,16 @@ func (s *Server) Validate(ctx context.Context, r *pluginv1.ValidateRequest) (*pl
 		return err
 	})
 	out.Errors = wire.AttributeErrorsToProto(err)
+	if len(out.Errors) == 0 && s.judge != nil {
+		for _, d := range r.GetDrafts() {
+			varying := make([][]string, len(d.GetVaries()))
+			for i, p := range d.GetVaries() {
+				varying[i] = p.GetPath()
+			}
+			err := guard(ctx, func() error { return s.judge(r.GetConfig(), sdk.NewDraft(json.RawMessage(d.GetMessage()), varying...)) })
+			out.Drafts = append(out.Drafts, &pluginv1.DraftVerdict{Errors: wire.AttributeErrorsToProto(err)})
+		}
+	}
 	return out, nil
 }
 

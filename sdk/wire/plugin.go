@@ -36,6 +36,7 @@ const (
 	CapabilityCheck    = "check"    // Check reaches the far end
 	CapabilityValidate = "validate" // Validate knows more than the schema
 	CapabilityManifest = "manifest" // Validate answers with the manifest of a decoder's instance
+	CapabilityMessages = "messages" // Validate of a sink judges drafts of messages
 )
 
 // Log levels of a CallContext. A plugin writes its log to stderr, one JSON object per line in the form of log/slog:

@@ -290,10 +290,35 @@ func (c *compiler) login(cfg *Login) *login {
 		c.bad([]string{"login", "session", "value"}, "is empty", "")
 	}
 	c.header([]string{"login", "session", "header"}, cfg.Session.Header)
+	for _, x := range []struct {
+		name    string
+		missing bool
+	}{{"user", cfg.User == ""}, {"password", cfg.Password.IsZero()}} {
+		if x.missing && l.names(x.name) {
+			c.bad([]string{"login", x.name}, "is missing", fmt.Sprintf("{%s} stands for it in the login.", x.name))
+		}
+	}
 	if cfg.Lifetime < 0 {
 		c.bad([]string{"login", "lifetime"}, "is negative", "")
 	}
 	return l
+}
+
+// names reports whether a placeholder for one of the credentials stands in a login.
+func (l *login) names(credential string) bool {
+	is := func(r ref) bool { return len(r) > 0 && r[0] == credential }
+	for _, r := range l.path.refs {
+		if is(r) {
+			return true
+		}
+	}
+	texts := []template{l.body, l.session}
+	for _, n := range slices.Concat(l.query, l.headers) {
+		texts = append(texts, n.text)
+	}
+	return slices.ContainsFunc(texts, func(t template) bool {
+		return slices.ContainsFunc(t.parts, func(p part) bool { return is(p.ref) })
+	})
 }
 
 func (c *compiler) failures(cfg *Errors) failures {

@@ -58,6 +58,8 @@ func TestConfigMistakes(t *testing.T) {
 			`rest.login.path: {key} means nothing here; ` +
 				`rest.login.values.a-b: a JSON pointer starts with "/"; rest.login.values.a-b: is no name for a value; rest.login.values.user: is no name for a value; ` +
 				`rest.login.session.value: {nope} means nothing here; rest.login.session.header: is no name of a header`},
+		{`{` + good + `,"login":{"method":"POST","path":"/l","body":{"u":"{user}"},"values":{"t":"/t"},"session":{"value":"{t}{password}"}}}`,
+			`rest.login.user: is missing; rest.login.password: is missing`},
 		{`{` + good + `,"login":{"method":"POST","path":"/l","values":{},"session":{"value":""},"lifetime":-1}}`, `rest.login.session.value: is empty; rest.login.lifetime: is negative`},
 		{`{` + good + `,"errors":{"at":"x","expect":"/~","message":"y","field":"z","rules":[{"class":"skip"},{"class":"retry","status":[1],"at":"q"},{"class":"skip","contains":"x","pause":1}]}}`,
 			`rest.errors.at: a JSON pointer starts with "/"; rest.errors.expect: in a JSON pointer "~" is written "~0", and "/" in a name "~1"; ` +

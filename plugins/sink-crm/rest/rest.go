@@ -121,6 +121,25 @@ func (m match) text() string {
 
 func (r *run) fail(err error) { r.result.Err = err }
 
+const (
+	noWrite   = "the sink has no steps to write a record"
+	noFlag    = "the sink has no lookup and update, which the operation flag needs"
+	noArchive = "the sink has no step archive"
+)
+
+// Lacks says which steps an operation would need that a configuration does not have; "": it has them.
+func (c *Config) Lacks(k crm.Kind) string {
+	switch {
+	case k == crm.Upsert && c.Upsert == nil && c.Lookup == nil:
+		return noWrite
+	case k == crm.Flag && (c.Lookup == nil || c.Update == nil):
+		return noFlag
+	case k == crm.Archive && c.Archive == nil:
+		return noArchive
+	}
+	return ""
+}
+
 func (r *run) do(ctx context.Context) {
 	d := r.d
 	switch r.op.Kind {
@@ -129,13 +148,13 @@ func (r *run) do(ctx context.Context) {
 		case d.upsert != nil:
 			r.write(ctx, d.upsert)
 		case d.lookup == nil:
-			r.fail(sdk.Reject(errors.New("the sink has no steps to write a record"), "operation"))
+			r.fail(sdk.Reject(errors.New(noWrite), "operation"))
 		default:
 			r.upsert(ctx)
 		}
 	case crm.Flag:
 		if d.lookup == nil || d.update == nil {
-			r.fail(sdk.Reject(errors.New("the sink has no lookup and update, which the operation flag needs"), "operation"))
+			r.fail(sdk.Reject(errors.New(noFlag), "operation"))
 			return
 		}
 		if r.sure(ctx) {
@@ -144,7 +163,7 @@ func (r *run) do(ctx context.Context) {
 	case crm.Archive:
 		switch {
 		case d.archive == nil:
-			r.fail(sdk.Reject(errors.New("the sink has no step archive"), "operation"))
+			r.fail(sdk.Reject(errors.New(noArchive), "operation"))
 		case d.lookup == nil || r.sure(ctx):
 			r.write(ctx, d.archive)
 		}

@@ -628,7 +628,7 @@ func (x Outcome_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome_Kind.Descriptor instead.
 func (Outcome_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{42, 0}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{45, 0}
 }
 
 // CallContext travels with every call. The deadline is the one of gRPC itself.
@@ -1029,7 +1029,7 @@ type DescribeResponse struct {
 	Config        *Schema                `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"` // KIND_OBJECT
 	Sink          *SinkInfo              `protobuf:"bytes,6,opt,name=sink,proto3" json:"sink,omitempty"`
 	Provider      *Provider              `protobuf:"bytes,7,opt,name=provider,proto3" json:"provider,omitempty"`
-	Capabilities  []string               `protobuf:"bytes,8,rep,name=capabilities,proto3" json:"capabilities,omitempty"` // "check", "validate", "manifest"
+	Capabilities  []string               `protobuf:"bytes,8,rep,name=capabilities,proto3" json:"capabilities,omitempty"` // "check", "validate", "manifest", "messages"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2424,6 +2424,7 @@ type ValidateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Context       *CallContext           `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	Config        []byte                 `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"` // JSON object, decoded by the host against the schema, defaults filled in
+	Drafts        []*Draft               `protobuf:"bytes,3,rep,name=drafts,proto3" json:"drafts,omitempty"` // to a sink with capability "messages": what routes send to it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2472,6 +2473,157 @@ func (x *ValidateRequest) GetConfig() []byte {
 	return nil
 }
 
+func (x *ValidateRequest) GetDrafts() []*Draft {
+	if x != nil {
+		return x.Drafts
+	}
+	return nil
+}
+
+// Draft is a message for a sink as a route makes it, as far as that does not depend on the event.
+type Draft struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON object that meets the message schema. What depends on the event has a stand-in of its kind: "" (the first value
+	// of an enum), 0, false, an empty list or object, null where the schema takes any value.
+	Message       []byte           `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Varies        []*AttributePath `protobuf:"bytes,2,rep,name=varies,proto3" json:"varies,omitempty"` // where the stand-ins are
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Draft) Reset() {
+	*x = Draft{}
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Draft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Draft) ProtoMessage() {}
+
+func (x *Draft) ProtoReflect() protoreflect.Message {
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Draft.ProtoReflect.Descriptor instead.
+func (*Draft) Descriptor() ([]byte, []int) {
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Draft) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *Draft) GetVaries() []*AttributePath {
+	if x != nil {
+		return x.Varies
+	}
+	return nil
+}
+
+type AttributePath struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          []string               `protobuf:"bytes,1,rep,name=path,proto3" json:"path,omitempty"` // names, keys of maps, indices of lists
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttributePath) Reset() {
+	*x = AttributePath{}
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttributePath) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttributePath) ProtoMessage() {}
+
+func (x *AttributePath) ProtoReflect() protoreflect.Message {
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttributePath.ProtoReflect.Descriptor instead.
+func (*AttributePath) Descriptor() ([]byte, []int) {
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *AttributePath) GetPath() []string {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+// DraftVerdict says why all messages that a route makes in this way would be rejected.
+type DraftVerdict struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Errors        []*AttributeError      `protobuf:"bytes,1,rep,name=errors,proto3" json:"errors,omitempty"` // none: some may be good
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DraftVerdict) Reset() {
+	*x = DraftVerdict{}
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DraftVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DraftVerdict) ProtoMessage() {}
+
+func (x *DraftVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DraftVerdict.ProtoReflect.Descriptor instead.
+func (*DraftVerdict) Descriptor() ([]byte, []int) {
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DraftVerdict) GetErrors() []*AttributeError {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
 type ValidateResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Errors []*AttributeError      `protobuf:"bytes,1,rep,name=errors,proto3" json:"errors,omitempty"`
@@ -2481,14 +2633,15 @@ type ValidateResponse struct {
 	MaxBatch int32 `protobuf:"varint,3,opt,name=max_batch,json=maxBatch,proto3" json:"max_batch,omitempty"`
 	// A decoder with capability "manifest", where the configuration is good: the manifest of an instance with it, in place of
 	// that of Describe. Its name may differ from the plugin's; it is the first part of the instance's event types.
-	Provider      *Provider `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	Provider      *Provider       `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	Drafts        []*DraftVerdict `protobuf:"bytes,5,rep,name=drafts,proto3" json:"drafts,omitempty"` // one per draft, in their order, where the configuration is good
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[25]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2653,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[25]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2666,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{25}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ValidateResponse) GetErrors() []*AttributeError {
@@ -2544,6 +2697,13 @@ func (x *ValidateResponse) GetProvider() *Provider {
 	return nil
 }
 
+func (x *ValidateResponse) GetDrafts() []*DraftVerdict {
+	if x != nil {
+		return x.Drafts
+	}
+	return nil
+}
+
 type OpenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Context       *CallContext           `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
@@ -2556,7 +2716,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[26]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2728,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[26]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2741,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{26}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *OpenRequest) GetContext() *CallContext {
@@ -2623,7 +2783,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[27]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2635,7 +2795,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[27]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2648,7 +2808,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{27}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *OpenResponse) GetErrors() []*AttributeError {
@@ -2682,7 +2842,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[28]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2694,7 +2854,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[28]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2707,7 +2867,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{28}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CheckRequest) GetContext() *CallContext {
@@ -2735,7 +2895,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[29]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +2907,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[29]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +2920,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{29}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CheckResponse) GetErrors() []*AttributeError {
@@ -2794,7 +2954,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[30]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +2966,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[30]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +2979,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{30}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CloseRequest) GetContext() *CallContext {
@@ -2845,7 +3005,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[31]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +3017,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[31]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3030,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{31}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CloseResponse) GetNotes() []*Note {
@@ -2891,7 +3051,7 @@ type DecodeRequest struct {
 
 func (x *DecodeRequest) Reset() {
 	*x = DecodeRequest{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[32]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3063,7 @@ func (x *DecodeRequest) String() string {
 func (*DecodeRequest) ProtoMessage() {}
 
 func (x *DecodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[32]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3076,7 @@ func (x *DecodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecodeRequest.ProtoReflect.Descriptor instead.
 func (*DecodeRequest) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{32}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DecodeRequest) GetContext() *CallContext {
@@ -2958,7 +3118,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[33]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3130,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[33]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3143,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{33}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Request) GetId() string {
@@ -3059,7 +3219,7 @@ type DecodeResponse struct {
 
 func (x *DecodeResponse) Reset() {
 	*x = DecodeResponse{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[34]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3071,7 +3231,7 @@ func (x *DecodeResponse) String() string {
 func (*DecodeResponse) ProtoMessage() {}
 
 func (x *DecodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[34]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3084,7 +3244,7 @@ func (x *DecodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecodeResponse.ProtoReflect.Descriptor instead.
 func (*DecodeResponse) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{34}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DecodeResponse) GetResults() []*DecodeResult {
@@ -3113,7 +3273,7 @@ type DecodeResult struct {
 
 func (x *DecodeResult) Reset() {
 	*x = DecodeResult{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[35]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3125,7 +3285,7 @@ func (x *DecodeResult) String() string {
 func (*DecodeResult) ProtoMessage() {}
 
 func (x *DecodeResult) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[35]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3138,7 +3298,7 @@ func (x *DecodeResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecodeResult.ProtoReflect.Descriptor instead.
 func (*DecodeResult) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{35}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DecodeResult) GetRequestId() string {
@@ -3186,7 +3346,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[36]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3198,7 +3358,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[36]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3211,7 +3371,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{36}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Event) GetType() string {
@@ -3287,7 +3447,7 @@ type ByteRange struct {
 
 func (x *ByteRange) Reset() {
 	*x = ByteRange{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[37]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3299,7 +3459,7 @@ func (x *ByteRange) String() string {
 func (*ByteRange) ProtoMessage() {}
 
 func (x *ByteRange) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[37]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3312,7 +3472,7 @@ func (x *ByteRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ByteRange.ProtoReflect.Descriptor instead.
 func (*ByteRange) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{37}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ByteRange) GetOffset() uint32 {
@@ -3340,7 +3500,7 @@ type DeliverRequest struct {
 
 func (x *DeliverRequest) Reset() {
 	*x = DeliverRequest{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[38]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3512,7 @@ func (x *DeliverRequest) String() string {
 func (*DeliverRequest) ProtoMessage() {}
 
 func (x *DeliverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[38]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3525,7 @@ func (x *DeliverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverRequest.ProtoReflect.Descriptor instead.
 func (*DeliverRequest) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{38}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeliverRequest) GetContext() *CallContext {
@@ -3409,7 +3569,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[39]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3421,7 +3581,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[39]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3434,7 +3594,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{39}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Delivery) GetId() string {
@@ -3539,7 +3699,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[40]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3551,7 +3711,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[40]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3564,7 +3724,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{40}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Envelope) GetId() string {
@@ -3640,7 +3800,7 @@ type DeliverResponse struct {
 
 func (x *DeliverResponse) Reset() {
 	*x = DeliverResponse{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[41]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3652,7 +3812,7 @@ func (x *DeliverResponse) String() string {
 func (*DeliverResponse) ProtoMessage() {}
 
 func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[41]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3665,7 +3825,7 @@ func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverResponse.ProtoReflect.Descriptor instead.
 func (*DeliverResponse) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{41}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DeliverResponse) GetOutcomes() []*Outcome {
@@ -3698,7 +3858,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[42]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +3870,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[42]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +3883,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{42}
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Outcome) GetDeliveryId() string {
@@ -3792,7 +3952,7 @@ type Handshake_Condition struct {
 
 func (x *Handshake_Condition) Reset() {
 	*x = Handshake_Condition{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[43]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3804,7 +3964,7 @@ func (x *Handshake_Condition) String() string {
 func (*Handshake_Condition) ProtoMessage() {}
 
 func (x *Handshake_Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[43]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3847,7 +4007,7 @@ type Handshake_Proof struct {
 
 func (x *Handshake_Proof) Reset() {
 	*x = Handshake_Proof{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[44]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3859,7 +4019,7 @@ func (x *Handshake_Proof) String() string {
 func (*Handshake_Proof) ProtoMessage() {}
 
 func (x *Handshake_Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[44]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4109,15 +4269,24 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\tKIND_TIME\x10\x02\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"c\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x95\x01\n" +
 	"\x0fValidateRequest\x128\n" +
 	"\acontext\x18\x01 \x01(\v2\x1e.grapnel.plugin.v1.CallContextR\acontext\x12\x16\n" +
-	"\x06config\x18\x02 \x01(\fR\x06config\"\xd2\x01\n" +
+	"\x06config\x18\x02 \x01(\fR\x06config\x120\n" +
+	"\x06drafts\x18\x03 \x03(\v2\x18.grapnel.plugin.v1.DraftR\x06drafts\"[\n" +
+	"\x05Draft\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\fR\amessage\x128\n" +
+	"\x06varies\x18\x02 \x03(\v2 .grapnel.plugin.v1.AttributePathR\x06varies\"#\n" +
+	"\rAttributePath\x12\x12\n" +
+	"\x04path\x18\x01 \x03(\tR\x04path\"I\n" +
+	"\fDraftVerdict\x129\n" +
+	"\x06errors\x18\x01 \x03(\v2!.grapnel.plugin.v1.AttributeErrorR\x06errors\"\x8b\x02\n" +
 	"\x10ValidateResponse\x129\n" +
 	"\x06errors\x18\x01 \x03(\v2!.grapnel.plugin.v1.AttributeErrorR\x06errors\x12-\n" +
 	"\x05notes\x18\x02 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\x12\x1b\n" +
 	"\tmax_batch\x18\x03 \x01(\x05R\bmaxBatch\x127\n" +
-	"\bprovider\x18\x04 \x01(\v2\x1b.grapnel.plugin.v1.ProviderR\bprovider\"\x8f\x01\n" +
+	"\bprovider\x18\x04 \x01(\v2\x1b.grapnel.plugin.v1.ProviderR\bprovider\x127\n" +
+	"\x06drafts\x18\x05 \x03(\v2\x1f.grapnel.plugin.v1.DraftVerdictR\x06drafts\"\x8f\x01\n" +
 	"\vOpenRequest\x128\n" +
 	"\acontext\x18\x01 \x01(\v2\x1e.grapnel.plugin.v1.CallContextR\acontext\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x12\n" +
@@ -4263,7 +4432,7 @@ func file_grapnel_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_grapnel_plugin_v1_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_grapnel_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_grapnel_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_grapnel_plugin_v1_plugin_proto_goTypes = []any{
 	(PluginKind)(0),             // 0: grapnel.plugin.v1.PluginKind
 	(Encoding)(0),               // 1: grapnel.plugin.v1.Encoding
@@ -4301,26 +4470,29 @@ var file_grapnel_plugin_v1_plugin_proto_goTypes = []any{
 	(*Variation)(nil),           // 33: grapnel.plugin.v1.Variation
 	(*Header)(nil),              // 34: grapnel.plugin.v1.Header
 	(*ValidateRequest)(nil),     // 35: grapnel.plugin.v1.ValidateRequest
-	(*ValidateResponse)(nil),    // 36: grapnel.plugin.v1.ValidateResponse
-	(*OpenRequest)(nil),         // 37: grapnel.plugin.v1.OpenRequest
-	(*OpenResponse)(nil),        // 38: grapnel.plugin.v1.OpenResponse
-	(*CheckRequest)(nil),        // 39: grapnel.plugin.v1.CheckRequest
-	(*CheckResponse)(nil),       // 40: grapnel.plugin.v1.CheckResponse
-	(*CloseRequest)(nil),        // 41: grapnel.plugin.v1.CloseRequest
-	(*CloseResponse)(nil),       // 42: grapnel.plugin.v1.CloseResponse
-	(*DecodeRequest)(nil),       // 43: grapnel.plugin.v1.DecodeRequest
-	(*Request)(nil),             // 44: grapnel.plugin.v1.Request
-	(*DecodeResponse)(nil),      // 45: grapnel.plugin.v1.DecodeResponse
-	(*DecodeResult)(nil),        // 46: grapnel.plugin.v1.DecodeResult
-	(*Event)(nil),               // 47: grapnel.plugin.v1.Event
-	(*ByteRange)(nil),           // 48: grapnel.plugin.v1.ByteRange
-	(*DeliverRequest)(nil),      // 49: grapnel.plugin.v1.DeliverRequest
-	(*Delivery)(nil),            // 50: grapnel.plugin.v1.Delivery
-	(*Envelope)(nil),            // 51: grapnel.plugin.v1.Envelope
-	(*DeliverResponse)(nil),     // 52: grapnel.plugin.v1.DeliverResponse
-	(*Outcome)(nil),             // 53: grapnel.plugin.v1.Outcome
-	(*Handshake_Condition)(nil), // 54: grapnel.plugin.v1.Handshake.Condition
-	(*Handshake_Proof)(nil),     // 55: grapnel.plugin.v1.Handshake.Proof
+	(*Draft)(nil),               // 36: grapnel.plugin.v1.Draft
+	(*AttributePath)(nil),       // 37: grapnel.plugin.v1.AttributePath
+	(*DraftVerdict)(nil),        // 38: grapnel.plugin.v1.DraftVerdict
+	(*ValidateResponse)(nil),    // 39: grapnel.plugin.v1.ValidateResponse
+	(*OpenRequest)(nil),         // 40: grapnel.plugin.v1.OpenRequest
+	(*OpenResponse)(nil),        // 41: grapnel.plugin.v1.OpenResponse
+	(*CheckRequest)(nil),        // 42: grapnel.plugin.v1.CheckRequest
+	(*CheckResponse)(nil),       // 43: grapnel.plugin.v1.CheckResponse
+	(*CloseRequest)(nil),        // 44: grapnel.plugin.v1.CloseRequest
+	(*CloseResponse)(nil),       // 45: grapnel.plugin.v1.CloseResponse
+	(*DecodeRequest)(nil),       // 46: grapnel.plugin.v1.DecodeRequest
+	(*Request)(nil),             // 47: grapnel.plugin.v1.Request
+	(*DecodeResponse)(nil),      // 48: grapnel.plugin.v1.DecodeResponse
+	(*DecodeResult)(nil),        // 49: grapnel.plugin.v1.DecodeResult
+	(*Event)(nil),               // 50: grapnel.plugin.v1.Event
+	(*ByteRange)(nil),           // 51: grapnel.plugin.v1.ByteRange
+	(*DeliverRequest)(nil),      // 52: grapnel.plugin.v1.DeliverRequest
+	(*Delivery)(nil),            // 53: grapnel.plugin.v1.Delivery
+	(*Envelope)(nil),            // 54: grapnel.plugin.v1.Envelope
+	(*DeliverResponse)(nil),     // 55: grapnel.plugin.v1.DeliverResponse
+	(*Outcome)(nil),             // 56: grapnel.plugin.v1.Outcome
+	(*Handshake_Condition)(nil), // 57: grapnel.plugin.v1.Handshake.Condition
+	(*Handshake_Proof)(nil),     // 58: grapnel.plugin.v1.Handshake.Proof
 }
 var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	2,  // 0: grapnel.plugin.v1.Note.level:type_name -> grapnel.plugin.v1.Note.Level
@@ -4359,9 +4531,9 @@ var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	25, // 33: grapnel.plugin.v1.Ed25519.timestamp:type_name -> grapnel.plugin.v1.Timestamp
 	20, // 34: grapnel.plugin.v1.Token.part:type_name -> grapnel.plugin.v1.Part
 	20, // 35: grapnel.plugin.v1.Token.alternatives:type_name -> grapnel.plugin.v1.Part
-	54, // 36: grapnel.plugin.v1.Handshake.when:type_name -> grapnel.plugin.v1.Handshake.Condition
+	57, // 36: grapnel.plugin.v1.Handshake.when:type_name -> grapnel.plugin.v1.Handshake.Condition
 	20, // 37: grapnel.plugin.v1.Handshake.echo:type_name -> grapnel.plugin.v1.Part
-	55, // 38: grapnel.plugin.v1.Handshake.proof:type_name -> grapnel.plugin.v1.Handshake.Proof
+	58, // 38: grapnel.plugin.v1.Handshake.proof:type_name -> grapnel.plugin.v1.Handshake.Proof
 	14, // 39: grapnel.plugin.v1.EventType.data:type_name -> grapnel.plugin.v1.Schema
 	32, // 40: grapnel.plugin.v1.EventType.samples:type_name -> grapnel.plugin.v1.Sample
 	34, // 41: grapnel.plugin.v1.Sample.headers:type_name -> grapnel.plugin.v1.Header
@@ -4369,54 +4541,58 @@ var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	20, // 43: grapnel.plugin.v1.Variation.part:type_name -> grapnel.plugin.v1.Part
 	9,  // 44: grapnel.plugin.v1.Variation.kind:type_name -> grapnel.plugin.v1.Variation.Kind
 	11, // 45: grapnel.plugin.v1.ValidateRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	13, // 46: grapnel.plugin.v1.ValidateResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	12, // 47: grapnel.plugin.v1.ValidateResponse.notes:type_name -> grapnel.plugin.v1.Note
-	19, // 48: grapnel.plugin.v1.ValidateResponse.provider:type_name -> grapnel.plugin.v1.Provider
-	11, // 49: grapnel.plugin.v1.OpenRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	13, // 50: grapnel.plugin.v1.OpenResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	12, // 51: grapnel.plugin.v1.OpenResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 52: grapnel.plugin.v1.CheckRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	13, // 53: grapnel.plugin.v1.CheckResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
-	12, // 54: grapnel.plugin.v1.CheckResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 55: grapnel.plugin.v1.CloseRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	12, // 56: grapnel.plugin.v1.CloseResponse.notes:type_name -> grapnel.plugin.v1.Note
-	11, // 57: grapnel.plugin.v1.DecodeRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	44, // 58: grapnel.plugin.v1.DecodeRequest.requests:type_name -> grapnel.plugin.v1.Request
-	34, // 59: grapnel.plugin.v1.Request.headers:type_name -> grapnel.plugin.v1.Header
-	46, // 60: grapnel.plugin.v1.DecodeResponse.results:type_name -> grapnel.plugin.v1.DecodeResult
-	12, // 61: grapnel.plugin.v1.DecodeResponse.notes:type_name -> grapnel.plugin.v1.Note
-	47, // 62: grapnel.plugin.v1.DecodeResult.events:type_name -> grapnel.plugin.v1.Event
-	12, // 63: grapnel.plugin.v1.DecodeResult.notes:type_name -> grapnel.plugin.v1.Note
-	48, // 64: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
-	11, // 65: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	50, // 66: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
-	51, // 67: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
-	53, // 68: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
-	12, // 69: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
-	10, // 70: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
-	12, // 71: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
-	20, // 72: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
-	7,  // 73: grapnel.plugin.v1.Handshake.Proof.algorithm:type_name -> grapnel.plugin.v1.Hmac.Algorithm
-	1,  // 74: grapnel.plugin.v1.Handshake.Proof.encoding:type_name -> grapnel.plugin.v1.Encoding
-	16, // 75: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
-	35, // 76: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
-	37, // 77: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
-	39, // 78: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
-	41, // 79: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
-	43, // 80: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
-	49, // 81: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
-	17, // 82: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
-	36, // 83: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
-	38, // 84: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
-	40, // 85: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
-	42, // 86: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
-	45, // 87: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
-	52, // 88: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
-	82, // [82:89] is the sub-list for method output_type
-	75, // [75:82] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	36, // 46: grapnel.plugin.v1.ValidateRequest.drafts:type_name -> grapnel.plugin.v1.Draft
+	37, // 47: grapnel.plugin.v1.Draft.varies:type_name -> grapnel.plugin.v1.AttributePath
+	13, // 48: grapnel.plugin.v1.DraftVerdict.errors:type_name -> grapnel.plugin.v1.AttributeError
+	13, // 49: grapnel.plugin.v1.ValidateResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 50: grapnel.plugin.v1.ValidateResponse.notes:type_name -> grapnel.plugin.v1.Note
+	19, // 51: grapnel.plugin.v1.ValidateResponse.provider:type_name -> grapnel.plugin.v1.Provider
+	38, // 52: grapnel.plugin.v1.ValidateResponse.drafts:type_name -> grapnel.plugin.v1.DraftVerdict
+	11, // 53: grapnel.plugin.v1.OpenRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 54: grapnel.plugin.v1.OpenResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 55: grapnel.plugin.v1.OpenResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 56: grapnel.plugin.v1.CheckRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	13, // 57: grapnel.plugin.v1.CheckResponse.errors:type_name -> grapnel.plugin.v1.AttributeError
+	12, // 58: grapnel.plugin.v1.CheckResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 59: grapnel.plugin.v1.CloseRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	12, // 60: grapnel.plugin.v1.CloseResponse.notes:type_name -> grapnel.plugin.v1.Note
+	11, // 61: grapnel.plugin.v1.DecodeRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	47, // 62: grapnel.plugin.v1.DecodeRequest.requests:type_name -> grapnel.plugin.v1.Request
+	34, // 63: grapnel.plugin.v1.Request.headers:type_name -> grapnel.plugin.v1.Header
+	49, // 64: grapnel.plugin.v1.DecodeResponse.results:type_name -> grapnel.plugin.v1.DecodeResult
+	12, // 65: grapnel.plugin.v1.DecodeResponse.notes:type_name -> grapnel.plugin.v1.Note
+	50, // 66: grapnel.plugin.v1.DecodeResult.events:type_name -> grapnel.plugin.v1.Event
+	12, // 67: grapnel.plugin.v1.DecodeResult.notes:type_name -> grapnel.plugin.v1.Note
+	51, // 68: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
+	11, // 69: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	53, // 70: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
+	54, // 71: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
+	56, // 72: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
+	12, // 73: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
+	10, // 74: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
+	12, // 75: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
+	20, // 76: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
+	7,  // 77: grapnel.plugin.v1.Handshake.Proof.algorithm:type_name -> grapnel.plugin.v1.Hmac.Algorithm
+	1,  // 78: grapnel.plugin.v1.Handshake.Proof.encoding:type_name -> grapnel.plugin.v1.Encoding
+	16, // 79: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
+	35, // 80: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
+	40, // 81: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
+	42, // 82: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
+	44, // 83: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
+	46, // 84: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
+	52, // 85: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
+	17, // 86: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
+	39, // 87: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
+	41, // 88: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
+	43, // 89: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
+	45, // 90: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
+	48, // 91: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
+	55, // 92: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
+	86, // [86:93] is the sub-list for method output_type
+	79, // [79:86] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_grapnel_plugin_v1_plugin_proto_init() }
@@ -4430,14 +4606,14 @@ func file_grapnel_plugin_v1_plugin_proto_init() {
 		(*AuthScheme_Basic)(nil),
 		(*AuthScheme_Ed25519)(nil),
 	}
-	file_grapnel_plugin_v1_plugin_proto_msgTypes[42].OneofWrappers = []any{}
+	file_grapnel_plugin_v1_plugin_proto_msgTypes[45].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grapnel_plugin_v1_plugin_proto_rawDesc), len(file_grapnel_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   45,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
