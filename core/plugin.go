@@ -64,6 +64,9 @@ type Validation struct {
 // ManifestPerSource is the capability of a decoder whose manifest depends on its configuration.
 const ManifestPerSource = "manifest"
 
+// CanCheck is the capability of a plugin whose instances can reach their far end to see whether it is there.
+const CanCheck = "check"
+
 // JudgesMessages is the capability of a sink that can tell from a Draft that it will reject what a route sends.
 const JudgesMessages = "messages"
 

@@ -16,6 +16,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/sdk"
 )
 
 // Severity says whether a diagnostic keeps the host from starting.
@@ -71,6 +75,43 @@ type Diagnostics struct {
 	list  []Diagnostic
 	files map[string][]byte
 	masks []string // texts that never show
+	// blocks are those of sources and sinks, by kind and name, for Refuse.
+	blocks map[blockName]*hclsyntax.Block
+}
+
+type blockName struct {
+	kind core.PluginKind
+	name string
+}
+
+// Refuse adds what a plugin said of a source or sink of the configuration when it was opened or reached its far end:
+// errors of attributes come with their places.
+func (d *Diagnostics) Refuse(kind core.PluginKind, name string, err error) {
+	what, b := blockType(kind)+" "+strconv.Quote(name), d.blocks[blockName{kind, name}]
+	for _, e := range sdk.AttributeErrors(err) {
+		x := Diagnostic{Severity: Error, Summary: refusal(what, e), Detail: sentence(e.Detail), veiled: true}
+		if b != nil {
+			x.Range = rangeOf(rangeInBody(b.Body, blockHeader(b), e.Path))
+		}
+		d.list = append(d.list, x)
+	}
+	d.finish()
+}
+
+func blockType(kind core.PluginKind) string {
+	if kind == core.PluginDecoder {
+		return "source"
+	}
+	return string(kind)
+}
+
+// refusal is the summary of what a plugin says against a block.
+func refusal(what string, e *sdk.AttributeError) string {
+	summary := cmp.Or(e.Summary, "The value is refused")
+	if len(e.Path) > 0 {
+		what = fmt.Sprintf("%q of %s", strings.Join(e.Path, "."), what)
+	}
+	return strings.TrimSuffix(what+": "+summary, ".")
 }
 
 // All returns the diagnostics by file and line.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -147,16 +146,7 @@ func (l *loader) checkConfig(
 	}
 	for _, e := range answer.Errors {
 		at := rangeInBody(b.Body, blockHeader(b), e.Path)
-		summary := e.Summary
-		if summary == "" {
-			summary = "The value is refused"
-		}
-		if len(e.Path) > 0 {
-			summary = fmt.Sprintf("%q of %s: %s", strings.Join(e.Path, "."), what, summary)
-		} else {
-			summary = what + ": " + summary
-		}
-		l.error(at, strings.TrimSuffix(l.hush(summary), "."), sentence(l.hush(e.Detail)))
+		l.error(at, l.hush(refusal(what, &e)), sentence(l.hush(e.Detail)))
 		l.veil(false)
 	}
 	return answer, len(answer.Errors) == 0

@@ -38,6 +38,7 @@ func (l *loader) allSinks(blocks []*hclsyntax.Block) {
 		s := l.sink(hb, what)
 		if first {
 			l.sinks[hb.Labels[1]] = s
+			l.diags.blocks[blockName{core.PluginSink, hb.Labels[1]}] = hb
 		}
 	}
 }

@@ -27,6 +27,7 @@ func (l *loader) allSources(blocks []*hclsyntax.Block) {
 		what, first := l.names(hb, seen)
 		s := l.source(hb, what)
 		if first {
+			l.diags.blocks[blockName{core.PluginDecoder, hb.Labels[1]}] = hb
 			l.sources[hb.Labels[1]] = &sourceBlock{hb.Labels[0], s.Info}
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"slices"
 	"time"
@@ -21,11 +22,25 @@ func newValidate() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "validate",
 		Short: "Check a configuration and report every mistake",
-		Args:  cobra.NoArgs,
+		Long: `Check a configuration and report every mistake. Nothing is opened and nobody is called.
+
+With --online, each source and sink is opened beside that, and each sink looks whether its far end is there and takes its
+credentials. Nothing is delivered. What a host that runs keeps to itself, such as the folder of a sink file, it cannot open.`,
+		Args: cobra.NoArgs,
 	}
 	path, asJSON := configFlag(c), jsonFlag(c)
+	online := c.Flags().Bool("online", false, "open sources and sinks, and check that far ends are there")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, diags := load(c, *path)
+		if cfg != nil && *online {
+			said := c.OutOrStdout()
+			if *asJSON {
+				said = io.Discard
+			}
+			if err := checkOnline(c.Context(), said, c.ErrOrStderr(), cfg, diags); err != nil {
+				return err
+			}
+		}
 		if *asJSON {
 			return showReport(newPrinter(c, true), cfg, diags)
 		}
