@@ -31,7 +31,7 @@ type Config struct {
 
 // Rotate says when files are sealed. What is zero seals none.
 type Rotate struct {
-	MaxSize string        `json:"max_size,omitempty" doc:"Seal a file before it grows beyond this, such as \"128MiB\". The lines of one call stay together, however long."`
+	MaxSize string        `json:"max_size,omitempty" doc:"Seal a file before it grows beyond this, such as \"128MiB\"; at least \"64KiB\". The lines of one call stay together, however long."`
 	MaxAge  time.Duration `json:"max_age,omitempty" doc:"Seal files when the clock, in UTC, passes a multiple of this: with \"1h\" on the hour, with \"1d\" at midnight."`
 	Idle    time.Duration `json:"idle,omitempty" doc:"Seal a file that got no new line for this long."`
 }

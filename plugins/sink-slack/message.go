@@ -14,8 +14,8 @@ import (
 type Message struct {
 	Text        string            `json:"text,omitempty" escape:"slack_mrkdwn" doc:"The message, or what blocks say."`
 	Blocks      []json.RawMessage `json:"blocks,omitempty" escape:"slack_mrkdwn" doc:"Block Kit. Nulls are left out."`
-	UnfurlLinks bool              `json:"unfurl_links,omitempty" doc:"Whether pages that are linked get a preview."`
-	UnfurlMedia bool              `json:"unfurl_media,omitempty" doc:"Whether images and videos that are linked show."`
+	UnfurlLinks bool              `json:"unfurl_links,omitempty" doc:"Whether pages that are linked get a preview; left out: false."`
+	UnfurlMedia bool              `json:"unfurl_media,omitempty" doc:"Whether images and videos that are linked show; left out: false."`
 	Channel     string            `json:"channel,omitempty" doc:"Bot: the channel instead of the sink's."`
 	Thread      string            `json:"thread,omitempty" doc:"Bot: true, or a text: a thread per order key and text."`
 	Broadcast   bool              `json:"broadcast,omitempty" doc:"Bot: whether a reply shows in the channel, too."`
