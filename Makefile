@@ -2,7 +2,7 @@
 
 VERSION   ?= 0.1.0-dev
 PLUGINS   := $(notdir $(wildcard plugins/*))
-MODULES   := . sdk $(addprefix plugins/,$(PLUGINS)) $(wildcard examples/*)
+MODULES   := . sdk $(addprefix plugins/,$(PLUGINS)) $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
 # Modules whose dependencies are kept tidy; the last one is built by the tests behind the tag foreign only.
 TIDIED    := $(MODULES) core/internal/foreign/pocketbase
 LDFLAGS   := -s -w -X main.version=$(VERSION) -X github.com/grapnelhq/grapnel/sdk/serve.version=$(VERSION)
