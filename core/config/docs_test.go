@@ -210,7 +210,8 @@ func ours(src string) bool {
 	}
 	return !slices.ContainsFunc(body.Blocks, func(b *hclsyntax.Block) bool {
 		_, ok := topBlocks[b.Type]
-		return !ok || b.Type == "source" && b.Labels[0] == "json" // whose plugin has to be asked; scripts of the commands do
+		// Their plugins have to be asked, or written first. Scripts of the commands and of the first README do.
+		return !ok || b.Type == "source" && (b.Labels[0] == "json" || b.Labels[0] == "parcels")
 	})
 }
 

@@ -23,9 +23,10 @@ import (
 )
 
 // Readme runs the commands of a README as a reader does: those of its ```sh blocks, one block after the other in the
-// README's folder, in one shell as far as variables and the folder go. A block that starts a host goes on running until the
-// README ends; the next one waits until the host is ready, and before every other one all that the host has is settled. A
-// ```text block below is what its commands print, in which … stands for any text.
+// README's folder, in one shell as far as variables and the folder go. A command that starts a host, the last of its block,
+// goes on running until the README ends; the next block waits until the host is ready, and before every other one all that
+// the host has is settled. A ```text block below is what its commands print, in which … stands for any text. A ```hcl block
+// after the words "Add to `file`:" is added to that file in its turn.
 //
 // They run in a copy of the repository, made by Programs.Copy, so nothing of the workspace can help.
 type Readme struct {
@@ -64,6 +65,10 @@ func (r Readme) Run(t testing.TB, p *Programs, copied string) {
 		for old, with := range r.Replace {
 			b.commands = strings.ReplaceAll(b.commands, old, with)
 		}
+		if i := startsHost.FindStringIndex(b.commands); i != nil && i[0] > 0 {
+			s.run(block{line: b.line, commands: b.commands[:i[0]], want: b.want})
+			b.commands = b.commands[i[0]:]
+		}
 		s.run(b)
 	}
 	s.stop()
@@ -76,19 +81,36 @@ type block struct {
 	want     string // empty: anything
 }
 
+var addsTo = regexp.MustCompile("Add to\\s`([a-z.]+)`:\\s$")
+
+// commandBlocks finds the commands of a README, and makes commands of the blocks that are to be added to a file.
 func commandBlocks(text string) []block {
+	const end = "END OF THE BLOCK"
+	read := 0 // bytes
 	var blocks []block
 	var into *string
-	after := false // a block of commands has just ended
+	after := false  // a block of commands has just ended
+	adding := false // within a block that is added to a file
 	for i, line := range strings.SplitAfter(text, "\n") {
+		var to []string
+		if line == "```hcl\n" {
+			to = addsTo.FindStringSubmatch(strings.TrimSuffix(text[:read], "\n"))
+		}
+		read += len(line)
 		switch trimmed := strings.TrimSpace(line); {
 		case into != nil && trimmed == "```":
-			into = nil
+			if adding {
+				*into += end + "\n"
+			}
+			into, adding = nil, false
 		case into != nil:
 			*into += line
 		case trimmed == "```sh":
 			blocks = append(blocks, block{line: i + 2})
 			into, after = &blocks[len(blocks)-1].commands, true
+		case to != nil:
+			blocks = append(blocks, block{line: i + 2, commands: "cat >>" + to[1] + " <<'" + end + "'\n"})
+			into, after, adding = &blocks[len(blocks)-1].commands, false, true
 		case trimmed == "```text" && after:
 			into, after = &blocks[len(blocks)-1].want, false
 		case strings.HasPrefix(trimmed, "```"):
@@ -121,7 +143,7 @@ func (s *shell) command(ctx context.Context, commands, end string) *exec.Cmd {
 	return cmd
 }
 
-var startsHost = regexp.MustCompile(`(?m)\bgrapnel run\b`)
+var startsHost = regexp.MustCompile(`(?m)^\S*\bgrapnel run\b`)
 
 func (s *shell) run(b block) {
 	s.t.Helper()
@@ -248,8 +270,8 @@ func (b *logBuffer) String() string {
 	return string(b.text)
 }
 
-// Copy copies of the repository what the READMEs of examples need: the folders examples and sdk, and bin with what `make
-// build` makes. The copy is removed when the test ends.
+// Copy copies of the repository what the first README and those of examples need: the folders examples and sdk, the
+// workspace, the configuration, and bin with what `make build` makes. The copy is removed when the test ends.
 func (p *Programs) Copy(t testing.TB) (dir string) {
 	t.Helper()
 	p.Build(t)
@@ -281,6 +303,14 @@ func (p *Programs) Copy(t testing.TB) (dir string) {
 			t.Fatal(err)
 		}
 	}
+	for _, file := range []string{"README.md", "config.hcl", "config.test.hcl", "go.work.sum"} {
+		if err := copyFile(filepath.Join(dir, file), filepath.Join(root, file), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := copyWorkspace(dir, root); err != nil {
+		t.Fatal(err)
+	}
 	programs, err := filepath.Glob(filepath.Join(p.dir, "plugins", "grapnel-*"))
 	if err != nil {
 		t.Fatal(err)
@@ -298,6 +328,22 @@ func (p *Programs) Copy(t testing.TB) (dir string) {
 		}
 	}
 	return dir
+}
+
+// copyWorkspace copies go.work with those of its modules that are in the copy.
+func copyWorkspace(to, from string) error {
+	text, err := os.ReadFile(filepath.Join(from, "go.work"))
+	if err != nil {
+		return err
+	}
+	var kept []byte
+	for line := range bytes.Lines(text) {
+		module := string(bytes.TrimSpace(line))
+		if !strings.HasPrefix(module, ".") || strings.HasPrefix(module, "./examples/") || module == "./sdk" {
+			kept = append(kept, line...)
+		}
+	}
+	return os.WriteFile(filepath.Join(to, "go.work"), kept, 0o644)
 }
 
 // copyTree copies a folder without what was made in it.
