@@ -118,7 +118,7 @@ func replaceFile(name string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // in vain if all went well
+	defer func() { _ = os.Remove(f.Name()) }() // in vain if all went well
 	_, err = f.Write(content)
 	err = errors.Join(err, f.Chmod(info.Mode().Perm()), f.Sync(), f.Close())
 	if err != nil {

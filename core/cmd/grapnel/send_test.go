@@ -2,12 +2,12 @@ package main
 
 import (
 	"bytes"
-	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/grapnelhq/grapnel/sdk"
 )
@@ -15,7 +15,7 @@ import (
 // TestSendAdvice sends to hosts that are not there, and to one that is spoken to in the wrong way.
 func TestSendAdvice(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Config.ErrorLog = hclog.NewNullLogger().StandardLogger(nil) // it is spoken to in the wrong way on purpose
 	server.StartTLS()
 	defer server.Close()
 	plain := strings.Replace(server.URL, "https://", "http://", 1)
