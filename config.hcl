@@ -57,7 +57,8 @@ sink "file" "payroll" {
   dir       = env("PAYROLL_DIR", null)
   file_mode = "0600"
 
-  delivery { # the host's settings for a sink; these are the defaults, but for max_age
+  # The host's settings for a sink; these are the defaults, but for max_age.
+  delivery {
     concurrency = 2                  # calls in flight
     timeout     = "30s"              # of one call
     order_by    = event.partitionkey # one person's deliveries stay in order; null: no order

@@ -1,6 +1,6 @@
 # Calendly: the word for the event is in the body, the record in "payload", and the signature covers a timestamp.
-source "json" "meetings" {             # POST /hooks/meetings
-  secrets = [env("CALENDLY_KEY")]      # the subscription's signing key
+source "json" "meetings" {        # POST /hooks/meetings
+  secrets = [env("CALENDLY_KEY")] # the subscription's signing key
 
   provider = "calendly"
   title    = "Calendly"

@@ -1,6 +1,6 @@
 # Shopify: X-Shopify-Topic names the event, the body is the record, and the signature is an HMAC of the body in base64.
-source "json" "shop" {                 # POST /hooks/shop
-  secrets = [env("SHOPIFY_SECRET")]    # the app's client secret
+source "json" "shop" {              # POST /hooks/shop
+  secrets = [env("SHOPIFY_SECRET")] # the app's client secret
 
   provider = "shopify"
   title    = "Shopify"
@@ -26,7 +26,7 @@ source "json" "shop" {                 # POST /hooks/shop
       sample = {
         body = file("order-created.json")
         headers = {
-          X-Shopify-Topic = "orders/create", X-Shopify-Shop-Domain = "example.myshopify.com"
+          X-Shopify-Topic      = "orders/create", X-Shopify-Shop-Domain = "example.myshopify.com"
           X-Shopify-Webhook-Id = "b54557e4-bdd9-4b37-8a5f-bf7d70bcd043"
         }
       }

@@ -1,5 +1,5 @@
 # Slack's Events API: a signed test of the endpoint comes first, events are in "event", and times are Unix seconds.
-source "json" "team" {                 # POST /hooks/team
+source "json" "team" { # POST /hooks/team
   secrets = [env("SLACK_SIGNING_SECRET")]
 
   provider = "slack"
