@@ -1,13 +1,13 @@
-// Makes the plugin one executable file: node build.js FILE
+// Makes the plugin one executable file: node build.js FILE [ENTRY]
 import { chmod } from 'node:fs/promises'
 import { build } from 'esbuild'
 
-const outfile = process.argv[2]
+const [outfile, entry = 'main.js'] = process.argv.slice(2)
 // There is no PATH under the host, so the file names its interpreter: the one that builds it, or NODE.
 const node = process.env.NODE ?? process.execPath
 
 await build({
-  entryPoints: ['main.js'],
+  entryPoints: [entry],
   outfile,
   bundle: true,
   platform: 'node',

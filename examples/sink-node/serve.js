@@ -18,16 +18,19 @@ message Empty {}`
 
 const maxMessage = 64 << 20
 
+// Standard output belongs to the handshake, from here on and not only when it serves.
+const underHost = process.env.GRAPNEL_PLUGIN === 'webhooks-in-events-out'
+if (underHost) process.stdout.write = process.stderr.write.bind(process.stderr)
+
 // serve runs until the host ends it. version is that of the plugin, contract the text of plugin.proto.
 export function serve(sink, version, contract) {
   const env = process.env
-  if (env.GRAPNEL_PLUGIN !== 'webhooks-in-events-out') return byHand(sink, version)
+  if (!underHost) return byHand(sink, version)
   if (!env.PLUGIN_PROTOCOL_VERSIONS?.split(',').includes('1')) fail('the host does not speak version 1 of the protocol')
   if (!env.PLUGIN_CLIENT_CERT) fail('the host gives no certificate')
 
-  // Standard output belongs to the handshake. A signal to the whole service must not stop what the host is to drain.
-  process.stdout.write = process.stderr.write.bind(process.stderr)
   process.stderr.on('error', () => {}) // of a host that is gone
+  // A signal to the whole service must not stop what the host has yet to drain.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => {})
 
   const dir = env.PLUGIN_UNIX_SOCKET_DIR || env.TMPDIR || process.cwd()
@@ -125,7 +128,7 @@ function unary(handlers, names) {
     try {
       answer(null, await handlers[name](call.request, over.signal))
     } catch (err) {
-      answer({ code: err instanceof Failure ? err.code : status.INTERNAL, details: text(err.message) })
+      answer({ code: err instanceof Failure ? err.code : status.INTERNAL, details: because(err) })
     } finally {
       clearTimeout(timer)
       call.off('cancelled', abort) // which also comes after the answer
@@ -168,7 +171,7 @@ class Handlers {
   }
 
   async validate({ config }) {
-    const whole = (err) => ({ errors: [{ path: [], summary: text(err.message) }] })
+    const whole = (err) => ({ errors: [{ path: [], summary: because(err) }] })
     return answerProblems(() => this.configuration(config), whole)
   }
 
@@ -202,7 +205,7 @@ class Handlers {
       await Promise.race([closed, gaveUp])
     } catch (err) {
       if (signal.aborted) throw new Failure(status.DEADLINE_EXCEEDED, err.message)
-      return { notes: [{ level: 'LEVEL_WARN', message: text(`close: ${err.message}`, 512) }] }
+      return { notes: [{ level: 'LEVEL_WARN', message: text(`close: ${because(err)}`, 512) }] }
     }
     return {}
   }
@@ -224,11 +227,14 @@ class Handlers {
       const { reference, state } = await sink.deliver(given, call) ?? {}
       return { ...outcome, kind: 'KIND_DELIVERED', reference: text(reference, 512), state }
     } catch (err) {
-      const reason = text(because(err))
+      const reason = because(err)
       if (err instanceof Invalid) {
         return { ...outcome, kind: 'KIND_REJECTED', reason, attribute_path: err.problems[0].path }
       }
-      if (!(err instanceof Outcome)) return { ...outcome, kind: 'KIND_RETRY', reason }
+      if (!(err instanceof Outcome)) {
+        call.log.debug('deliver threw', { stack: err?.stack })
+        return { ...outcome, kind: 'KIND_RETRY', reason }
+      }
       const after = Math.min(Math.max(Math.ceil(err.afterMS || 0), 0), 86_400_000)
       return { ...outcome, kind: `KIND_${err.kind}`, reason, after_ms: after, attribute_path: err.path }
     }
@@ -260,10 +266,11 @@ async function answerProblems(work, other) {
   }
 }
 
-const unavailable = (err) => ({ unavailable: text(because(err)) })
+const unavailable = (err) => ({ unavailable: because(err) })
 
 // because is an error's reason: fetch says only in the cause what went wrong.
-const because = (err) => [err?.message || 'failed without a reason', err?.cause?.message].filter(Boolean).join(': ')
+const because = (err) =>
+  text([err?.message ?? err, err?.cause?.message].filter(Boolean).join(': ')) || 'failed without a reason'
 
 // text cuts what the host would cut, at a character.
 function text(value, most = 2048) {
