@@ -30,7 +30,8 @@ func TestLayers(t *testing.T) {
 		"wire":       "sdk sdk/proto/grapnel/plugin/v1",
 		"serve":      "sdk sdk/wire sdk/proto/grapnel/plugin/v1",
 		"conform":    "sdk sdk/wire sdk/proto/grapnel/plugin/v1",
-		"plugintest": "sdk sdk/wire sdk/conform sdk/serve sdk/proto/grapnel/plugin/v1",
+		"reference":  "sdk",
+		"plugintest": "sdk sdk/wire sdk/conform sdk/serve sdk/reference sdk/proto/grapnel/plugin/v1",
 	}
 	for dir, list := range allowed {
 		p, err := build.ImportDir(dir, 0)

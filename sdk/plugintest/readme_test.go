@@ -87,7 +87,7 @@ func TestReference(t *testing.T) {
 	if diff := cmp.Diff(wantReference, plugintest.Reference(sink)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	const bare = "## Configuration\n\nThe decoder has no settings of its own.\n"
+	const bare = "## Configuration\n\nIt has no settings of its own.\n"
 	if got := plugintest.Reference(example.Decoder("")); got != bare {
 		t.Errorf("a decoder without settings: %q", got)
 	}
