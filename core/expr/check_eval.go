@@ -114,8 +114,8 @@ func (c *Checker) eval(e hclsyntax.Expression, v known) typed {
 		return typed{schema: aBool, null: neverNull}
 	case *hclsyntax.FunctionCallExpr:
 		return c.call(e, v)
-	case *hclsyntax.ConditionalExpr:
-		return c.conditional(e, v)
+	case *conditionalNode:
+		return c.conditional(e.ConditionalExpr, v)
 	case *hclsyntax.BinaryOpExpr:
 		return c.binary(e, v)
 	case *hclsyntax.UnaryOpExpr:

@@ -310,8 +310,8 @@ func (c *Checker) argument(e hclsyntax.Expression, s *sdk.Schema, place part, pa
 		return
 	case *hclsyntax.LiteralValueExpr:
 		return // checked where it was compiled
-	case *hclsyntax.ConditionalExpr:
-		c.conditional(e, v)
+	case *conditionalNode:
+		c.conditional(e.ConditionalExpr, v)
 		c.argument(e.TrueResult, s, place, path, c.assume(e.Condition, true, v))
 		c.argument(e.FalseResult, s, place, path, c.assume(e.Condition, false, v))
 		return

@@ -209,8 +209,8 @@ func (s *Set) compile(e hclsyntax.Expression) compiled {
 		return s.unary(e)
 	case *hclsyntax.BinaryOpExpr:
 		return s.binary(e)
-	case *hclsyntax.ConditionalExpr:
-		return s.conditional(e)
+	case *conditionalNode:
+		return s.conditional(e.ConditionalExpr)
 	case *hclsyntax.FunctionCallExpr:
 		return s.call(e)
 	}

@@ -92,7 +92,7 @@ func Functions() map[string]function.Function {
 
 		// types, nulls and failures
 		"can":      tryfunc.CanFunc,
-		"coalesce": stdlib.CoalesceFunc,
+		"coalesce": coalesceFunc,
 		"present":  presentFunc,
 		"tobool":   stdlib.MakeToFunc(cty.Bool),
 		"tolist":   stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)),
@@ -102,6 +102,66 @@ func Functions() map[string]function.Function {
 		"tostring": stdlib.MakeToFunc(cty.String),
 		"try":      tryfunc.TryFunc,
 	}
+}
+
+// coalesceFunc is that of the standard library but for lists and objects. Those of events are seldom of one type: one
+// order has two lines with other members than the line of the next, and [] has none. Made of one type they would be
+// refused or, worse, changed: coalesce([1, "a"], []) would be ["1", "a"].
+var coalesceFunc = function.New(&function.Spec{
+	Description: "The first of the values that is not null.",
+	VarParam: &function.Parameter{
+		Name: "vals", Type: cty.DynamicPseudoType, AllowNull: true, AllowUnknown: true, AllowDynamicType: true,
+	},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		if v, ok := firstCollection(args); ok {
+			return v.Type(), nil
+		}
+		return stdlib.CoalesceFunc.ReturnTypeForValues(args)
+	},
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		if v, ok := firstCollection(args); ok {
+			return v, nil
+		}
+		return stdlib.CoalesceFunc.Call(args)
+	},
+})
+
+// firstCollection gives the first value that is not null, if all of them are lists or all are objects.
+func firstCollection(args []cty.Value) (first cty.Value, ok bool) {
+	for _, v := range args {
+		switch {
+		case !v.IsKnown():
+			return first, false
+		case v.IsNull():
+		case !ok:
+			first, ok = v, collectionOf(v) != noCollection
+			if !ok {
+				return first, false
+			}
+		case collectionOf(v) != collectionOf(first):
+			return first, false
+		}
+	}
+	return first, ok
+}
+
+type collection int
+
+const (
+	noCollection collection = iota
+	listOfValues
+	membersByName
+)
+
+// collectionOf tells lists and objects, whatever is in them.
+func collectionOf(v cty.Value) collection {
+	switch t := v.Type(); {
+	case t.IsTupleType(), t.IsListType(), t.IsSetType():
+		return listOfValues
+	case t.IsObjectType(), t.IsMapType():
+		return membersByName
+	}
+	return noCollection
 }
 
 var presentFunc = function.New(&function.Spec{

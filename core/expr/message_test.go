@@ -92,6 +92,23 @@ func TestMessage(t *testing.T) {
 		{"null in a template", `v = "x${event.data.n}"`, one(text),
 			`error: v: Invalid template interpolation value; event.data.n is null here.`},
 
+		// Lists and objects of different types are chosen from as they are.
+		{"coalesce list, none", `v = coalesce(event.data.ps, [])`, one(anyOne), `{"v":[{"name":"<A>"},{"nick":"B"}]}`},
+		{"coalesce absent list, none", `v = coalesce(event.data.nope, event.data.n, [])`, one(anyOne), `{"v":[]}`},
+		{"coalesce list of kinds", `v = coalesce(event.data.lx, ["x"])`, one(anyOne), `{"v":[1,null]}`},
+		{"coalesce keeps what is in it", `v = coalesce([event.data.i, "a"], [])`, one(anyOne), `{"v":[7,"a"]}`},
+		{"coalesce object", `v = coalesce(event.data.q, {})`, one(anyOne), `{"v":{"more":1,"name":"A"}}`},
+		{"coalesce list and text", `v = coalesce(event.data.ps, "x")`, one(anyOne), `error: v: Error in function call; `},
+		{"for over coalesce", `v = [for p in coalesce(event.data.ps, []) : p.name]`, one(anyOne), `{"v":["<A>",null]}`},
+		{"conditional list or none", `v = event.data.b ? event.data.ps : []`, one(anyOne), `{"v":[{"name":"<A>"},{"nick":"B"}]}`},
+		{"conditional none", `v = event.data.n == null ? [] : event.data.ps`, one(anyOne), `{"v":[]}`},
+		{"conditional keeps what is in it", `v = event.data.b ? [event.data.i, "a"] : []`, one(anyOne), `{"v":[7,"a"]}`},
+		{"conditional objects", `v = event.data.b ? { a = event.data.i } : { b = "x" }`, one(anyOne), `{"v":{"a":7}}`},
+		{"conditional escapes", `v = event.data.b ? event.data.ps : ["<own>"]`, one(anyMrkdwn),
+			`{"v":[{"name":"&lt;A&gt;"},{"nick":"B"}]}`},
+		{"conditional list or object", `v = event.data.b ? event.data.ps : event.data.q`, one(anyOne),
+			`error: v: Inconsistent conditional result types; `},
+
 		// Kinds.
 		{"string token", `v = event.data.s`, one(text), `{"v":"Zoë"}`},
 		{"string of number", `v = event.data.f`, one(text), `{"v":"40"}`},

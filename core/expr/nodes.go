@@ -555,6 +555,49 @@ func leftOut(e hclsyntax.Expression, ctx *hcl.EvalContext) bool {
 	return false
 }
 
+// conditionalNode chooses between two lists, or two objects, as they are. hcl makes them of one type, which those of
+// events seldom have: it would refuse cond ? event.data.lines : [], or change what is in the lists.
+type conditionalNode struct {
+	*hclsyntax.ConditionalExpr
+}
+
+func (n *conditionalNode) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	e := *n.ConditionalExpr
+	yes, no := evaluate(e.TrueResult, ctx), evaluate(e.FalseResult, ctx)
+	if both := collectionOf(yes.value); both != noCollection && both == collectionOf(no.value) &&
+		!yes.value.IsNull() && !no.value.IsNull() {
+		cond := evaluate(e.Condition, ctx)
+		e.Condition = cond
+		choice, _ := cond.value.Unmark()
+		choice, err := convert.Convert(choice, cty.Bool)
+		switch {
+		case err != nil || choice.IsNull(): // a mistake, which hcl words
+		case !choice.IsKnown():
+			yes.value, no.value = cty.DynamicVal, cty.DynamicVal
+		case choice.True(): // a null without a type takes that of the other
+			no.value = cty.NullVal(cty.DynamicPseudoType)
+		default:
+			yes.value = cty.NullVal(cty.DynamicPseudoType)
+		}
+	}
+	e.TrueResult, e.FalseResult = yes, no
+	return e.Value(ctx)
+}
+
+// evaluated is an expression with its value, so that it is evaluated once.
+type evaluated struct {
+	hclsyntax.Expression
+	value cty.Value
+	diags hcl.Diagnostics
+}
+
+func evaluate(e hclsyntax.Expression, ctx *hcl.EvalContext) *evaluated {
+	v, diags := e.Value(ctx)
+	return &evaluated{Expression: e, value: v, diags: diags}
+}
+
+func (e *evaluated) Value(*hcl.EvalContext) (cty.Value, hcl.Diagnostics) { return e.value, e.diags }
+
 // presentNode is present(x).
 type presentNode struct {
 	*hclsyntax.FunctionCallExpr

@@ -319,7 +319,7 @@ func (rw *rewriter) children(e hclsyntax.Expression) hclsyntax.Expression {
 	case *hclsyntax.ConditionalExpr:
 		c := *e
 		c.Condition, c.TrueResult, c.FalseResult = rw.expr(e.Condition), rw.expr(e.TrueResult), rw.expr(e.FalseResult)
-		return &c
+		return &conditionalNode{&c}
 	case *hclsyntax.TupleConsExpr:
 		c := *e
 		c.Exprs = rw.exprs(e.Exprs)
@@ -529,10 +529,10 @@ func escaped(e hclsyntax.Expression, how sdk.Escape) hclsyntax.Expression {
 		c := *e
 		c.Expression = escaped(e.Expression, how)
 		return &c
-	case *hclsyntax.ConditionalExpr:
-		c := *e
+	case *conditionalNode:
+		c := *e.ConditionalExpr
 		c.TrueResult, c.FalseResult = escaped(e.TrueResult, how), escaped(e.FalseResult, how)
-		return &c
+		return &conditionalNode{&c}
 	case *hclsyntax.TemplateJoinExpr:
 		f, ok := e.Tuple.(*hclsyntax.ForExpr)
 		if !ok {

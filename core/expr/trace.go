@@ -112,7 +112,7 @@ func (t *tracer) step(e hclsyntax.Expression) Step {
 	t.evaluate(&s, e)
 	used := func(int) bool { return true }
 	switch c := e.(type) {
-	case *hclsyntax.ConditionalExpr:
+	case *conditionalNode:
 		if v, ok := t.quiet(c.Condition); ok {
 			taken := 2
 			if v == yes {
@@ -199,7 +199,7 @@ func anatomy(e hclsyntax.Expression) (kind StepKind, op string, parts []hclsynta
 			return kind, op, chain(nil, e, e.Op)
 		}
 		return kind, op, []hclsyntax.Expression{e.LHS, e.RHS}
-	case *hclsyntax.ConditionalExpr:
+	case *conditionalNode:
 		return StepConditional, "", []hclsyntax.Expression{e.Condition, e.TrueResult, e.FalseResult}
 	case *hclsyntax.TemplateExpr:
 		return StepText, "", e.Parts
