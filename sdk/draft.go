@@ -45,8 +45,10 @@ func validateMessage[C, M any](message *node) func([]byte, *Draft[json.RawMessag
 			return err
 		}
 		typed := &Draft[M]{varying: d.varying}
-		if message.decode(d.Message, reflect.ValueOf(&typed.Message).Elem()) != nil {
-			return nil // the host has checked it against the schema; a stand-in may not be good enough
+		// The host has checked it against the schema; a stand-in may not be good enough.
+		decoded := message.decode(d.Message, reflect.ValueOf(&typed.Message).Elem()) == nil
+		if !decoded {
+			return nil
 		}
 		return any(&cfg).(MessageValidator[M]).ValidateMessage(typed)
 	}
