@@ -19,7 +19,7 @@ func TestPlugin(t *testing.T) {
 	plugintest.Sink(t, factory(), plugintest.Options{
 		Config:  fmt.Sprintf(`{"dir": %q, "file_mode": "0600", "max_open_files": 2}`, dir),
 		Message: `{"path": "a/b.jsonl"}`, RefusedMessage: `{"path": "../b.jsonl"}`,
-		Data:    `{"id": 4101, "salary": 1.10}`,
+		Data: `{"id": 4101, "salary": 1.10}`,
 	})
 	if lines := readLines(t, filepath.Join(dir, "a/b.jsonl")); len(lines) == 0 {
 		t.Error("nothing was written")

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -285,7 +286,7 @@ func TestSwitchedProtocols(t *testing.T) {
 	if want := "the endpoint answers 101 Switching Protocols"; o.Kind != sdk.Retried || o.Reason != want {
 		t.Errorf("%+v, want %q", o, want)
 	}
-	if err := <-closed; err != io.EOF {
+	if err := <-closed; !errors.Is(err, io.EOF) {
 		t.Errorf("the connection stays open: %v", err)
 	}
 }
