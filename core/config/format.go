@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // Format returns a file of a configuration, or of tests, in the usual layout: indentation, and equals signs in columns. Words
@@ -31,4 +32,9 @@ func FormattedFiles(path string) ([]string, error) {
 		return []string{path}, nil
 	}
 	return hclFiles(path)
+}
+
+// Quote writes a text as a configuration has it: in quotation marks, and with all escaped that would not be taken as it is.
+func Quote(text string) string {
+	return string(hclwrite.TokensForValue(cty.StringVal(text)).Bytes())
 }

@@ -47,6 +47,24 @@ func Load(ctx context.Context, path string, opt Options) (*Config, *Diagnostics)
 	return l.cfg, l.diags
 }
 
+// LoadText is Load for a text that is to become the file at path, and need not be there yet.
+func LoadText(ctx context.Context, path string, src []byte, opt Options) (*Config, *Diagnostics) {
+	l := newLoader(ctx, path, opt)
+	var err error
+	if l.cfg.Dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
+		l.error(hcl.Range{Filename: path}, "The configuration cannot be read", sentence(err.Error()))
+	} else if body := l.parseText(path, src); body != nil {
+		l.bodies = append(l.bodies, body)
+		l.load()
+		l.trust()
+	}
+	l.finish()
+	if l.diags.HasErrors() {
+		return nil, l.diags
+	}
+	return l.cfg, l.diags
+}
+
 // LoadStorage reads the storage block of a configuration and nothing else, for those who look for a host or its
 // database: what other blocks need of the environment need not be there, and plugins are not asked.
 func LoadStorage(path string, opt Options) (Storage, error) {
