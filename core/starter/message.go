@@ -115,6 +115,8 @@ func step(schemas []*sdk.Schema, name string) (below []*sdk.Schema, sure bool) {
 type Event struct {
 	Types []*sdk.EventType // that the route takes; may be empty
 	Data  json.RawMessage  // of the first type's first sample; empty: not known
+
+	Several bool // that sample makes other events, too
 }
 
 // message makes attributes of a message.

@@ -139,6 +139,9 @@ func (d *Draft) Test() []byte {
 	w.line("%s", "type = "+config.Quote(eventType))
 	w.end()
 	w.line("expect {")
+	if d.Event.Several {
+		w.line("others = true # the sample makes several events")
+	}
 	w.line("to %s %s {", config.Quote(d.Sink.plugin), config.Quote(d.Sink.name))
 	w.line("route = %s", config.Quote(d.Route()))
 	w.end()

@@ -142,10 +142,15 @@ func (s *initializer) choose(ctx context.Context) error {
 	}
 	for _, kind := range []core.PluginKind{core.PluginDecoder, core.PluginSink} {
 		if len(names[kind]) == 0 {
-			return errors.Join(odd, fmt.Errorf("no %s plugin is in %s: --plugins names the folder of the plugins' programs",
-				kind, f.plugins))
+			if odd != nil {
+				return fmt.Errorf("%w; --plugins names the folder of the plugins' programs", odd)
+			}
+			return fmt.Errorf("no %s plugin is in %s; --plugins names the folder of the plugins' programs", kind, f.plugins)
 		}
 		slices.Sort(names[kind])
+	}
+	if sinks := names[core.PluginSink]; slices.Contains(sinks, "file") { // the default is one that needs nothing else
+		names[core.PluginSink] = append([]string{"file"}, slices.DeleteFunc(sinks, func(n string) bool { return n == "file" })...)
 	}
 	var err error
 	if s.host, err = newPluginHost(config.Plugins{Dir: f.plugins}, nil, hclog.NewNullLogger()); err != nil {
@@ -405,7 +410,7 @@ func (s *initializer) sampleData(ctx context.Context, eventType string) ([]byte,
 	src := &cfg.Sources[0]
 	smp, err := findSample(src, eventType, "")
 	if err != nil {
-		return nil, nil //nolint:nilerr // an event type without a sample
+		return nil, nil // an event type without a sample
 	}
 	g, err := newGates(cfg)
 	if err != nil {
@@ -429,6 +434,7 @@ func (s *initializer) sampleData(ctx context.Context, eventType string) ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	s.draft.Event.Several = len(results[0].Events) > 1
 	for _, ev := range results[0].Events {
 		if ev.Type == eventType {
 			return ev.Data, nil
@@ -498,7 +504,8 @@ type questions struct {
 func newQuestions(in io.Reader, out io.Writer) *questions {
 	q := &questions{out: out}
 	if f, ok := in.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&fs.ModeCharDevice != 0 {
+		null, _ := os.Stat(os.DevNull) // which is a device, too
+		if info, err := f.Stat(); err == nil && info.Mode()&fs.ModeCharDevice != 0 && !os.SameFile(info, null) {
 			q.lines = bufio.NewReader(f)
 		}
 	}
