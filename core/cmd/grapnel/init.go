@@ -23,7 +23,7 @@ import (
 	"github.com/grapnelhq/grapnel/core/config"
 	"github.com/grapnelhq/grapnel/core/pluginfile"
 	"github.com/grapnelhq/grapnel/core/pluginhost"
-	"github.com/grapnelhq/grapnel/core/starter"
+	"github.com/grapnelhq/grapnel/core/config/starter"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
