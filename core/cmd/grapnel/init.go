@@ -21,9 +21,9 @@ import (
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/config/starter"
 	"github.com/grapnelhq/grapnel/core/pluginfile"
 	"github.com/grapnelhq/grapnel/core/pluginhost"
-	"github.com/grapnelhq/grapnel/core/config/starter"
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
