@@ -32,7 +32,8 @@ test: ## run all tests; needs Go only
 	go test work
 
 race: ## run the tests under the race detector, but for those that only run other programs; needs gcc
-	CGO_ENABLED=1 go test -race $$(go list work | grep -v -e /internal/e2e$$ -e /internal/rules$$)
+	CGO_ENABLED=1 go test -race $$(go list work | grep -v -e /internal/e2e$$ -e /internal/rules$$ -e /cmd/grapnel$$)
+	CGO_ENABLED=1 go test -race -skip '^TestScripts$$' ./core/cmd/grapnel
 
 foreign: ## run the tests that need more than Go (strace, jq, zstd, node, npm, trytond); a missing tool fails
 	cd core/internal/foreign/npm && npm ci --ignore-scripts --no-audit --no-fund
