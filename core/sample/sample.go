@@ -150,7 +150,7 @@ func (f fresh) value(old string, kind sdk.VariationKind) string {
 }
 
 // freshID keeps the look of an id: every digit becomes another digit, every letter of a UUID another hexadecimal one;
-// a text without digits gets some.
+// a text without digits gets some. A short number becomes longer, or the copies of a load would be the same soon.
 func freshID(old string, random *rand.Rand) string {
 	hex := isUUID(old)
 	b := []byte(old)
@@ -167,6 +167,11 @@ func freshID(old string, random *rand.Rand) string {
 	}
 	if !changed {
 		return fmt.Sprintf("%s-%d", old, random.Uint64())
+	}
+	if isDigits(old) {
+		for len(b) < 9 { // what is less than 2^31 in any case
+			b = append(b, '0'+byte(random.IntN(10)))
+		}
 	}
 	return string(b)
 }

@@ -119,8 +119,8 @@ func TestCopyVariesFormsAndQueries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := regexp.MustCompile(`^a=%zz&id=(\d{4})&&b=x\+y$`).FindStringSubmatch(c.Query)
-	b := regexp.MustCompile(`^a=%7E&Message%53id=SM(\d{4})&&payload=%7B%22id%22%3A\+(\d{4})%2C%22x%22%3A1\.0%7D&a=\+&last-\d+$`).
+	q := regexp.MustCompile(`^a=%zz&id=(\d{9})&&b=x\+y$`).FindStringSubmatch(c.Query)
+	b := regexp.MustCompile(`^a=%7E&Message%53id=SM(\d{4})&&payload=%7B%22id%22%3A\+(\d{9})%2C%22x%22%3A1\.0%7D&a=\+&last-\d+$`).
 		FindStringSubmatch(string(c.Body))
 	if q == nil || b == nil || b[2] != q[1] || q[1] == "4101" || b[1] == "4101" {
 		t.Errorf("%s\n%s", c.Query, c.Body)
@@ -137,5 +137,24 @@ func TestCopySaysWhatCannotBeVaried(t *testing.T) {
 	s := sdk.Sample{Name: "x", Body: []byte(`{}`), Vary: []sdk.Variation{{Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/id"}}}}
 	if _, err := Copy(s, rand.New(rand.NewPCG(1, 1)), now); err == nil || err.Error() != `sample x: there is nothing at "/id" to vary` {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestCopiesDiffer makes as many copies as a short load does, of a sample whose id is short.
+func TestCopiesDiffer(t *testing.T) {
+	s := sdk.Sample{Name: "short", Body: []byte(`{"id":7}`), Vary: []sdk.Variation{{
+		Part: sdk.Part{Kind: sdk.PartJSONPointer, Name: "/id"}, Kind: sdk.VaryID,
+	}}}
+	random := rand.New(rand.NewPCG(1, 2))
+	seen := map[string]bool{}
+	for range 1000 {
+		c, err := Copy(s, random, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[string(c.Body)] = true
+	}
+	if len(seen) < 999 {
+		t.Errorf("1000 copies are %d different requests", len(seen))
 	}
 }
