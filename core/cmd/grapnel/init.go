@@ -461,7 +461,7 @@ func (s *initializer) next(c *cobra.Command, files string) {
 	if list := s.draft.Variables(); len(list) > 0 {
 		fmt.Fprintln(out, "\nSet the variables:")
 		for _, v := range list {
-			fmt.Fprintf(out, "  export %s=…  %s\n", v.Name, aboutVariable(v))
+			fmt.Fprintf(out, "  export %s=…%s\n", v.Name, aboutVariable(v))
 		}
 	}
 	address := "https://HOST/hooks/" + s.flags.source
@@ -484,7 +484,7 @@ func aboutVariable(v starter.Variable) string {
 	if len(text) > 80 {
 		text = append(text[:79], '…')
 	}
-	return "# " + string(text)
+	return "  # " + string(text)
 }
 
 // quoteShell writes a path as one word for a shell.
