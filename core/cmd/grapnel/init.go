@@ -212,9 +212,9 @@ func (s *initializer) plugin(
 	if !slices.Contains(names, *name) {
 		text := fmt.Sprintf("%s: no %s %q is in %s", flag, kind, *name, s.flags.plugins)
 		if near := config.Nearest(*name, names); near != "" {
-			text += fmt.Sprintf("; did you mean %q?", near)
+			return nil, fmt.Errorf("%s; did you mean %q? There are %s", text, near, strings.Join(names, ", "))
 		}
-		return nil, errors.New(text + " There are " + strings.Join(names, ", "))
+		return nil, fmt.Errorf("%s; there are %s", text, strings.Join(names, ", "))
 	}
 	return s.host.Describe(ctx, kind, *name)
 }
