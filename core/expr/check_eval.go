@@ -610,7 +610,7 @@ func (c *Checker) call(e *hclsyntax.FunctionCallExpr, v known) typed {
 			good = good && t.null != alwaysNull
 		}
 		vals[i] = unknownOf(t)
-		good = c.parameter(e, i, t, p, v) && good
+		good = c.takes(e, i, t, v) && c.parameter(e, i, t, p, v) && good
 		if cv, err := convert.Convert(vals[i], p.Type); err == nil {
 			vals[i] = cv
 		} else {
@@ -627,6 +627,36 @@ func (c *Checker) call(e *hclsyntax.FunctionCallExpr, v known) typed {
 		return typed{}
 	}
 	return c.returned(e, fn, vals, v)
+}
+
+// takes checks what the type of a parameter does not say: a number converts to a text, but that is no time.
+func (c *Checker) takes(e *hclsyntax.FunctionCallExpr, i int, t typed, v known) bool {
+	kind := class(t.schema)
+	if t.null == alwaysNull || kind == "" || kind == "text" {
+		return true
+	}
+	want := ""
+	switch e.Name {
+	case "timecmp":
+		want = "a date or a time"
+	case "date", "timeadd":
+		if i == 0 {
+			want = "a date or a time"
+		}
+	case "formatdate":
+		if i == 1 {
+			want = "a time"
+		}
+	case "tostring", "tonumber", "tobool":
+		if kind == "list" || kind == "object" {
+			want = "a text, a number, true or false"
+		}
+	}
+	if want == "" {
+		return true
+	}
+	c.fail(e.Args[i].Range(), "Wrong argument of "+e.Name+"()", is(t)+", and the function takes "+want+"."+c.inSample(t, v), v)
+	return false
 }
 
 // parameter checks one argument of a function.

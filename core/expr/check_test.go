@@ -270,3 +270,42 @@ func FuzzChecker(f *testing.F) {
 		}
 	})
 }
+
+// TestArgumentsThatNeverFit has calls whose arguments fit the parameters' types and fail on every event all the same.
+func TestArgumentsThatNeverFit(t *testing.T) {
+	types := []KnownType{{Source: "s", Type: "p.made", Provider: "p", Data: &sdk.Schema{Kind: sdk.KindObject, Attributes: []sdk.Attribute{
+		{Name: "id", Schema: sdk.Schema{Kind: sdk.KindInteger}},
+		{Name: "at", Schema: sdk.Schema{Kind: sdk.KindString}},
+		{Name: "list", Schema: sdk.Schema{Kind: sdk.KindList, Element: &sdk.Schema{Kind: sdk.KindString}}},
+		{Name: "any", Schema: sdk.Schema{Kind: sdk.KindAny}},
+	}}}}
+	for src, wrong := range map[string]bool{
+		`date(event.data.id) == "x"`:                     true,
+		`timecmp(event.time, event.data.id) > 0`:         true,
+		`timeadd(event.data.id, "1h") == "x"`:            true,
+		`formatdate("YYYY", event.data.id) == "x"`:       true,
+		`tostring(event.data.list) == "x"`:               true,
+		`tonumber(event.data.list) == 1`:                 true,
+		`tostring(event.data.id) == "1"`:                 false,
+		`tonumber(event.data.at) == 1`:                   false,
+		`date(event.data.at) == "x"`:                     false,
+		`date(event.data.any) == "x"`:                    false,
+		`timecmp(event.time, request.received_at) > 0`:   false,
+		`formatdate("YYYY", event.time) == "x"`:          false,
+		`event.data.any == null || can(date("2026"))`:    false,
+		`try(date(event.data.id), "2026-01-01") == "x"`:  false,
+		`tostring(event.data.any) == "x"`:                false,
+		`timeadd(event.data.at, "1h") == event.data.any`: false,
+	} {
+		s := NewSet(nil, nil)
+		cond, diags := s.Condition(parse(t, src))
+		if diags.HasErrors() {
+			t.Fatalf("%s: %v", src, diags)
+		}
+		c := NewChecker(s, types)
+		c.Route(CheckedRoute{Takes: func(string, string) bool { return true }, When: cond})
+		if found := c.Diagnostics(); found.HasErrors() != wrong {
+			t.Errorf("%s: %v", src, found)
+		}
+	}
+}
