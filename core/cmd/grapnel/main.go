@@ -103,6 +103,9 @@ func markUsage(c *cobra.Command) {
 		}
 		if !c.HasSubCommands() {
 			_, want, _ := strings.Cut(c.Use, " ")
+			if want == "" && c.Flags().Lookup("config") != nil {
+				want = "no arguments; --config FILE names a configuration"
+			}
 			return usage(c, "it takes "+cmp.Or(want, "no arguments"))
 		}
 		c.SuggestionsMinimumDistance = 2
