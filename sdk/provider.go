@@ -200,7 +200,7 @@ type Sample struct {
 	Name    string          `json:"name"`
 	Method  string          `json:"method,omitempty"`  // default POST
 	Query   string          `json:"query,omitempty"`   // raw, without credentials
-	Headers []Header        `json:"headers,omitempty"` // content-type, where it is not the manifest's first
+	Headers []Header        `json:"headers,omitempty"` // content-type, where it is not the manifest's first; what a scheme signs
 	Body    json.RawMessage `json:"body,omitempty"`    // byte-exact; any bytes
 	Vary    []Variation     `json:"vary,omitempty"`    // what makes a copy another event
 }

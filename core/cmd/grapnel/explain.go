@@ -288,7 +288,7 @@ func (x *explainer) sample(ctx context.Context, source, eventType string) error 
 	if err != nil {
 		return err
 	}
-	r, err := sampleRequest(ctx, src, smp, x.flags.at)
+	r, err := sampleRequest(ctx, src, typedSample{eventType, smp}, x.flags.at)
 	if err != nil {
 		return err
 	}

@@ -417,7 +417,7 @@ func (s *initializer) sampleData(ctx context.Context, eventType string) ([]byte,
 		return nil, err
 	}
 	now := time.Now()
-	r, err := sampleRequest(ctx, src, smp, now)
+	r, err := sampleRequest(ctx, src, typedSample{eventType, smp}, now)
 	if err != nil {
 		return nil, err
 	}

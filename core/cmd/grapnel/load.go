@@ -58,7 +58,8 @@ func (s *sender) load(ctx context.Context, p printer) error {
 	start := time.Now()
 	for i := range total {
 		due := start.Add(time.Duration(float64(i) * float64(time.Second) / float64(s.flags.rate)))
-		smp, err := s.next(i % len(s.samples))
+		k := i % len(s.samples)
+		smp, err := s.next(k)
 		if err != nil {
 			return err
 		}
@@ -69,7 +70,7 @@ func (s *sender) load(ctx context.Context, p printer) error {
 		if ctx.Err() != nil {
 			break // what is under way counts
 		}
-		req, err := s.request(context.WithoutCancel(ctx), smp)
+		req, err := s.request(context.WithoutCancel(ctx), typedSample{s.samples[k].eventType, smp})
 		if err != nil {
 			return err
 		}

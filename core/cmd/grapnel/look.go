@@ -111,14 +111,14 @@ func findSample(src *config.Source, eventType, name string) (sdk.Sample, error) 
 }
 
 // sampleRequest makes a request of a sample, with the credentials of the source's first secret where there is one.
-func sampleRequest(ctx context.Context, src *config.Source, smp sdk.Sample, at time.Time) (*http.Request, error) {
+func sampleRequest(ctx context.Context, src *config.Source, smp typedSample, at time.Time) (*http.Request, error) {
 	in := auth.Input{Header: http.Header{}, RawQuery: smp.Query, Body: smp.Body, Form: sample.IsForm(smp.Headers)}
 	for _, h := range smp.Headers {
 		in.Header.Set(h.Name, h.Value)
 	}
 	if src.Scheme != nil && len(src.Secrets) > 0 {
 		if err := auth.Sign(*src.Scheme, &in, src.Secrets[0], at); err != nil {
-			return nil, err
+			return nil, signError(src.Scheme, smp, in.Header, err)
 		}
 	}
 	target := src.Path

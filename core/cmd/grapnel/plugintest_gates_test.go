@@ -39,6 +39,11 @@ func thing(change func(*sdk.Provider)) *sdk.Provider {
 // TestGateChecks has a manifest with every scheme there is, and some with a fault.
 func TestGateChecks(t *testing.T) {
 	query := func(name string) sdk.Part { return sdk.Part{Kind: sdk.PartQuery, Name: name} }
+	signedHeader := sdk.Scheme{Name: "odd", HMAC: &sdk.HMAC{
+		Headers: []string{"X-Sig"}, Encoding: sdk.Hex, Timestamp: &sdk.Timestamp{Headers: []string{"X-Time"}},
+		SignedContent: []sdk.Part{{Kind: sdk.PartHeader, Name: "X-Time"}, {Kind: sdk.PartHeader, Name: "X-Id"},
+			{Kind: sdk.PartBody}},
+	}}
 	for name, c := range map[string]struct {
 		change func(*sdk.Provider)
 		want   []string // each in a finding
@@ -65,6 +70,9 @@ func TestGateChecks(t *testing.T) {
 			stripe, _ := sdk.Preset("standard_webhooks")
 			p.Schemes = []sdk.Scheme{stripe}
 			p.Dedupe = []sdk.DedupeKey{{{Kind: sdk.PartHeader, Name: "webhook-timestamp"}}}
+			for i := range p.Events {
+				p.Events[i].Samples[0].Headers = []sdk.Header{{Name: "Svix-Id", Value: "m1"}}
+			}
 		}, []string{"the sample thing.made has another dedupe key a minute later"}},
 		"a header that is not kept": {func(p *sdk.Provider) {
 			s := &p.Events[0].Samples[0]
@@ -96,6 +104,20 @@ func TestGateChecks(t *testing.T) {
 					{Kind: sdk.PartBody}},
 			}}}
 		}, []string{"the sample thing.made cannot be signed"}},
+		"a signed header that no sample has": {func(p *sdk.Provider) { p.Schemes = []sdk.Scheme{signedHeader} }, []string{
+			"samples: the sample thing.made cannot be signed (the sample of thing.made lacks the header X-Id that the scheme " +
+				"signs: add it to the sample (Go: Sample.Headers; decoder json: sample = { headers = { \"X-Id\" = \"…\" } }))",
+			"auth odd: the sample thing.made cannot be signed (the sample of thing.made lacks the header X-Id",
+		}},
+		"a signed header beside presets": {func(p *sdk.Provider) { p.Schemes = append(p.Schemes, signedHeader) }, []string{
+			"auth odd: the sample thing.made cannot be signed (the sample of thing.made lacks the header X-Id",
+		}},
+		"a signed header that all samples have": {change: func(p *sdk.Provider) {
+			p.Schemes = []sdk.Scheme{signedHeader}
+			for i := range p.Events {
+				p.Events[i].Samples[0].Headers = []sdk.Header{{Name: "x-id", Value: "1"}}
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var found []string

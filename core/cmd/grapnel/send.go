@@ -351,7 +351,7 @@ type sent struct {
 }
 
 func (s *sender) send(ctx context.Context, p printer, eventType string, smp sdk.Sample) error {
-	req, err := s.request(ctx, smp)
+	req, err := s.request(ctx, typedSample{eventType, smp})
 	if err != nil {
 		return err
 	}
@@ -390,14 +390,17 @@ func (s *sender) judge(status int, answer []byte) error {
 }
 
 // request signs a sample, or forges it.
-func (s *sender) request(ctx context.Context, smp sdk.Sample) (*http.Request, error) {
+func (s *sender) request(ctx context.Context, smp typedSample) (*http.Request, error) {
 	in := auth.Input{Header: http.Header{}, RawQuery: smp.Query, Body: smp.Body, Form: sample.IsForm(smp.Headers)}
 	for _, h := range smp.Headers {
 		in.Header.Set(h.Name, h.Value)
 	}
 	if s.source.Scheme != nil {
 		if err := s.flags.forgery.sign(*s.source.Scheme, &in, s.source.Secrets[0], time.Now()); err != nil {
-			return nil, err
+			if s.flags.request != "" { // no sample, and err names what is missing
+				return nil, err
+			}
+			return nil, signError(s.source.Scheme, smp, in.Header, err)
 		}
 	}
 	url := s.url
