@@ -61,6 +61,14 @@ func (c *compiler) parts(text string, path ...string) []sdk.Part {
 	if err == nil {
 		parts, err = t.parts()
 	}
+	if no := new(noPlaceError); errors.As(err, &no) {
+		switch path[0] {
+		case "signature":
+			no.more = "{timestamp}, {body}, "
+		case "dedupe":
+			no.more = "{body}, "
+		}
+	}
 	if err != nil {
 		c.fail(err.Error(), path...)
 		return nil
@@ -431,7 +439,11 @@ func (c *compiler) sample(typ string, s *Sample, d *decoder, e *sdk.EventType, v
 			slices.Sort(others)
 			what = "makes " + strings.Join(slices.Compact(others), " and ")
 		}
-		c.fail(what+", not "+e.Type, "types", typ, "sample")
+		advice := ""
+		if len(d.typ) == 1 && strings.HasPrefix(d.typ[0].literal, "/") {
+			advice = fmt.Sprintf("event.type is a text: a place needs braces: %q", "{"+d.typ[0].literal+"}")
+		}
+		c.explain(what+", not "+e.Type, advice, "types", typ, "sample")
 		return
 	}
 	e.Data = shapeOf(shown)

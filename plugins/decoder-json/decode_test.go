@@ -206,6 +206,13 @@ func TestMistakes(t *testing.T) {
 		{`"event":{"type":"{header.X Y}"}`, `event.type: {header.X Y}: "X Y" is no header name`},
 		{`"event":{"type":"x","subject":"{body}"}`, `event.subject: {body} is for what the host does with a request; an event has none`},
 		{`"event":{"type":"x","data":"order"}`, `event.data: "order" is no JSON pointer: it starts with a slash`},
+		{`"event":{"type":"x","data":"{/data}"}`, `event.data: "{/data}" is no JSON pointer: write it without braces: "/data"`},
+		{`"event":{"type":"/event"},"types":{"a":{"sample":{"body":"{\"event\":\"a\"}"}}}`,
+			`types.a.sample: makes p._event, not p.a: event.type is a text: a place needs braces: "{/event}"`},
+		{`"event":{"type":"x"},"signature":{"header":"X","content":"{ts}:{body}"}`, `signature.content: {ts} is no place: write ` +
+			`{timestamp}, {body}, {/a/json/pointer}, {body/a/json/pointer}, {header.Name} or {query.name}`},
+		{`"event":{"type":"x"},"dedupe":["{id}"]`, `dedupe.0: {id} is no place: write {body}, {/a/json/pointer}, ` +
+			`{body/a/json/pointer}, {header.Name} or {query.name}`},
 		{`"event":{"type":"x","items":"list"}`, `event.items: "list" is no JSON pointer: it starts with a slash`},
 		{`"event":{"type":"x","changes":{}}`, `event.changes.old: is missing in changes`},
 		{`"event":{"type":"x","changes":{"old":"/a","name":"/b"}}`, `event.changes.name: is for entries, so each is needed`},

@@ -114,8 +114,18 @@ func parsePlace(text string) (place, error) {
 	case dotted && kind == "query" && name != "":
 		return place{kind: sdk.PartQuery, name: name}, nil
 	}
-	return place{}, fmt.Errorf(
-		"{%s} is no place: write {/a/json/pointer}, {body/a/json/pointer}, {header.Name} or {query.name}", text)
+	return place{}, &noPlaceError{text: text}
+}
+
+// noPlaceError is about braces without a place in them.
+type noPlaceError struct {
+	text string
+	more string // places that can stand there besides those that can stand anywhere, a comma behind each
+}
+
+func (e *noPlaceError) Error() string {
+	return fmt.Sprintf("{%s} is no place: write %s{/a/json/pointer}, {body/a/json/pointer}, {header.Name} or {query.name}",
+		e.text, e.more)
 }
 
 func isHeaderName(s string) bool {
@@ -129,6 +139,9 @@ func isHeaderName(s string) bool {
 func parsePointer(text string) (pointer, error) {
 	if text == "" {
 		return nil, nil
+	}
+	if bare, ok := strings.CutPrefix(text, "{/"); ok && strings.HasSuffix(bare, "}") && !strings.ContainsAny(bare, "{|") {
+		return nil, fmt.Errorf("%q is no JSON pointer: write it without braces: %q", text, "/"+strings.TrimSuffix(bare, "}"))
 	}
 	if text[0] != '/' {
 		return nil, fmt.Errorf("%q is no JSON pointer: it starts with a slash", text)
