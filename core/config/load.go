@@ -154,7 +154,7 @@ type loader struct {
 
 	sinks map[string]*sinkBlock
 
-	typed  []typedRoute    // all whose "from", "on" and "when" are without mistakes
+	typed  []typedRoute    // all of whose "from" and "on" it is clear what they mean
 	named  map[string]bool // sinks, by `to` blocks
 	broken bool            // there is a `to` block that names no sink
 }

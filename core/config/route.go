@@ -10,7 +10,9 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/expr"
+	"github.com/grapnelhq/grapnel/sdk"
 )
 
 // compile compiles everything that is evaluated per event. Sources and sinks are loaded by now, so that it is known
@@ -130,15 +132,17 @@ func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
 	b := l.block(hb, what)
 	enabled := b.enabled()
 	mistakes := l.errors()
-	b.from(&r)
+	meant, clear := b.from(&r)
+	before := l.errors()
 	b.on(&r)
+	clear = clear && l.errors() == before
 	var t typedRoute
 	if a := b.attr("when"); a != nil && l.routeExpression(a.Expr, "when") {
 		when, diags := l.cfg.Set.Condition(a.Expr)
 		l.compiled(diags, a.Expr.Range())
 		r.When, t.when = when, a.Expr
 	}
-	sound := l.errors() == mistakes && (b.body.Attributes["when"] == nil || r.When != nil)
+	t.sound = l.errors() == mistakes && (b.body.Attributes["when"] == nil || r.When != nil)
 	b.blocks = append(b.blocks, "to")
 	targets := map[string]hcl.Range{}
 	n := 0
@@ -148,7 +152,7 @@ func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
 		}
 		n++
 		name, m := l.to(block, &r, what, targets)
-		if l.named[name] = true; m != nil {
+		if l.named[name] = l.named[name] || name != ""; m != nil {
 			t.messages, t.sinks = append(t.messages, m), append(t.sinks, name)
 		}
 	}
@@ -156,7 +160,8 @@ func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
 		l.error(b.at, fmt.Sprintf("\"to\" is missing in %s", what), `Add a block such as to "file" "audit" {}.`)
 	}
 	b.finish()
-	if t.route = r; sound {
+	t.route = r
+	if t.route.Sources = meant; clear {
 		l.typed = append(l.typed, t)
 	}
 	if !enabled {
@@ -167,11 +172,12 @@ func (l *loader) route(hb *hclsyntax.Block, seen map[string]hcl.Range) {
 	l.cfg.Routes = append(l.cfg.Routes, r)
 }
 
-// from takes the sources of a route: source.<plugin>.<name>, one or a list.
-func (b *block) from(r *Route) {
+// from takes the sources of a route: source.<plugin>.<name>, one or a list. meant are those, with what is suggested in
+// place of misspelt ones; not clear: there are others.
+func (b *block) from(r *Route) (meant []string, clear bool) {
 	a := b.attr("from")
 	if a == nil {
-		return
+		return nil, true
 	}
 	items := []hclsyntax.Expression{a.Expr}
 	if tuple, ok := a.Expr.(*hclsyntax.TupleConsExpr); ok {
@@ -182,19 +188,24 @@ func (b *block) from(r *Route) {
 			"Leave it out to take events of every source.")
 	}
 	r.Sources = []string{}
+	clear = len(items) > 0
 	for _, e := range items {
 		name, ok := b.sourceName(e, "Write source.<plugin>.<name>, or a list of such names.")
 		switch {
+		case !ok && name == "":
+			clear = false
 		case !ok:
+			meant = append(meant, name)
 		case slices.Contains(r.Sources, name):
 			b.l.warn(e.Range(), fmt.Sprintf("The source %q is named twice", name), "")
 		default:
 			r.Sources = append(r.Sources, name)
 		}
 	}
+	return slices.Concat(r.Sources, meant), clear
 }
 
-// sourceName takes the name of a source that is there.
+// sourceName takes the name of a source that is there. Where it is not, it returns the one that is suggested, if any.
 func (b *block) sourceName(e hclsyntax.Expression, form string) (string, bool) {
 	plugin, name, ok := sourceRef(e)
 	if !ok {
@@ -209,12 +220,14 @@ func (b *block) sourceName(e hclsyntax.Expression, form string) (string, bool) {
 	case found:
 		b.l.error(e.Range(), fmt.Sprintf("The source %q is of the plugin %q", name, src.plugin),
 			fmt.Sprintf("Write source.%s.%s.", src.plugin, name))
+		return name, false
 	default:
-		detail := ""
-		if guess := nearest(name, slices.Sorted(maps.Keys(b.l.sources))); guess != "" {
+		detail, guess := "", nearest(name, slices.Sorted(maps.Keys(b.l.sources)))
+		if guess != "" {
 			detail = fmt.Sprintf("Did you mean source.%s.%s?", b.l.sources[guess].plugin, guess)
 		}
 		b.l.error(e.Range(), fmt.Sprintf("There is no source %q of the plugin %q", name, plugin), detail)
+		return guess, false
 	}
 	return "", false
 }
@@ -420,14 +433,15 @@ func (l *loader) noSink(plugin, name string, at hcl.Range) {
 	l.error(at, fmt.Sprintf("There is no sink %q %q", plugin, name), detail)
 }
 
-// to takes a `to` block. It returns the name of the sink, and the message, unless there is a mistake in it.
+// to takes a `to` block. It returns the name of the sink, and the message for a Checker; nil: there is none to check.
 func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[string]hcl.Range) (
 	sink string, m *expr.Message,
 ) {
 	if len(hb.Labels) != 2 {
 		l.error(blockHeader(hb), "A to block has two labels", `Write to "plugin" "name" { … }, as in the sink's block.`)
 		l.broken = true
-		return "", nil
+		m, _ = l.message(hb, nil)
+		return "", m
 	}
 	plugin, name := hb.Labels[0], hb.Labels[1]
 	at := hcl.RangeBetween(hb.LabelRanges[0], hb.LabelRanges[1])
@@ -435,35 +449,77 @@ func (l *loader) to(hb *hclsyntax.Block, r *Route, route string, targets map[str
 	if !found || s.plugin != plugin {
 		l.broken = true
 		l.noSink(plugin, name, at)
-		return "", nil
+		var schema *sdk.Schema
+		if !found { // else it is open which of the two is meant
+			schema = l.messageOf(plugin)
+		}
+		m, _ = l.message(hb, schema)
+		return "", m
 	}
 	if earlier, twice := targets[name]; twice {
 		l.error(at, fmt.Sprintf("A second to block for the sink %q in %s", name, route),
 			"The first is at "+rangeOf(earlier).place()+". Write a second route.")
-		return name, nil
+	} else {
+		targets[name] = at
 	}
-	targets[name] = at
+	var schema *sdk.Schema
+	if s.info != nil {
+		schema = &s.info.Message
+	}
+	m, ok := l.message(hb, schema)
+	switch {
+	case !ok:
+	case s.disabled:
+		l.cfg.Idle = append(l.cfg.Idle, Idle{r.Name, name, rangeOf(at)})
+	default:
+		s.sent = append(s.sent, sentMessage{m, at})
+		r.To = append(r.To, To{Sink: name, Message: m, SchemaDigest: s.digest, Range: rangeOf(at)})
+	}
+	return name, m
+}
+
+// message compiles what a `to` block sends. Without a schema, only the expressions are looked at. Not ok: the message has
+// mistakes, and is for a Checker only.
+func (l *loader) message(hb *hclsyntax.Block, schema *sdk.Schema) (m *expr.Message, ok bool) {
 	for _, nested := range hb.Body.Blocks {
 		l.error(blockHeader(nested), "A to block holds attributes only", fmt.Sprintf("Write %s = { … }.", nested.Type))
 	}
-	ok := s.info != nil
+	ok = schema != nil
 	attrs := map[string]*hcl.Attribute{}
+	var open sdk.Schema
 	for _, a := range inOrder(hb.Body.Attributes) {
-		ok = l.routeExpression(a.Expr, "a to block") && ok
+		if !l.routeExpression(a.Expr, "a to block") {
+			return nil, false
+		}
 		attrs[a.Name] = a.AsHCLAttribute()
+		open.Attributes = append(open.Attributes, sdk.Attribute{
+			Name: a.Name, Schema: sdk.Schema{Kind: sdk.KindAny, Optional: true, Nullable: true},
+		})
 	}
-	if !ok {
-		return name, nil
+	if schema == nil {
+		open.Kind = sdk.KindObject
+		schema = &open
 	}
-	m, diags := l.cfg.Set.Message(attrs, &s.info.Message, blockHeader(hb))
-	l.compiled(diags, at)
-	if s.disabled {
-		l.cfg.Idle = append(l.cfg.Idle, Idle{r.Name, name, rangeOf(at)})
-		return name, m
+	m, diags := l.cfg.Set.Message(attrs, schema, blockHeader(hb))
+	l.compiled(diags, blockHeader(hb))
+	return m, ok && !diags.HasErrors()
+}
+
+// messageOf is the message schema of a sink plugin that is named where no block has such a sink; nil: it is not known.
+func (l *loader) messageOf(plugin string) *sdk.Schema {
+	for _, s := range l.sinks {
+		if s.plugin == plugin && s.info != nil {
+			return &s.info.Message
+		}
 	}
-	if m != nil {
-		s.sent = append(s.sent, sentMessage{m, at})
+	ref := pluginRef{core.PluginSink, plugin}
+	if l.catalog == nil || l.partial || l.infos[ref] != nil || !namePattern.MatchString(plugin) || l.fits(ref) != nil {
+		return nil
 	}
-	r.To = append(r.To, To{Sink: name, Message: m, SchemaDigest: s.digest, Range: rangeOf(at)})
-	return name, m
+	info, err := l.catalog.Describe(l.ctx, ref.kind, plugin)
+	l.infos[ref] = &pluginAnswer{info: info, err: err} // all blocks have been described
+	if err != nil || info == nil {
+		return nil
+	}
+	return &info.Message
 }

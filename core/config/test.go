@@ -262,7 +262,9 @@ func (t *testLoader) given(b *block, g *Given) {
 	g.Range, g.At = rangeOf(b.at), testTime
 	source := b.attr("source")
 	if source != nil {
-		g.Source, _ = b.sourceName(source.Expr, "Write source.<plugin>.<name>, as in a route.")
+		if name, ok := b.sourceName(source.Expr, "Write source.<plugin>.<name>, as in a route."); ok {
+			g.Source = name
+		}
 		for _, d := range t.cfg.Disabled {
 			if d.Kind == "source" && d.Name == g.Source {
 				t.error(source.Expr.Range(), fmt.Sprintf("The source %q is disabled", g.Source), fmt.Sprintf(

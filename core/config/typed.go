@@ -18,7 +18,8 @@ type typedRoute struct {
 	route    Route
 	when     hclsyntax.Expression // nil: always
 	messages []*expr.Message
-	sinks    []string // of the messages
+	sinks    []string // of the messages; empty: unknown
+	sound    bool     // there is no mistake in "from", "on" and "when"
 }
 
 // checkTypes checks every expression of every route against the catalogues of the decoders: against the types of the
@@ -39,15 +40,23 @@ func (l *loader) checkTypes() {
 		}
 		check := expr.CheckedRoute{Takes: l.takes(&t.route), When: t.route.When, Messages: t.messages}
 		for _, sink := range t.sinks {
-			if s := l.sinks[sink]; s.ordered != nil {
+			if s := l.sinks[sink]; s != nil && s.ordered != nil {
 				check.OrderBy = append(check.OrderBy, s.ordered)
 			}
 		}
-		if taken, matched := c.Route(check); taken && !matched {
+		if taken, matched := c.Route(check); taken && !matched && t.sound {
 			l.neverMatches(c, &t)
 		}
 	}
-	l.compiled(c.Diagnostics(), hcl.Range{})
+	l.compiled(slices.DeleteFunc(c.Diagnostics(), l.follows), hcl.Range{})
+}
+
+// follows reports whether a finding is about something in which an error was found without types.
+func (l *loader) follows(d *hcl.Diagnostic) bool {
+	r := rangeOf(*d.Subject)
+	return slices.ContainsFunc(l.diags.list, func(x Diagnostic) bool {
+		return x.Severity == Error && x.Range.File == r.File && r.start <= x.Range.start && x.Range.end <= r.end
+	})
 }
 
 // unclear reports whether a route takes events of a source of which nothing is known.

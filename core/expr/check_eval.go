@@ -150,6 +150,10 @@ func (c *Checker) eval(e hclsyntax.Expression, v known) typed {
 		return c.loop(e, v)
 	case *hclsyntax.SplatExpr:
 		return c.splat(e, v)
+	case *brokenNode:
+		for _, p := range e.parts {
+			c.eval(p, v)
+		}
 	}
 	return typed{}
 }

@@ -73,11 +73,14 @@ type Condition struct {
 	fast boolFunc // nil: hcl only
 }
 
-// Condition compiles an expression that is true or false.
+// Condition compiles an expression that is true or false. One with errors is for a Checker only; it can be nil.
 func (s *Set) Condition(e hcl.Expression) (*Condition, hcl.Diagnostics) {
 	out, known, diags := s.rewrite(e, false)
-	if diags.HasErrors() {
+	if out == nil {
 		return nil, diags
+	}
+	if diags.HasErrors() {
+		return &Condition{expr: out}, diags
 	}
 	if d := mustConvert(known, cty.Bool, e.Range(), "a condition is true or false"); d != nil {
 		return nil, append(diags, d)
@@ -147,11 +150,15 @@ type Text struct {
 	fast valueFunc // nil: hcl only
 }
 
-// Text compiles an expression that is a string or null; numbers and bools convert.
+// Text compiles an expression that is a string or null; numbers and bools convert. One with errors is for a Checker only;
+// it can be nil.
 func (s *Set) Text(e hcl.Expression) (*Text, hcl.Diagnostics) {
 	out, known, diags := s.rewrite(e, false)
-	if diags.HasErrors() {
+	if out == nil {
 		return nil, diags
+	}
+	if diags.HasErrors() {
+		return &Text{expr: out}, diags
 	}
 	if !known.IsNull() {
 		if d := mustConvert(known, cty.String, e.Range(), "a text is required"); d != nil {

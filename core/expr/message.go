@@ -52,7 +52,7 @@ type emitter struct {
 
 // Message compiles the attributes of a `to` block against the message schema of its sink, an object. It reports every
 // unknown, missing and ill-typed attribute that is visible without an event. block is where a missing attribute is
-// reported.
+// reported. A Message with errors is for a Checker only.
 func (s *Set) Message(attrs map[string]*hcl.Attribute, schema *sdk.Schema, block hcl.Range) (
 	*Message, hcl.Diagnostics,
 ) {
@@ -67,7 +67,7 @@ func (s *Set) Message(attrs map[string]*hcl.Attribute, schema *sdk.Schema, block
 	})
 	em := b.object(members, schema, block, nil)
 	if b.diags.HasErrors() {
-		return nil, b.diags
+		return &Message{rng: block, args: b.args}, b.diags
 	}
 	ranges := make(map[string]hcl.Range, len(attrs))
 	for name, attr := range attrs {
@@ -123,10 +123,12 @@ func (b *builder) member(m member, schema *sdk.Schema, path []string) (emitter, 
 	}
 	out, known, diags := b.set.rewrite(m.attr.Expr, true)
 	b.diags = append(b.diags, diags...)
+	if out != nil {
+		b.args = append(b.args, arg{m.name, out, schema, known})
+	}
 	if diags.HasErrors() {
 		return emitter{}, false
 	}
-	b.args = append(b.args, arg{m.name, out, schema, known})
 	before := len(b.diags)
 	em, ok := b.build(out, schema, path)
 	if ok && len(b.diags) == before {
@@ -215,6 +217,12 @@ func (b *builder) object(members []member, schema *sdk.Schema, rng hcl.Range, pa
 		if sub == nil {
 			b.fail(m.rng, "Unsupported argument", "An argument named %q is not expected here.%s", m.name,
 				didYouMean(m.name, names))
+			if m.attr != nil { // what it is set to has mistakes of its own
+				out, known, diags := b.set.rewrite(m.attr.Expr, true)
+				if b.diags = append(b.diags, diags...); out != nil {
+					b.args = append(b.args, arg{m.name, out, anyValue, known})
+				}
+			}
 			continue
 		}
 		if em, ok := b.member(m, sub, append(slices.Clip(path), m.name)); ok {

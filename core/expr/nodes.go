@@ -721,3 +721,20 @@ func (r *Record) panicError(p any, rng hcl.Range) *Error {
 	// The text of a panic may hold values.
 	return errorAt(rng, "Expression failed", "The evaluation panicked (%T). This is a bug in the host.", p)
 }
+
+// brokenNode is an expression with a mistake that was reported: it could be anything. It keeps what is around it, and in
+// it, open to checks; nothing that holds one is ever evaluated for an event.
+type brokenNode struct {
+	hclsyntax.Expression
+	parts []hclsyntax.Expression // rewritten
+}
+
+// Value implements hcl.Expression.
+func (n *brokenNode) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	var diags hcl.Diagnostics
+	for _, p := range n.parts {
+		_, more := p.Value(ctx)
+		diags = append(diags, more...)
+	}
+	return cty.DynamicVal, diags
+}

@@ -21,7 +21,7 @@ type rewriter struct {
 }
 
 // rewrite prepares an expression, and checks it with unknown values in place of the event's, which gives known: its
-// value or at least type, as far as that does not depend on the event. Of an argument, the object and tuple
+// value or at least type, as far as that does not depend on the event. What has a mistake is a brokenNode in out. Of an argument, the object and tuple
 // constructors that are its outer structure are kept, so that what is in them can be placed.
 func (s *Set) rewrite(e hcl.Expression, argument bool) (
 	out hclsyntax.Expression, known cty.Value, diags hcl.Diagnostics,
@@ -43,9 +43,6 @@ func (s *Set) rewrite(e hcl.Expression, argument bool) (
 		out = rw.argument(native)
 	} else {
 		out = rw.expr(native)
-	}
-	if rw.diags.HasErrors() {
-		return nil, cty.NilVal, rw.diags
 	}
 	known, diags = check(out, s)
 	return out, known, append(rw.diags, diags...)
@@ -315,6 +312,11 @@ func (rw *rewriter) children(e hclsyntax.Expression) hclsyntax.Expression {
 		if e.Name == "present" {
 			return rw.present(e, &c)
 		}
+		if _, ok := rw.set.functions[e.Name]; !ok {
+			if _, ok := rw.set.load[e.Name]; !ok || !rw.constant(e) {
+				return &brokenNode{e, c.Args} // reported
+			}
+		}
 		return &c
 	case *hclsyntax.ConditionalExpr:
 		c := *e
@@ -377,7 +379,7 @@ func (rw *rewriter) children(e hclsyntax.Expression) hclsyntax.Expression {
 		return e
 	}
 	rw.fail(e.Range(), "Unsupported expression", "Expressions of this kind (%T) are not supported here.", e)
-	return e
+	return &brokenNode{Expression: e}
 }
 
 func (rw *rewriter) exprs(es []hclsyntax.Expression) []hclsyntax.Expression {
@@ -408,7 +410,7 @@ func (rw *rewriter) refer(e hclsyntax.Expression, t hcl.Traversal) hclsyntax.Exp
 		rw.report(d)
 	}
 	if diags.HasErrors() {
-		return e
+		return &brokenNode{Expression: e}
 	}
 	return &refNode{Expression: e, ref: ref, traversal: t}
 }
@@ -419,7 +421,10 @@ func (rw *rewriter) scope(e *hclsyntax.ScopeTraversalExpr) hclsyntax.Expression 
 		return &travNode{Expression: e, name: name, steps: e.Traversal[1:]}
 	}
 	if name != "event" && name != "request" {
-		return e // an error that was reported
+		if _, diags := e.Traversal.TraverseAbs(rw.set.constCtx); !diags.HasErrors() {
+			rw.fail(e.Range(), "Unknown value", "%s is not known.", traversalText(e.Traversal))
+		}
+		return &brokenNode{Expression: e} // reported
 	}
 	return rw.refer(e, e.Traversal)
 }
@@ -427,7 +432,7 @@ func (rw *rewriter) scope(e *hclsyntax.ScopeTraversalExpr) hclsyntax.Expression 
 func (rw *rewriter) present(e, c *hclsyntax.FunctionCallExpr) hclsyntax.Expression {
 	if len(c.Args) != 1 || c.ExpandFinal {
 		rw.fail(e.Range(), "Wrong number of arguments", "present takes one reference, as in present(event.data.name).")
-		return c
+		return &brokenNode{e, c.Args}
 	}
 	arg := c.Args[0]
 	for {
@@ -445,11 +450,11 @@ func (rw *rewriter) present(e, c *hclsyntax.FunctionCallExpr) hclsyntax.Expressi
 			return &presentNode{FunctionCallExpr: c, arg: a}
 		}
 	}
-	if !rw.diags.HasErrors() {
+	if _, broken := arg.(*brokenNode); !broken {
 		rw.fail(e.Args[0].Range(), "present needs a reference",
 			"present tells whether a field exists, so it takes a reference such as event.data.name, not a computed value.")
 	}
-	return c
+	return &brokenNode{e, c.Args}
 }
 
 // argument rewrites an expression and folds constants below its outer constructors only.
