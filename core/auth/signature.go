@@ -198,7 +198,7 @@ func (s *signature) checkAge(sent, now time.Time) error {
 // parse decodes the signatures of a header's value into st.received and returns their number. Items of another version
 // or key and signatures that do not decode are passed over: a sender may add what we do not know.
 func (s *signature) parse(in *Input, st *scratch, value string) (int, error) {
-	n, found := 0, false
+	n, found, all := 0, false, value
 	for more := true; more; {
 		item := value
 		if more = s.separator != ""; more {
@@ -243,10 +243,47 @@ func (s *signature) parse(in *Input, st *scratch, value string) (int, error) {
 	case n > 0:
 		return n, nil
 	case !found:
-		return 0, &Error{CauseMalformedSignature, "the header holds no signature of the expected version"}
+		return 0, &Error{CauseMalformedSignature, s.noItem(all)}
+	case s.prefix == "":
+		return 0, &Error{CauseMalformedSignature, fmt.Sprintf("the signature is not %d bytes in %s", s.codec.size, s.codec.encoding)}
 	}
 	return 0, &Error{CauseMalformedSignature, fmt.Sprintf("the signature is not %q followed by %d bytes in %s",
 		s.prefix, s.codec.size, s.codec.encoding)}
+}
+
+// noItem says that a signature header has no item of the key or version, and which it has instead: their names, never
+// their values.
+func (s *signature) noItem(header string) string {
+	wanted, sign := s.itemKey+"=…", "="
+	if s.itemVersion != "" {
+		wanted, sign = s.itemVersion+",…", ","
+	}
+	const most = 8
+	var names []string
+	for more := true; more && len(names) < most; {
+		item := header
+		if more = s.separator != ""; more {
+			item, header, more = strings.Cut(header, s.separator)
+		}
+		name, value, ok := strings.Cut(item, sign)
+		ok = ok && value != "" && value[0] != '=' // what is before = or == may be base64
+		if ok && isItemName(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	text := "the header has no item " + wanted
+	if len(names) > 0 {
+		text += "; there are " + strings.Join(names, ", ")
+	}
+	return text
+}
+
+// isItemName reports whether a text may be shown as the name of an item: what is long or has other signs may be a value.
+func isItemName(s string) bool {
+	return s != "" && len(s) <= 16 && !strings.ContainsFunc(s, func(c rune) bool {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		return !letter && c != '_' && c != '-'
+	})
 }
 
 // timestamp finds and parses the timestamp, where the scheme has one.

@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -297,6 +298,34 @@ func TestStripeForms(t *testing.T) {
 		in := &Input{Header: http.Header{"Stripe-Signature": {value}}, Body: []byte(`{"id":"evt_1","object":"event"}`)}
 		if got := cause(v, in, time.Unix(1700000010, 0)); got != want {
 			t.Errorf("%q: cause %q, want %q", value, got, want)
+		}
+	}
+}
+
+// TestMalformedDetails says what is expected and, of what is there, the names only.
+func TestMalformedDetails(t *testing.T) {
+	keys := sdk.HMAC{Separator: ",", ItemKey: "v1"}
+	versions := sdk.HMAC{Separator: " ", ItemVersion: "v1"}
+	for _, c := range []struct {
+		h           sdk.HMAC
+		value, want string
+	}{
+		{sdk.HMAC{}, "abc", "the signature is not 32 bytes in hex"},
+		{sdk.HMAC{Prefix: "sha256="}, "abc", `the signature is not "sha256=" followed by 32 bytes in hex`},
+		{keys, "ts=17,h1=5ec", "the header has no item v1=…; there are ts, h1"},
+		{keys, "h1=5ec,h1=5ed", "the header has no item v1=…; there are h1"},
+		{keys, "<b>=17,Q2hhbmdlZCBieSBoYW5k=1,x=", "the header has no item v1=…"},
+		{versions, "v2,5ec v3,5ed", "the header has no item v1,…; there are v2, v3"},
+		{versions, "5ec", "the header has no item v1,…"},
+	} {
+		c.h.Headers, c.h.Encoding = []string{"X-Sig"}, sdk.Hex
+		v, err := New(sdk.Scheme{Name: "odd", HMAC: &c.h}, []string{"s3cret"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = v.Verify(&Input{Header: http.Header{"X-Sig": {c.value}}, Body: []byte("{}")}, time.Unix(1, 0))
+		if got := fmt.Sprint(err); got != "malformed_signature: "+c.want {
+			t.Errorf("%q: %s", c.value, got)
 		}
 	}
 }
