@@ -441,7 +441,7 @@ func (c *compiler) sample(typ string, s *Sample, d *decoder, e *sdk.EventType, v
 		}
 		advice := ""
 		if len(d.typ) == 1 && strings.HasPrefix(d.typ[0].literal, "/") {
-			advice = fmt.Sprintf("event.type is a text: a place needs braces: %q", "{"+d.typ[0].literal+"}")
+			advice = fmt.Sprintf("a place needs braces: event.type = %q", "{"+d.typ[0].literal+"}")
 		}
 		c.explain(what+", not "+e.Type, advice, "types", typ, "sample")
 		return

@@ -208,7 +208,7 @@ func TestMistakes(t *testing.T) {
 		{`"event":{"type":"x","data":"order"}`, `event.data: "order" is no JSON pointer: it starts with a slash`},
 		{`"event":{"type":"x","data":"{/data}"}`, `event.data: "{/data}" is no JSON pointer: write it without braces: "/data"`},
 		{`"event":{"type":"/event"},"types":{"a":{"sample":{"body":"{\"event\":\"a\"}"}}}`,
-			`types.a.sample: makes p._event, not p.a: event.type is a text: a place needs braces: "{/event}"`},
+			`types.a.sample: makes p._event, not p.a: a place needs braces: event.type = "{/event}"`},
 		{`"event":{"type":"x"},"signature":{"header":"X","content":"{ts}:{body}"}`, `signature.content: {ts} is no place: write ` +
 			`{timestamp}, {body}, {/a/json/pointer}, {body/a/json/pointer}, {header.Name} or {query.name}`},
 		{`"event":{"type":"x"},"dedupe":["{id}"]`, `dedupe.0: {id} is no place: write {body}, {/a/json/pointer}, ` +
