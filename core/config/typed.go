@@ -51,9 +51,16 @@ func (l *loader) checkTypes() {
 	l.compiled(slices.DeleteFunc(c.Diagnostics(), l.follows), hcl.Range{})
 }
 
-// follows reports whether a finding is about something in which an error was found without types.
+// follows reports whether a finding is about something in which an error was found without types. One that says the same
+// with better advice takes its place.
 func (l *loader) follows(d *hcl.Diagnostic) bool {
 	r := rangeOf(*d.Subject)
+	for i := range l.diags.list {
+		if x := &l.diags.list[i]; x.Range == r && x.Summary == d.Summary && d.Summary == expr.NoAttribute {
+			x.Detail = d.Detail
+			return true
+		}
+	}
 	return slices.ContainsFunc(l.diags.list, func(x Diagnostic) bool {
 		return x.Severity == Error && x.Range.File == r.File && r.start <= x.Range.start && x.Range.end <= r.end
 	})

@@ -49,6 +49,7 @@ type Checker struct {
 	found    map[findingKey]*finding            // in no order
 	refs     map[hclsyntax.Expression]*sighting // of references
 	verdicts map[hclsyntax.Expression]*verdict  // of comparisons
+	meant    map[*brokenNode]string             // references that lack their "data"
 }
 
 // KnownType is an event type that a source is known to send.
@@ -90,6 +91,7 @@ func NewChecker(s *Set, types []KnownType) *Checker {
 		found:    map[findingKey]*finding{},
 		refs:     map[hclsyntax.Expression]*sighting{},
 		verdicts: map[hclsyntax.Expression]*verdict{},
+		meant:    map[*brokenNode]string{},
 	}
 	type kin struct{ provider, schema string }
 	open := map[kin]*shape{}

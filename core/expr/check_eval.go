@@ -151,6 +151,7 @@ func (c *Checker) eval(e hclsyntax.Expression, v known) typed {
 	case *hclsyntax.SplatExpr:
 		return c.splat(e, v)
 	case *brokenNode:
+		c.misplaced(e)
 		for _, p := range e.parts {
 			c.eval(p, v)
 		}

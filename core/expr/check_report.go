@@ -141,7 +141,26 @@ func (c *Checker) changedField(e *refNode, v known) {
 	}
 }
 
-// Diagnostics is what was found, by place.
+// misplaced notes what is meant by a reference to a field of the record that lacks its "data".
+func (c *Checker) misplaced(e *brokenNode) {
+	t := e.traversal
+	if len(t) < 2 || t.RootName() != "event" || c.meant[e] != "" || c.sh.data == nil {
+		return
+	}
+	path, ok := hopsOf(t[1:])
+	if !ok || slices.Contains(eventNames, path[0].name) || nearestField(path[0].name, eventNames) != "" {
+		return
+	}
+	switch w := follow(c.sh.data, path); {
+	case w.stop < 0:
+		c.meant[e] = "event.data" + traversalText(t[1:])
+	case w.stop > 0:
+		c.meant[e] = "event.data" + traversalText(t[1:1+w.stop])
+	}
+}
+
+// Diagnostics is what was found, by place. A NoAttribute at the place of one that was reported when the expression was
+// compiled is to take its place.
 func (c *Checker) Diagnostics() hcl.Diagnostics {
 	var out hcl.Diagnostics
 	add := func(sev hcl.DiagnosticSeverity, rng hcl.Range, summary, detail string) {
@@ -162,6 +181,12 @@ func (c *Checker) Diagnostics() hcl.Diagnostics {
 			add(d.sev, d.e.Range(), "This is always true", d.why)
 		default:
 			add(d.sev, d.e.Range(), "This is never true", d.why)
+		}
+	}
+	for e, meant := range c.meant {
+		name, _, _ := stepName(e.traversal[1])
+		for _, d := range unknownName("event", name, nil, e.traversal[1]) {
+			add(d.Severity, *d.Subject, d.Summary, d.Detail+" Did you mean "+meant+"?")
 		}
 	}
 	slices.SortFunc(out, func(a, b *hcl.Diagnostic) int {
@@ -249,7 +274,11 @@ func (s *sighting) advice(m *gap, name, before string) string {
 	}
 	var text string
 	to := m.path[:m.walk.stop]
-	if guess := nearestName(name, known); guess != "" {
+	guess := nearestName(name, known)
+	if guess == "" && elsewhere(m.walk.at, name, 3) == nil {
+		guess = sharesWord(name, known)
+	}
+	if guess != "" {
 		x := at[guess]
 		text = fmt.Sprintf("Did you mean %q? It is %s.", guess, describe(x.walk.at.Attribute(guess),
 			x.sh.sampleAt(x.live, append(slices.Clip(to), hop{name: guess}))))
@@ -270,7 +299,7 @@ func (s *sighting) advice(m *gap, name, before string) string {
 
 func (s *sighting) isData() bool { _, ok := s.e.(*refNode); return ok }
 
-// elsewhere is the path of a field of some name that is deeper in a record.
+// elsewhere is the path of the field of some name that is deeper in a record; nil: there is none, or several.
 func elsewhere(s *sdk.Schema, name string, depth int) []hop {
 	if s == nil || depth == 0 || s.Kind != sdk.KindObject {
 		return nil
@@ -279,11 +308,17 @@ func elsewhere(s *sdk.Schema, name string, depth int) []hop {
 		return []hop{{name: name}}
 	}
 	var best []hop
+	several := false
 	for i := range s.Attributes {
 		a := &s.Attributes[i]
-		if rest := elsewhere(&a.Schema, name, depth-1); rest != nil && (best == nil || len(rest)+1 < len(best)) {
+		rest := elsewhere(&a.Schema, name, depth-1)
+		several = several && len(rest)+1 >= len(best) || rest != nil && len(rest)+1 == len(best)
+		if rest != nil && (best == nil || len(rest)+1 < len(best)) {
 			best = append([]hop{{name: a.Name}}, rest...)
 		}
+	}
+	if several {
+		return nil
 	}
 	return best
 }
@@ -332,6 +367,45 @@ func nearestName(name string, known []string) string {
 				return k
 			}
 		}
+	}
+	return best
+}
+
+// nearestField is the known name that a wrong one most likely stands for: a misspelt one, or else one of the same words.
+func nearestField(name string, known []string) string {
+	if guess := nearestName(name, known); guess != "" {
+		return guess
+	}
+	return sharesWord(name, known)
+}
+
+// sharesWord is the known name that has most words in common with another, such as hired_on with hire_date: words are the
+// same that begin with the same four letters, and the first counts most. Empty: there is none, or several.
+func sharesWord(name string, known []string) string {
+	words := strings.Split(strings.ToLower(name), "_")
+	best, bestScore, several := "", 0, false
+	for _, k := range known {
+		score := 0
+		for i, word := range strings.Split(strings.ToLower(k), "_") {
+			for j, w := range words {
+				switch {
+				case len(w) < 4 || len(word) < 4 || w[:4] != word[:4]:
+				case i == 0 && j == 0:
+					score += 3
+				default:
+					score++
+				}
+			}
+		}
+		if score >= bestScore {
+			several = score == bestScore
+		}
+		if score > bestScore {
+			best, bestScore = k, score
+		}
+	}
+	if several {
+		return ""
 	}
 	return best
 }

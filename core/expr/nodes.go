@@ -726,7 +726,8 @@ func (r *Record) panicError(p any, rng hcl.Range) *Error {
 // it, open to checks; nothing that holds one is ever evaluated for an event.
 type brokenNode struct {
 	hclsyntax.Expression
-	parts []hclsyntax.Expression // rewritten
+	parts     []hclsyntax.Expression // rewritten
+	traversal hcl.Traversal          // of a reference
 }
 
 // Value implements hcl.Expression.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -245,17 +244,20 @@ func noMore(ref *reference, rest hcl.Traversal) hcl.Diagnostics {
 	}
 	return hcl.Diagnostics{{
 		Severity: hcl.DiagError,
-		Summary:  "Unsupported attribute",
+		Summary:  NoAttribute,
 		Detail: fmt.Sprintf("%s has no attributes.",
 			strings.TrimSuffix(ref.text, traversalText(rest))),
 		Subject: rest[0].SourceRange().Ptr(),
 	}}
 }
 
+// NoAttribute is the summary of an error about an attribute that event and request lack. A Checker may have better advice.
+const NoAttribute = "Unsupported attribute"
+
 func unknownName(what, name string, known []string, t hcl.Traverser) hcl.Diagnostics {
 	return hcl.Diagnostics{{
 		Severity: hcl.DiagError,
-		Summary:  "Unsupported attribute",
+		Summary:  NoAttribute,
 		Detail:   fmt.Sprintf("There is no attribute %q in %s.%s", name, what, didYouMean(name, known)),
 		Subject:  t.SourceRange().Ptr(),
 	}}
@@ -263,13 +265,7 @@ func unknownName(what, name string, known []string, t hcl.Traverser) hcl.Diagnos
 
 // didYouMean suggests the known name that is nearest to a misspelt one, or lists them if they are few.
 func didYouMean(name string, known []string) string {
-	best, bestAt := "", 3
-	for _, k := range known {
-		if d := levenshtein.Distance(name, k, nil); d < bestAt && d < max(len(name), len(k)) {
-			best, bestAt = k, d
-		}
-	}
-	if best != "" {
+	if best := nearestField(name, known); best != "" {
 		return fmt.Sprintf(" Did you mean %q?", best)
 	}
 	if len(known) == 0 || len(known) > 16 {

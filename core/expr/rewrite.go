@@ -314,7 +314,7 @@ func (rw *rewriter) children(e hclsyntax.Expression) hclsyntax.Expression {
 		}
 		if _, ok := rw.set.functions[e.Name]; !ok {
 			if _, ok := rw.set.load[e.Name]; !ok || !rw.constant(e) {
-				return &brokenNode{e, c.Args} // reported
+				return &brokenNode{Expression: e, parts: c.Args} // reported
 			}
 		}
 		return &c
@@ -410,7 +410,7 @@ func (rw *rewriter) refer(e hclsyntax.Expression, t hcl.Traversal) hclsyntax.Exp
 		rw.report(d)
 	}
 	if diags.HasErrors() {
-		return &brokenNode{Expression: e}
+		return &brokenNode{Expression: e, traversal: t}
 	}
 	return &refNode{Expression: e, ref: ref, traversal: t}
 }
@@ -432,7 +432,7 @@ func (rw *rewriter) scope(e *hclsyntax.ScopeTraversalExpr) hclsyntax.Expression 
 func (rw *rewriter) present(e, c *hclsyntax.FunctionCallExpr) hclsyntax.Expression {
 	if len(c.Args) != 1 || c.ExpandFinal {
 		rw.fail(e.Range(), "Wrong number of arguments", "present takes one reference, as in present(event.data.name).")
-		return &brokenNode{e, c.Args}
+		return &brokenNode{Expression: e, parts: c.Args}
 	}
 	arg := c.Args[0]
 	for {
@@ -454,7 +454,7 @@ func (rw *rewriter) present(e, c *hclsyntax.FunctionCallExpr) hclsyntax.Expressi
 		rw.fail(e.Args[0].Range(), "present needs a reference",
 			"present tells whether a field exists, so it takes a reference such as event.data.name, not a computed value.")
 	}
-	return &brokenNode{e, c.Args}
+	return &brokenNode{Expression: e, parts: c.Args}
 }
 
 // argument rewrites an expression and folds constants below its outer constructors only.
