@@ -15,7 +15,7 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
-// Find returns the first sample of an event type.
+// Find returns the first sample of an event type. Its error helps with a type that is not there.
 func Find(p *sdk.Provider, eventType string) (sdk.Sample, error) {
 	for _, t := range p.Events {
 		if t.Type != eventType {
@@ -26,7 +26,29 @@ func Find(p *sdk.Provider, eventType string) (sdk.Sample, error) {
 		}
 		return t.Samples[0], nil
 	}
-	return sdk.Sample{}, fmt.Errorf("%s has no event type %q; grapnel plugin describe %s lists them", p.Title, eventType, p.Name)
+	return sdk.Sample{}, fmt.Errorf("%s has no event type %q; %s", p.Title, eventType, known(p, eventType))
+}
+
+// maxListed is how many event types an error lists.
+const maxListed = 5
+
+// known tells which event types there are: the one that lacks the provider's name only, or else some of all.
+func known(p *sdk.Provider, eventType string) string {
+	types := make([]string, len(p.Events))
+	for i := range p.Events {
+		if types[i] = p.Events[i].Type; types[i] == p.Name+"."+eventType {
+			return fmt.Sprintf("did you mean %q?", types[i])
+		}
+	}
+	switch n := len(types); {
+	case n == 0:
+		return "none is known"
+	case n > maxListed+1:
+		return fmt.Sprintf("there are %s and %d more", strings.Join(types[:maxListed], ", "), n-maxListed)
+	case n > 1:
+		return fmt.Sprintf("there are %s and %s", strings.Join(types[:n-1], ", "), types[n-1])
+	}
+	return "there is " + types[0]
 }
 
 // Copy returns a sample as another event: what its variations name gets a fresh value of the same look, everything else

@@ -158,3 +158,26 @@ func TestCopiesDiffer(t *testing.T) {
 		t.Errorf("1000 copies are %d different requests", len(seen))
 	}
 }
+
+func TestFindHelps(t *testing.T) {
+	paddle := &sdk.Provider{Name: "paddle", Title: "Paddle"}
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		paddle.Events = append(paddle.Events, sdk.EventType{Type: "paddle." + name + ".made"})
+	}
+	some := *paddle
+	paddle.Events = append(paddle.Events, sdk.EventType{Type: "paddle.transaction.completed"})
+	for _, c := range []struct {
+		p         *sdk.Provider
+		typ, want string
+	}{
+		{paddle, "transaction.completed", `did you mean "paddle.transaction.completed"?`},
+		{paddle, "x", "there are paddle.a.made, paddle.b.made, paddle.c.made, paddle.d.made, paddle.e.made and 2 more"},
+		{&some, "x", "there are paddle.a.made, paddle.b.made, paddle.c.made, paddle.d.made, paddle.e.made and paddle.f.made"},
+		{&sdk.Provider{Name: "paddle", Title: "Paddle"}, "x", "none is known"},
+	} {
+		_, err := Find(c.p, c.typ)
+		if want := "Paddle has no event type \"" + c.typ + "\"; " + c.want; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}

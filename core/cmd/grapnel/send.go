@@ -268,7 +268,8 @@ func (s *sender) fromCatalogue(pattern, file string) ([]typedSample, error) {
 		for _, t := range p.Events {
 			types = append(types, t.Type)
 		}
-		if guess := config.Nearest(pattern, types); guess != "" {
+		lacksName := slices.Contains(types, p.Name+"."+pattern)
+		if guess := config.Nearest(pattern, types); guess != "" && !lacksName {
 			return nil, fmt.Errorf("%s has no event type %q; did you mean %q?", p.Title, pattern, guess)
 		}
 		_, err := sample.Find(p, pattern)
