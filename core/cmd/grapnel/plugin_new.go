@@ -89,7 +89,8 @@ func joinWorkspace(ctx context.Context, dir string) (string, error) {
 	cmd = exec.CommandContext(ctx, "go", "work", "use", ".")
 	cmd.Dir = dir
 	if words, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go work use %s: %w: %s", dir, err, strings.TrimSpace(string(words)))
+		return "", fmt.Errorf("the module is written, but the Go workspace %s does not take it: %s; a folder that it names and that is "+
+			"gone is taken out with go work edit -dropuse ./FOLDER, then: go work use %s", file, strings.TrimSpace(string(words)), dir)
 	}
 	return file, nil
 }

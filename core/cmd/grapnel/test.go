@@ -350,7 +350,7 @@ func (t *tested) compareDeliveries() {
 		return
 	}
 	for _, d := range left {
-		f := failure{Text: fmt.Sprintf("route %s sends to %s, which was not expected", d.Route, d.Sink)}
+		f := failure{Text: fmt.Sprintf("route %s sends to %s, which was not expected: expect it, or write others = true", d.Route, d.Sink)}
 		if d.State == core.DeliveryDead {
 			f.Text = fmt.Sprintf("route %s makes a dead letter for %s, which was not expected: %s", d.Route, d.Sink, d.Reason)
 		}
