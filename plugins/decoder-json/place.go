@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/grapnelhq/grapnel/sdk"
@@ -157,32 +156,7 @@ func parsePointer(text string) (pointer, error) {
 }
 
 // in returns the value that a pointer leads to, or nil.
-func (p pointer) in(v rawjson.Value) rawjson.Value {
-	for _, step := range p {
-		switch v.Kind() {
-		case rawjson.Object:
-			v = v.Get(step)
-		case rawjson.Array:
-			v = element(v, step)
-		default:
-			return nil
-		}
-	}
-	return v
-}
-
-func element(v rawjson.Value, step string) rawjson.Value {
-	n, err := strconv.Atoi(step)
-	if err != nil || strconv.Itoa(n) != step {
-		return nil
-	}
-	for w := rawjson.Elements(v); w.Next(); {
-		if w.Index == n {
-			return w.Value
-		}
-	}
-	return nil
-}
+func (p pointer) in(v rawjson.Value) rawjson.Value { return v.Follow(p...) }
 
 // source is what places are looked up in.
 type source struct {

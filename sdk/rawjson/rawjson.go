@@ -22,6 +22,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -143,6 +144,35 @@ func (v Value) Get(path ...string) Value {
 		v = found
 	}
 	return v
+}
+
+// Follow returns the value that the steps of a JSON pointer (RFC 6901), without their escapes, lead to: each names a
+// member of an object, or is the index of an element as the RFC writes it. It is nil where they lead nowhere.
+func (v Value) Follow(steps ...string) Value {
+	for _, step := range steps {
+		switch v.Kind() {
+		case Object:
+			v = v.Get(step)
+		case Array:
+			v = v.element(step)
+		default:
+			return nil
+		}
+	}
+	return v
+}
+
+func (v Value) element(index string) Value {
+	n, err := strconv.Atoi(index)
+	if err != nil || strconv.Itoa(n) != index {
+		return nil
+	}
+	for w := Elements(v); w.Next(); {
+		if w.Index == n {
+			return w.Value
+		}
+	}
+	return nil
 }
 
 // Walk steps through the members of an object or the elements of an array; Members and Elements make one.

@@ -132,6 +132,29 @@ func TestGet(t *testing.T) {
 }
 
 // Deep nesting is stepped over in linear time and constant memory.
+func TestFollow(t *testing.T) {
+	doc := rawjson.Value(`{"a": [1, {"b": "x"}], "": {"0": 2}}`)
+	for _, c := range []struct {
+		steps []string
+		want  string
+	}{
+		{nil, string(doc)},
+		{[]string{"a", "0"}, "1"},
+		{[]string{"a", "1", "b"}, `"x"`},
+		{[]string{"", "0"}, "2"},
+		{[]string{"a", "2"}, ""},
+		{[]string{"a", "-1"}, ""},
+		{[]string{"a", "00"}, ""},
+		{[]string{"a", "b"}, ""},
+		{[]string{"a", "0", "b"}, ""},
+		{[]string{"c", "d"}, ""},
+	} {
+		if got := doc.Follow(c.steps...); string(got) != c.want {
+			t.Errorf("%q: %s, want %s", c.steps, got, c.want)
+		}
+	}
+}
+
 func TestDeep(t *testing.T) {
 	const depth = 1 << 20
 	text := `{"a":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + `}`

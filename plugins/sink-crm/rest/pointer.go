@@ -2,7 +2,6 @@ package rest
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 
 	"github.com/grapnelhq/grapnel/sdk/rawjson"
@@ -37,30 +36,4 @@ func parsePointer(s string) (pointer, error) {
 }
 
 // in returns what the pointer leads to, or nil.
-func (p pointer) in(v rawjson.Value) rawjson.Value {
-	for _, step := range p {
-		switch v.Kind() {
-		case rawjson.Object:
-			v = v.Get(step)
-		case rawjson.Array:
-			v = element(v, step)
-		default:
-			return nil
-		}
-	}
-	return v
-}
-
-// element returns an array's element by its index as RFC 6901 writes it, or nil.
-func element(list rawjson.Value, index string) rawjson.Value {
-	n, err := strconv.Atoi(index)
-	if err != nil || n < 0 || strconv.Itoa(n) != index {
-		return nil
-	}
-	for w := rawjson.Elements(list); w.Next(); {
-		if w.Index == n {
-			return w.Value
-		}
-	}
-	return nil
-}
+func (p pointer) in(v rawjson.Value) rawjson.Value { return v.Follow(p...) }
