@@ -54,19 +54,24 @@ func parked(ctx context.Context, o options, dir string, n int) error {
 	}
 	fmt.Printf("\n%d deliveries wait for a sink that refuses connections (accepted in %s)\n\n", n, time.Since(started).Round(time.Second))
 
+	targets := []*target{full, empty}
 	var p99, throughput []float64
 	var rss int64
-	for range o.rounds {
+	for turn := range o.rounds {
 		var tails [2]time.Duration
 		var rates [2]float64
-		for i, t := range []*target{full, empty} {
+		// In turns, and each way round: who comes first pays for what the throughput before it left to the disk.
+		order := []int{turn % 2, 1 - turn%2}
+		for _, i := range order {
+			t := targets[i]
 			l, err := t.openLoop(ctx, 64, 2000, o.duration)
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.variant, err)
 			}
 			tails[i] = quantile(l.sunk, 0.99)
 		}
-		for i, t := range []*target{full, empty} {
+		for _, i := range order {
+			t := targets[i]
 			r, err := t.closedLoop(ctx, 64, o.duration)
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.variant, err)
@@ -90,7 +95,7 @@ func parked(ctx context.Context, o options, dir string, n int) error {
 	if got := status.Stats.Deliveries["dead"]["pending"]; got != int64(n) {
 		return fmt.Errorf("%d deliveries wait, not %d", got, n)
 	}
-	for _, t := range []*target{full, empty} {
+	for _, t := range targets {
 		if err := t.verify(); err != nil {
 			return err
 		}
