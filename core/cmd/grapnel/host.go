@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/admin"
+	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/engine"
+	"github.com/grapnelhq/grapnel/core/ingress"
+	"github.com/grapnelhq/grapnel/core/pluginhost"
+	"github.com/grapnelhq/grapnel/core/route"
+	"github.com/grapnelhq/grapnel/core/store"
+	"github.com/grapnelhq/grapnel/core/store/sqlite"
+)
+
+// host is one running host: what run starts it also stops, in the opposite order.
+type host struct {
+	cfg     *config.Config
+	log     hclog.Logger
+	store   *sqlite.Store
+	plugins *pluginhost.Host
+	table   *route.Table
+	engine  *engine.Engine
+	ingress *ingress.Server
+	short   atomic.Bool // of disk: nothing is accepted
+	hangup  chan os.Signal
+}
+
+// run returns when ctx has ended and everything has stopped, or when something could not be started.
+func (h *host) run(ctx context.Context) (err error) {
+	h.tellWhatStaysOut()
+	if h.cfg.Plugins.LockFile == "" {
+		h.log.Info("there is no lock file: whatever program the plugins' folder holds is run", "dir", h.cfg.Plugins.Dir,
+			"to_write_one", "grapnel plugin lock")
+	}
+	st := h.cfg.Storage
+	if err := os.MkdirAll(filepath.Dir(st.Path), 0o700); err != nil {
+		return err
+	}
+	if err := h.openStore(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.store.Close()) }()
+
+	h.plugins, err = newPluginHost(h.cfg.Plugins, h.cfg.Secrets, h.log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stop, cancel := context.WithTimeout(context.Background(), h.cfg.Server.ShutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, h.plugins.Close(stop))
+	}()
+	if err := h.wire(ctx); err != nil {
+		return err
+	}
+	return h.serve(ctx)
+}
+
+// commandsEnd is how long a host waits at its start for a command that reads the store without one, such as status.
+const commandsEnd = 10 * time.Second
+
+// openStore opens the store, which may have to wait for a command that has it for a moment, but not for another host.
+func (h *host) openStore(ctx context.Context) (err error) {
+	st := h.cfg.Storage
+	for began := time.Now(); ; {
+		h.store, err = sqlite.Open(ctx, sqlite.Options{
+			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
+			// Nothing is accepted or erased before there is an engine.
+			OnAccepted: func(rs []*core.Request) { h.engine.Accepted(rs) },
+			OnErased:   func(sink string, keys []core.DeliveryKey) { h.engine.Erased(sink, keys) },
+		})
+		if !errors.Is(err, store.ErrLocked) || time.Since(began) > commandsEnd || admin.Running(filepath.Dir(st.Path)) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// tellWhatStaysOut logs what the configuration switches off.
+func (h *host) tellWhatStaysOut() {
+	for _, d := range h.cfg.Disabled {
+		h.log.Info("disabled, stays out", "block", d.Kind, "name", d.Name)
+	}
+	for _, i := range h.cfg.Idle {
+		h.log.Info("a route sends nothing to a disabled sink", "route", i.Route, "sink", i.Sink)
+	}
+}
+
+// admit is the ingress's question whether anything can be accepted now.
+func (h *host) admit() string {
+	if h.short.Load() {
+		return ingress.CauseDiskShort
+	}
+	return ""
+}
+
+// serve runs everything until ctx ends or a listener fails.
+func (h *host) serve(ctx context.Context) (err error) {
+	address, err := h.ingress.Listen()
+	if err != nil {
+		return err
+	}
+	socket, err := admin.Listen(filepath.Dir(h.cfg.Storage.Path))
+	if err != nil {
+		return errors.Join(err, h.ingress.Shutdown(ctx))
+	}
+	// Work outlives ctx until the ingress is quiet: what it accepts last is still on its way.
+	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	control := &http.Server{
+		Handler: admin.Handler(&admin.Direct{
+			Store: h.store, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
+			Renderer: func(context.Context) (admin.Renderer, error) { return h.table.Renderer(), nil },
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return working }, // no command outlives it
+	}
+	failed := make(chan error, 2)
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := control.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("control API: %w", err)
+		}
+	})
+	running.Go(func() {
+		if err := h.ingress.Serve(); err != nil {
+			failed <- err
+		}
+	})
+	running.Go(func() { err = errors.Join(err, h.engine.Run(working, h.cfg.Server.ShutdownTimeout)) })
+	running.Go(func() { h.watchDisk(working) })
+	running.Go(func() { h.purge(working) })
+	running.Go(func() { h.ingress.WatchCertificate(working) })
+	running.Go(func() { h.reloadOnHangup(working) })
+	h.log.Info("the host is ready", "listen", address.String(), "version", version,
+		"sources", len(h.cfg.Sources), "sinks", len(h.cfg.Sinks), "routes", len(h.cfg.Routes))
+
+	var cause error
+	select {
+	case <-ctx.Done():
+		h.log.Info("the host stops", "reason", context.Cause(ctx))
+	case cause = <-failed:
+	}
+	stop, cancel := context.WithTimeout(context.Background(), h.cfg.Server.ShutdownTimeout)
+	defer cancel()
+	cause = errors.Join(cause, h.ingress.Shutdown(stop))
+	stopWork()
+	cause = errors.Join(cause, control.Shutdown(stop))
+	running.Wait()
+	return errors.Join(cause, err)
+}
+
+// reloadOnHangup reads the certificate again when it is asked to.
+func (h *host) reloadOnHangup(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.hangup:
+			if err := h.ingress.ReloadCertificate(); err != nil {
+				h.log.Error("cannot read the certificate again, the one in use stays", "error", err)
+			} else {
+				h.log.Info("read the certificate again", "reason", "SIGHUP")
+			}
+		}
+	}
+}
