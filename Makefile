@@ -3,14 +3,14 @@
 VERSION   ?= 0.1.0-dev
 PLUGINS   := $(notdir $(wildcard plugins/*))
 MODULES   := . sdk $(addprefix plugins/,$(PLUGINS)) $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
-# Modules whose dependencies are kept tidy; the last one is built by the tests behind the tag foreign only.
-TIDIED    := $(MODULES) core/internal/foreign/pocketbase
+# Modules whose dependencies are kept tidy; the last two are for the tests behind the tag foreign only.
+TIDIED    := $(MODULES) core/internal/foreign/pocketbase core/internal/foreign/browser
 LDFLAGS   := -s -w -X main.version=$(VERSION) -X github.com/grapnelhq/grapnel/sdk/serve.version=$(VERSION)
 GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS     := $(CURDIR)/bin/tools
 FUZZTIME  ?= 10s
 
-.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign crash parked replay upgrade $(PLUGINS)
+.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign ui crash parked replay upgrade $(PLUGINS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +35,15 @@ race: ## run the tests under the race detector, but for those that only run othe
 	CGO_ENABLED=1 go test -race $$(go list work | grep -v -e /internal/e2e$$ -e /internal/rules$$ -e /cmd/grapnel$$)
 	CGO_ENABLED=1 go test -race -skip '^TestScripts$$' ./core/cmd/grapnel
 
-foreign: ## run the tests that need more than Go (strace, jq, zstd, node, npm, trytond); a missing tool fails
+foreign: ## run the tests that need more than Go (strace, jq, zstd, node, npm, trytond, chromium); a missing tool fails
 	cd core/internal/foreign/npm && npm ci --ignore-scripts --no-audit --no-fund
 	go test -tags foreign -count=1 -timeout 20m ./core/internal/foreign/...
+	go test -tags foreign -count=1 -timeout 10m ./core/internal/foreign/browser
 	for m in plugins/*/conformance; do (cd $$m && GOWORK=off go test -count=1 ./...) || exit 1; done
+
+ui: ## run the browser's tests over 1 000 000 requests and keep a picture of every page in bin/ui; needs chromium, npm
+	cd core/internal/foreign/npm && npm ci --ignore-scripts --no-audit --no-fund
+	go test -tags foreign -count=1 -timeout 20m -v ./core/internal/foreign/browser -ui.requests=1000000 -ui.pictures=$(CURDIR)/bin/ui
 
 crash: ## kill the host again and again under load and count what is lost, or out of order: nothing
 	go test ./core/internal/e2e -count=1 -timeout 20m -v -run TestHostKilled -crash.kills=20 -crash.events=100000 \
