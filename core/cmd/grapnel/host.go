@@ -27,25 +27,43 @@ import (
 
 // host is one running host: what run starts it also stops, in the opposite order.
 type host struct {
-	cfg     *config.Config
+	current atomic.Pointer[running]
 	log     hclog.Logger
 	store   *sqlite.Store
 	plugins *pluginhost.Host
-	table   *route.Table
 	engine  *engine.Engine
 	ingress *ingress.Server
 	short   atomic.Bool // of disk: nothing is accepted
 	hangup  chan os.Signal
 }
 
+// running is what the host runs by. A reload puts another one in its place: who needs two things that fit together takes
+// both from one.
+type running struct {
+	cfg   *config.Config
+	table *route.Table
+}
+
+func newHost(cfg *config.Config, log hclog.Logger) *host {
+	h := &host{log: log, hangup: make(chan os.Signal, 1)}
+	h.current.Store(&running{cfg, routeTable(cfg)})
+	return h
+}
+
+// config is the configuration that runs now.
+func (h *host) config() *config.Config { return h.current.Load().cfg }
+
+// table is the routing table that runs now.
+func (h *host) table() *route.Table { return h.current.Load().table }
+
 // run returns when ctx has ended and everything has stopped, or when something could not be started.
 func (h *host) run(ctx context.Context) (err error) {
 	h.tellWhatStaysOut()
-	if h.cfg.Plugins.LockFile == "" {
-		h.log.Info("there is no lock file: whatever program the plugins' folder holds is run", "dir", h.cfg.Plugins.Dir,
+	if h.config().Plugins.LockFile == "" {
+		h.log.Info("there is no lock file: whatever program the plugins' folder holds is run", "dir", h.config().Plugins.Dir,
 			"to_write_one", "grapnel plugin lock")
 	}
-	st := h.cfg.Storage
+	st := h.config().Storage
 	if err := os.MkdirAll(filepath.Dir(st.Path), 0o700); err != nil {
 		return err
 	}
@@ -54,12 +72,12 @@ func (h *host) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.store.Close()) }()
 
-	h.plugins, err = newPluginHost(h.cfg.Plugins, h.cfg.Secrets, h.log)
+	h.plugins, err = newPluginHost(h.config().Plugins, h.config().Secrets, h.log)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		stop, cancel := context.WithTimeout(context.Background(), h.cfg.Server.ShutdownTimeout)
+		stop, cancel := context.WithTimeout(context.Background(), h.config().Server.ShutdownTimeout)
 		defer cancel()
 		err = errors.Join(err, h.plugins.Close(stop))
 	}()
@@ -74,7 +92,7 @@ const commandsEnd = 10 * time.Second
 
 // openStore opens the store, which may have to wait for a command that has it for a moment, but not for another host.
 func (h *host) openStore(ctx context.Context) (err error) {
-	st := h.cfg.Storage
+	st := h.config().Storage
 	for began := time.Now(); ; {
 		h.store, err = sqlite.Open(ctx, sqlite.Options{
 			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
@@ -95,10 +113,10 @@ func (h *host) openStore(ctx context.Context) (err error) {
 
 // tellWhatStaysOut logs what the configuration switches off.
 func (h *host) tellWhatStaysOut() {
-	for _, d := range h.cfg.Disabled {
+	for _, d := range h.config().Disabled {
 		h.log.Info("disabled, stays out", "block", d.Kind, "name", d.Name)
 	}
-	for _, i := range h.cfg.Idle {
+	for _, i := range h.config().Idle {
 		h.log.Info("a route sends nothing to a disabled sink", "route", i.Route, "sink", i.Sink)
 	}
 }
@@ -117,7 +135,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	socket, err := admin.Listen(filepath.Dir(h.cfg.Storage.Path))
+	socket, err := admin.Listen(filepath.Dir(h.config().Storage.Path))
 	if err != nil {
 		return errors.Join(err, h.ingress.Shutdown(ctx))
 	}
@@ -127,7 +145,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	control := &http.Server{
 		Handler: admin.Handler(&admin.Direct{
 			Store: h.store, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
-			Renderer: func(context.Context) (admin.Renderer, error) { return h.table.Renderer(), nil },
+			Renderer: func(context.Context) (admin.Renderer, error) { return h.table().Renderer(), nil },
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return working }, // no command outlives it
@@ -144,13 +162,13 @@ func (h *host) serve(ctx context.Context) (err error) {
 			failed <- err
 		}
 	})
-	running.Go(func() { err = errors.Join(err, h.engine.Run(working, h.cfg.Server.ShutdownTimeout)) })
+	running.Go(func() { err = errors.Join(err, h.engine.Run(working, h.config().Server.ShutdownTimeout)) })
 	running.Go(func() { h.watchDisk(working) })
 	running.Go(func() { h.purge(working) })
 	running.Go(func() { h.ingress.WatchCertificate(working) })
 	running.Go(func() { h.reloadOnHangup(working) })
 	h.log.Info("the host is ready", "listen", address.String(), "version", version,
-		"sources", len(h.cfg.Sources), "sinks", len(h.cfg.Sinks), "routes", len(h.cfg.Routes))
+		"sources", len(h.config().Sources), "sinks", len(h.config().Sinks), "routes", len(h.config().Routes))
 
 	var cause error
 	select {
@@ -158,7 +176,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 		h.log.Info("the host stops", "reason", context.Cause(ctx))
 	case cause = <-failed:
 	}
-	stop, cancel := context.WithTimeout(context.Background(), h.cfg.Server.ShutdownTimeout)
+	stop, cancel := context.WithTimeout(context.Background(), h.config().Server.ShutdownTimeout)
 	defer cancel()
 	cause = errors.Join(cause, h.ingress.Shutdown(stop))
 	stopWork()

@@ -39,7 +39,7 @@ func (h *host) purge(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if n, err := h.store.Purge(ctx, retention(h.cfg, time.Now())); err != nil && ctx.Err() == nil {
+		if n, err := h.store.Purge(ctx, retention(h.config(), time.Now())); err != nil && ctx.Err() == nil {
 			h.log.Error("cannot delete old requests", "error", err)
 		} else if n > 0 {
 			h.log.Info("old requests were deleted", "requests", n)
@@ -62,18 +62,18 @@ func retention(cfg *config.Config, now time.Time) store.Retention {
 
 // checkDisk stops accepting when the disk is short, and dispatching before outcomes could no longer be stored.
 func (h *host) checkDisk() {
-	free, err := freeBytes(filepath.Dir(h.cfg.Storage.Path))
+	free, err := freeBytes(filepath.Dir(h.config().Storage.Path))
 	if err != nil {
 		h.log.Error("cannot see how much disk is free", "error", err)
 		return
 	}
-	short := free < h.cfg.Storage.MinFree
+	short := free < h.config().Storage.MinFree
 	if was := h.short.Swap(short); was != short {
 		if short {
-			h.log.Error("the disk is short, webhooks are refused", "free_bytes", free, "min_free_bytes", h.cfg.Storage.MinFree)
+			h.log.Error("the disk is short, webhooks are refused", "free_bytes", free, "min_free_bytes", h.config().Storage.MinFree)
 		} else {
 			h.log.Info("the disk has room again", "free_bytes", free)
 		}
 	}
-	h.engine.Hold(free < h.cfg.Storage.MinFree/4)
+	h.engine.Hold(free < h.config().Storage.MinFree/4)
 }

@@ -37,7 +37,7 @@ The files of server { tls {} } are read again when they change, and at once on S
 			}
 			defer pprof.StopCPUProfile()
 		}
-		h := &host{cfg: cfg, log: newLogger(os.Stderr, cfg.Log), hangup: make(chan os.Signal, 1)}
+		h := newHost(cfg, newLogger(os.Stderr, cfg.Log))
 		if !onTerminal() {
 			signal.Notify(h.hangup, syscall.SIGHUP) // to the end: it must not kill a host that starts or stops
 		}

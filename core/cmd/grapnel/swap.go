@@ -32,11 +32,11 @@ func (u upgrader) Upgrade(
 	if err != nil {
 		return admin.Upgraded{}, err
 	}
-	plugins, uses, diags := config.LoadPlugins(u.cfg.Path, config.Options{})
+	plugins, uses, diags := config.LoadPlugins(u.config().Path, config.Options{})
 	if err := diags.Err(); err != nil {
 		return admin.Upgraded{}, fmt.Errorf("the configuration as it is now: %w", err)
 	}
-	a := allowed{pluginPlace{u.cfg.Path, plugins, uses}, kind, name, u.cfg.Secrets}
+	a := allowed{pluginPlace{u.config().Path, plugins, uses}, kind, name, u.config().Secrets}
 	c := candidate{path: o.Program, dev: o.Dev}
 	if !o.Dev {
 		if c, err = a.choose(ctx, o); err != nil {
@@ -66,10 +66,10 @@ func (u upgrader) used(name string) (core.PluginKind, string, error) {
 		name string
 	}
 	var all []ref
-	for _, s := range u.cfg.Sources {
+	for _, s := range u.config().Sources {
 		all = append(all, ref{core.PluginDecoder, s.Plugin})
 	}
-	for _, s := range u.cfg.Sinks {
+	for _, s := range u.config().Sinks {
 		all = append(all, ref{core.PluginSink, s.Plugin})
 	}
 	var found []ref
@@ -97,7 +97,7 @@ func (u upgrader) used(name string) (core.PluginKind, string, error) {
 
 // uses reports whether a route of the running configuration sets an attribute of the messages to a sink.
 func (u upgrader) uses(sink, attribute string) bool {
-	for _, r := range u.cfg.Routes {
+	for _, r := range u.config().Routes {
 		for _, to := range r.To {
 			if to.Sink == sink && to.Message.Locate([]string{attribute}) != "" {
 				return true

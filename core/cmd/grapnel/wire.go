@@ -18,21 +18,20 @@ import (
 
 // wire opens the plugins and makes engine and ingress.
 func (h *host) wire(ctx context.Context) error {
-	table := routeTable(h.cfg)
-	h.table = table
+	cfg, table := h.config(), h.table()
 	opt := engine.Options{
 		Store: h.store, Logger: h.log.Named("engine"),
-		Sinks: make([]engine.Sink, len(h.cfg.Sinks)), Sources: make([]engine.Source, len(h.cfg.Sources)),
+		Sinks: make([]engine.Sink, len(cfg.Sinks)), Sources: make([]engine.Source, len(cfg.Sources)),
 	}
-	endpoints := make([]ingress.Endpoint, len(h.cfg.Sources))
+	endpoints := make([]ingress.Endpoint, len(cfg.Sources))
 
 	states, err := h.sinkStates(ctx)
 	if err != nil {
 		return err
 	}
-	errs := make([]error, len(h.cfg.Sinks)+len(h.cfg.Sources))
+	errs := make([]error, len(cfg.Sinks)+len(cfg.Sources))
 	var opening sync.WaitGroup
-	for i, s := range h.cfg.Sinks {
+	for i, s := range cfg.Sinks {
 		opening.Go(func() {
 			plugin, err := h.plugins.OpenSink(ctx, s.Name, s.Plugin, s.Config,
 				pluginhost.SinkOptions{Isolated: s.Isolated, Wait: true})
@@ -59,17 +58,17 @@ func (h *host) wire(ctx context.Context) error {
 			}
 		})
 	}
-	for i, s := range h.cfg.Sources {
+	for i, s := range cfg.Sources {
 		opening.Go(func() {
 			plugin, err := h.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config,
 				pluginhost.DecoderOptions{
 					Isolated: s.Isolated, Wait: true, Provider: s.Info.Provider.Name, Manifest: s.Info.Provider,
 				})
 			if err == nil {
-				endpoints[i], err = endpoint(s, h.cfg.Server.Limits.Rate)
+				endpoints[i], err = endpoint(s, cfg.Server.Limits.Rate)
 			}
 			if err != nil {
-				errs[len(h.cfg.Sinks)+i] = fmt.Errorf("%s: source %q: %w", s.Range, s.Name, err)
+				errs[len(cfg.Sinks)+i] = fmt.Errorf("%s: source %q: %w", s.Range, s.Name, err)
 				return
 			}
 			if why := plugin.Reason(); why != "" {
@@ -85,7 +84,7 @@ func (h *host) wire(ctx context.Context) error {
 	}
 	h.engine = engine.New(opt)
 
-	srv := h.cfg.Server
+	srv := cfg.Server
 	icfg := ingress.Config{
 		Listen: srv.Listen, TrustedProxies: srv.TrustedProxies, Endpoints: endpoints,
 		Limits: ingress.Limits{
@@ -103,7 +102,7 @@ func (h *host) wire(ctx context.Context) error {
 
 // sinkStates reads what is kept about the sinks. A sink that is not to hold order keys any more lets them go.
 func (h *host) sinkStates(ctx context.Context) (map[string]store.SinkState, error) {
-	for _, s := range h.cfg.Sinks {
+	for _, s := range h.config().Sinks {
 		if !s.Delivery.HoldDead {
 			if err := h.store.ReleaseHeld(ctx, s.Name); err != nil {
 				return nil, err
