@@ -1,0 +1,158 @@
+package web
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+
+	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/admin"
+)
+
+func overviewPages() []page {
+	return []page{
+		{pattern: "GET /{$}", template: "overview", serve: (*call).overview, nav: &place{"Watch", "Overview", "o"}},
+		{pattern: "GET /overview/live", template: "overview", serve: (*call).overviewLive},
+	}
+}
+
+// overview is the data of the page.
+type overview struct {
+	Status    admin.Status
+	Tiles     []tile
+	Attention []concern
+	Sinks     []sinkRow
+}
+
+// sinkRow is a sink with its deliveries by state.
+type sinkRow struct {
+	admin.SinkStatus
+	Waiting, Delivered, Dead int64
+}
+
+// tile is a number with a way to what it counts.
+type tile struct {
+	ID, Label, Href, Tone string
+	N                     int64
+}
+
+// concern is something that an operator ought to know.
+type concern struct {
+	ID, State, Text, Href, Label string
+}
+
+func (c *call) overview() error {
+	data, err := c.readOverview()
+	if err != nil {
+		return err
+	}
+	return c.page("Overview", data)
+}
+
+func (c *call) overviewLive() error {
+	data, err := c.readOverview()
+	if err != nil {
+		return err
+	}
+	return c.part("live", data)
+}
+
+func (c *call) readOverview() (overview, error) {
+	s, err := c.control.Status(c)
+	if err != nil {
+		return overview{}, err
+	}
+	o := overview{Status: s, Tiles: tiles(&s), Attention: concerns(&s)}
+	for _, k := range s.Sinks {
+		n := s.Stats.Deliveries[k.Sink]
+		o.Sinks = append(o.Sinks, sinkRow{k, n[core.DeliveryPending], n[core.DeliveryDelivered], n[core.DeliveryDead]})
+	}
+	return o, nil
+}
+
+func tiles(s *admin.Status) []tile {
+	var waiting, dead int64
+	for _, byState := range s.Stats.Deliveries {
+		waiting += byState[core.DeliveryPending]
+		dead += byState[core.DeliveryDead]
+	}
+	requests := sum(s.Stats.Requests)
+	unrouted := sum(s.Stats.Unrouted)
+	tone := func(n int64, tone string) string {
+		if n == 0 {
+			return ""
+		}
+		return tone
+	}
+	return []tile{
+		{"requests", "requests stored", "/requests", "", requests},
+		{"received", "wait to be routed", "/requests?state=received", "", s.Stats.Requests[core.RequestReceived]},
+		{"pending", "deliveries wait", "/deliveries?state=pending", "", waiting},
+		{"dead", "dead letters", "/deliveries?state=dead", tone(dead, toneBad), dead},
+		{"unrouted", "events unrouted", "/events?unrouted=true", tone(unrouted, toneWarn), unrouted},
+		{"rejected", "requests rejected", "/rejections", "", sum(s.Stats.Rejections)},
+	}
+}
+
+// concerns lists what does not work, the worst first.
+func concerns(s *admin.Status) []concern {
+	var bad, warn []concern
+	add := func(c concern) {
+		c.ID = fmt.Sprintf("concern-%d", len(bad)+len(warn))
+		if tone(c.State) == toneBad {
+			bad = append(bad, c)
+		} else {
+			warn = append(warn, c)
+		}
+	}
+	for _, p := range s.Plugins {
+		if t := tone(p.State); t == toneBad || t == toneWarn {
+			text := "Plugin " + p.Plugin
+			if p.LastCrash != "" {
+				text += ": " + cut(160, p.LastCrash)
+			}
+			add(concern{State: p.State, Text: text, Href: "/plugins", Label: "Plugins"})
+		}
+	}
+	for _, k := range s.Sinks {
+		if k.State == "working" {
+			continue
+		}
+		text := "Sink " + k.Sink
+		if n := s.Stats.Deliveries[k.Sink][core.DeliveryPending]; n > 0 {
+			text += ", " + plural(n, "delivery") + " waiting"
+		}
+		if k.Reason != "" {
+			text += ": " + cut(160, k.Reason)
+		}
+		add(concern{State: k.State, Text: text, Href: "/sinks", Label: "Sinks"})
+	}
+	for _, sink := range slices.Sorted(maps.Keys(s.Stats.Deliveries)) {
+		if n := s.Stats.Deliveries[sink][core.DeliveryDead]; n > 0 {
+			text := plural(n, "dead letter") + " of sink " + sink
+			if held := s.Stats.Held[sink]; held > 0 {
+				text += ", " + plural(held, "order key") + " held"
+			}
+			q := url.Values{"sink": {sink}, "state": {"dead"}}
+			add(concern{State: "dead", Text: text, Href: address("/deliveries", q), Label: "Show them"})
+		}
+	}
+	if n := s.Stats.Requests[core.RequestDead]; n > 0 {
+		add(concern{State: "dead", Text: plural(n, "request") + " that no decoder takes", Href: "/requests?state=dead", Label: "Show them"})
+	}
+	if n := sum(s.Stats.Unrouted); n > 0 {
+		text := plural(n, "event") + " matched no route, of " + plural(len(s.Stats.Unrouted), "type")
+		add(concern{State: "unrouted", Text: text, Href: "/events?unrouted=true", Label: "Show them"})
+	}
+	return slices.Concat(bad, warn)
+}
+
+// sum adds the values of a map.
+func sum[K comparable, N int64 | uint64](m map[K]N) int64 {
+	var n int64
+	for _, v := range m {
+		n += int64(v)
+	}
+	return n
+}
