@@ -65,6 +65,16 @@ type Store interface {
 	// go on. Ids that are unknown or not dead are passed over.
 	SkipDeliveries(ctx context.Context, ids []string, reason string) ([]*core.Delivery, error)
 
+	// OldestWaiting returns, of each sink that has deliveries that wait or are with it, when the request of the oldest was
+	// received; those of the source except are not counted. It reads a bounded number of index entries, however long the
+	// backlog is: of more than ten thousand waiting retries of a sink, older ones may be passed over.
+	OldestWaiting(ctx context.Context, except string) (map[string]time.Time, error)
+
+	// SaveState keeps what a part of the host wants to remember beyond its end, durably, under a name of that part's own.
+	SaveState(ctx context.Context, name string, value []byte) error
+	// LoadState returns what SaveState kept last; nil: nothing.
+	LoadState(ctx context.Context, name string) ([]byte, error)
+
 	// RecordRejection adds to the bounded list of rejections. It does not wait for the disk.
 	RecordRejection(r core.Rejection)
 

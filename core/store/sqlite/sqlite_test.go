@@ -383,26 +383,33 @@ func TestMigrationBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, s)
-	first, err := migrationFiles.ReadFile("migrations/0001_initial.sql")
+	files := fstest.MapFS{
+		"migrations/9998_good.sql": {Data: []byte("ALTER TABLE requests ADD COLUMN more TEXT;\n")},
+		"migrations/9999_bad.sql":  {Data: []byte("CREATE TABLE half (a);\nCREATE TABLE half (a);\n")},
+	}
+	own, err := migrationFiles.ReadDir("migrations")
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := fstest.MapFS{
-		"migrations/0001_initial.sql": {Data: first},
-		"migrations/0002_good.sql":    {Data: []byte("ALTER TABLE requests ADD COLUMN more TEXT;\n")},
-		"migrations/0003_bad.sql":     {Data: []byte("CREATE TABLE half (a);\nCREATE TABLE half (a);\n")},
+	for _, f := range own {
+		name := "migrations/" + f.Name()
+		script, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = &fstest.MapFile{Data: script}
 	}
 	c, err := openConn(path, readerCacheKiB)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = migrate(t.Context(), c, path, files, hclog.NewNullLogger())
-	if err == nil || !strings.Contains(err.Error(), "0003_bad") {
+	if err == nil || !strings.Contains(err.Error(), "9999_bad") {
 		t.Errorf("got %v", err)
 	}
 	version, err := pragma(c, "user_version")
-	if err != nil || version != 2 {
-		t.Errorf("version %d after a failed migration from 2, %v", version, err)
+	if err != nil || version != int64(len(own))+1 {
+		t.Errorf("version %d after a failed migration from %d, %v", version, len(own)+1, err)
 	}
 	if _, err := c.Prepare("SELECT * FROM half"); err == nil {
 		t.Error("half a migration was kept")
@@ -410,7 +417,7 @@ func TestMigrationBackup(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	backups, err := filepath.Glob(path + ".v1-*.backup")
+	backups, err := filepath.Glob(fmt.Sprintf("%s.v%d-*.backup", path, len(own)))
 	if err != nil || len(backups) != 1 {
 		t.Fatalf("backups %v, %v", backups, err)
 	}

@@ -90,6 +90,8 @@ func Run(t *testing.T, h Harness) {
 		"erase states":      testEraseStates,
 		"receipts":          testReceipts,
 		"sinks":             testSinks,
+		"host state":        testHostState,
+		"oldest":            testOldest,
 		"first active":      testFirstActive,
 		"lease if free":     testLeaseIfFree,
 		"hold":              testHold,
