@@ -10,6 +10,15 @@ server {
   }
 }
 
+# The listener for people and monitoring: user interface, control API, metrics, health. Only this machine reaches it; to
+# listen elsewhere takes a token.
+admin {
+  listen = env("GRAPNEL_ADMIN_LISTEN", "127.0.0.1:8081")
+  token  = env("GRAPNEL_ADMIN_TOKEN", null)
+
+  # hosts = ["grapnel.example.com"]       # what browsers call it by, behind a proxy
+}
+
 storage "sqlite" {
   path          = "data/grapnel.db" # one file, written by one host at a time
   retention     = "30d"             # how long settled requests and what came of them are kept

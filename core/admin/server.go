@@ -29,9 +29,31 @@ type badRequest struct{ error }
 
 func (e badRequest) Unwrap() error { return e.error }
 
-// Handler serves c as the control API.
-func Handler(c Control) http.Handler {
-	mux := http.NewServeMux()
+// Handler serves c as the control API, to who owns the host's files.
+func Handler(c Control) http.Handler { return routes(c, owner) }
+
+// caller is who a handler of the control API is for.
+type caller int
+
+const (
+	owner  caller = iota // of the host's files, over the socket
+	remote               // anybody who may use the admin listener
+)
+
+// patterns is a mux that knows what is in it.
+type patterns struct {
+	http.ServeMux
+	all []string
+}
+
+func (p *patterns) HandleFunc(pattern string, h http.HandlerFunc) {
+	p.all = append(p.all, pattern)
+	p.ServeMux.HandleFunc(pattern, h)
+}
+
+// routes makes the mux of the control API. Every pattern in it has its place in the OpenAPI document.
+func routes(c Control, who caller) *patterns {
+	mux := &patterns{}
 	handle := func(pattern string, h func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			l := newLines(w)
@@ -115,7 +137,9 @@ func Handler(c Control) http.Handler {
 		}
 		return c.Receipt(r.Context(), id)
 	})
-	mux.HandleFunc("POST /v1/plugins/upgrade", func(w http.ResponseWriter, r *http.Request) { handleUpgrade(c, w, r) })
+	if who == owner { // it takes paths of programs
+		mux.HandleFunc("POST /v1/plugins/upgrade", func(w http.ResponseWriter, r *http.Request) { handleUpgrade(c, w, r) })
+	}
 	mux.HandleFunc("POST /v1/requests/erase", func(w http.ResponseWriter, r *http.Request) { handleErase(c, w, r) })
 	mux.HandleFunc("POST /v1/requests/retry", func(w http.ResponseWriter, r *http.Request) {
 		var o RequestOrder

@@ -105,7 +105,12 @@ type Limits struct {
 }
 
 // Admin is the listener for people and monitoring.
-type Admin struct{ Listen string } // empty: none
+type Admin struct {
+	Listen string   // empty: none
+	Token  string   // empty: who reaches it may do everything; then it is a loopback address
+	Hosts  []string // names and addresses that it is called by, besides its own, in lower case, without ports
+	TLS    *TLS
+}
 
 // Storage is the store.
 type Storage struct {

@@ -44,15 +44,7 @@ func (l *loader) server(blocks []*hclsyntax.Block) {
 	b.prefixes("trusted_proxies", &c.TrustedProxies)
 	b.duration("shutdown_timeout", &c.ShutdownTimeout, 0, time.Hour)
 	if t := b.block("tls"); t != nil {
-		c.TLS = &TLS{}
-		t.path("cert", &c.TLS.Cert)
-		t.path("key", &c.TLS.Key)
-		t.required("cert", "key")
-		good := t.readable("cert", c.TLS.Cert)
-		if t.readable("key", c.TLS.Key) && good {
-			t.pair(c.TLS)
-		}
-		t.finish()
+		c.TLS = t.tls()
 	}
 	if t := b.block("limits"); t != nil {
 		t.size("max_body", &c.Limits.MaxBody, 1, maxBody)
@@ -72,18 +64,6 @@ func (l *loader) server(blocks []*hclsyntax.Block) {
 // maxBody bounds what a body limit can be: a request is held in memory and sent to its decoder in one message.
 // Half of what a message may be leaves room for the rest of a call.
 const maxBody = 32 << 20
-
-func (l *loader) admin(blocks []*hclsyntax.Block) {
-	if len(blocks) == 0 {
-		return
-	}
-	b := l.block(blocks[0], "admin")
-	if b.address("listen", &l.cfg.Admin.Listen) {
-		l.warn(b.at, "This version does not serve the admin listener yet",
-			"Nothing listens there. The control API is on the unix socket in the data folder.")
-	}
-	b.finish()
-}
 
 func (l *loader) storage(blocks []*hclsyntax.Block) {
 	c := &l.cfg.Storage
@@ -236,6 +216,20 @@ func (b *block) readable(name, path string) bool {
 	}
 	f.Close()
 	return true
+}
+
+// tls takes a block of a certificate and its key.
+func (b *block) tls() *TLS {
+	t := &TLS{}
+	b.path("cert", &t.Cert)
+	b.path("key", &t.Key)
+	b.required("cert", "key")
+	good := b.readable("cert", t.Cert)
+	if b.readable("key", t.Key) && good {
+		b.pair(t)
+	}
+	b.finish()
+	return t
 }
 
 // pair reports a certificate and a key that cannot be used, or not for long.

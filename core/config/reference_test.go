@@ -73,6 +73,7 @@ func TestBlocks(t *testing.T) {
 	}{
 		{"server", "", `server { zzzzzz = 1 }`, nil},
 		{"server", "limits", "server {\n limits { zzzzzz = 1 }\n}", nil},
+		{"admin", "", `admin { zzzzzz = 1 }`, nil},
 		{"storage", "", `storage "sqlite" { zzzzzz = 1 }`, nil},
 		{"source", "", "source \"peopleforce\" \"x\" {\n secrets = [\"sixteen characters\"]\n zzzzzz = 1\n}", []string{"secrets"}},
 		{"sink", "", "sink \"file\" \"x\" {\n dir = \"x\"\n delivery { zzzzzz = 1 }\n}", nil},
@@ -106,6 +107,7 @@ func TestDefaults(t *testing.T) {
 		least                  int
 	}{
 		{"server", "server {\n", "}\n", 8},
+		{"admin", "admin {\n", "}\n", 2},
 		{"storage", "storage \"sqlite\" {\n", "}\n", 4},
 		{"sink", "sink \"file\" \"x\" {\n dir = \"x\"\n delivery {\n", "}\n}\n", 8},
 	} {
@@ -148,8 +150,11 @@ route "x" {
 			if got == nil {
 				t.Fatal(said)
 			}
-			if c.heading == "sink" {
+			switch c.heading {
+			case "sink":
 				rest += "sink \"file\" \"x\" { dir = \"x\" }\n"
+			case "admin":
+				rest += "admin {}\n"
 			}
 			want, said := loadCase(t, nil, rest, opt)
 			if want == nil {
@@ -158,6 +163,9 @@ route "x" {
 			want.Storage.Path, got.Storage.Path = "", "" // of two folders
 			ignore := cmpopts.IgnoreFields(Delivery{}, "OrderBy")
 			if diff := cmp.Diff(want.Server, got.Server, cmpopts.EquateEmpty()); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(want.Admin, got.Admin, cmpopts.EquateEmpty()); diff != "" {
 				t.Error(diff)
 			}
 			if diff := cmp.Diff(want.Storage, got.Storage); diff != "" {

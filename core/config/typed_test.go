@@ -61,7 +61,7 @@ func (d described) Validate(context.Context, core.PluginKind, string, []byte) (c
 // options are for a configuration whose environment has everything that it asks for.
 func (d described) options() Options {
 	return Options{
-		Getenv:  func(name string) (string, bool) { return "value of " + name, name != "GRAPNEL_LISTEN" },
+		Getenv:  func(name string) (string, bool) { return "value-of-" + name, !strings.HasSuffix(name, "_LISTEN") },
 		Plugins: func(Plugins) (Catalog, error) { return d, nil },
 	}
 }

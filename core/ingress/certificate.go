@@ -214,6 +214,44 @@ func CheckCertificate(certFile, keyFile string, now time.Time) (warning string, 
 	return warning, nil
 }
 
+// Certificate is a pair of files that another listener of the host greets with. It is looked after like the Server's own.
+type Certificate struct{ certs *certificates }
+
+// OpenCertificate reads a pair of files for another listener.
+func OpenCertificate(certFile, keyFile string, logger hclog.Logger) (*Certificate, error) {
+	c := &Certificate{&certificates{certFile: certFile, keyFile: keyFile, logger: logger, now: time.Now}}
+	return c, c.Reload()
+}
+
+// TLS is the configuration of a listener.
+func (c *Certificate) TLS() *tls.Config { return c.certs.tls() }
+
+// Reload looks at the files at once, as Server.ReloadCertificate does.
+func (c *Certificate) Reload() error { return c.certs.reload() }
+
+// Watch looks at the files every few seconds, until ctx ends.
+func (c *Certificate) Watch(ctx context.Context) { c.certs.watch(ctx) }
+
+func (c *certificates) tls() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
+	}
+}
+
+func (c *certificates) watch(ctx context.Context) {
+	tick := time.NewTicker(certificatePoll)
+	defer tick.Stop()
+	for {
+		c.poll()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // ReloadCertificate looks at the files of the certificate and the key at once; new connections use them. If they are
 // not good, the old ones stay, and the error says what is wrong. Without TLS it does nothing.
 func (s *Server) ReloadCertificate() error {
@@ -232,14 +270,5 @@ func (s *Server) WatchCertificate(ctx context.Context) {
 	if s.certs == nil {
 		return
 	}
-	tick := time.NewTicker(certificatePoll)
-	defer tick.Stop()
-	for {
-		s.certs.poll()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	s.certs.watch(ctx)
 }

@@ -2,7 +2,6 @@ package ingress
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -117,10 +116,7 @@ func (s *Server) Listen() (net.Addr, error) {
 		if err := s.ReloadCertificate(); err != nil {
 			return nil, err
 		}
-		s.http.TLSConfig = &tls.Config{
-			MinVersion:     tls.VersionTLS12,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certs.current.Load(), nil },
-		}
+		s.http.TLSConfig = s.certs.tls()
 	}
 	ln, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {

@@ -33,7 +33,8 @@ type host struct {
 	plugins *pluginhost.Host
 	engine  *engine.Engine
 	ingress *ingress.Server
-	short   atomic.Bool // of disk: nothing is accepted
+	admin   *adminListener // nil: none
+	short   atomic.Bool    // of disk: nothing is accepted
 	hangup  chan os.Signal
 }
 
@@ -142,19 +143,28 @@ func (h *host) serve(ctx context.Context) (err error) {
 	// Work outlives ctx until the ingress is quiet: what it accepts last is still on its way.
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
+	direct := &admin.Direct{
+		Store: h.store, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
+		Renderer: func(context.Context) (admin.Renderer, error) { return h.table().Renderer(), nil },
+	}
+	if h.admin, err = h.listenAdmin(working, direct); err != nil {
+		return errors.Join(err, socket.Close(), h.ingress.Shutdown(ctx))
+	}
 	control := &http.Server{
-		Handler: admin.Handler(&admin.Direct{
-			Store: h.store, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
-			Renderer: func(context.Context) (admin.Renderer, error) { return h.table().Renderer(), nil },
-		}),
+		Handler:           admin.Handler(direct),
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return working }, // no command outlives it
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := control.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("control API: %w", err)
+		}
+	})
+	running.Go(func() {
+		if err := h.admin.serve(); err != nil {
+			failed <- err
 		}
 	})
 	running.Go(func() {
@@ -166,6 +176,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	running.Go(func() { h.watchDisk(working) })
 	running.Go(func() { h.purge(working) })
 	running.Go(func() { h.ingress.WatchCertificate(working) })
+	running.Go(func() { h.admin.watchCertificate(working) })
 	running.Go(func() { h.reloadOnHangup(working) })
 	h.log.Info("the host is ready", "listen", address.String(), "version", version,
 		"sources", len(h.config().Sources), "sinks", len(h.config().Sinks), "routes", len(h.config().Routes))
@@ -180,7 +191,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	defer cancel()
 	cause = errors.Join(cause, h.ingress.Shutdown(stop))
 	stopWork()
-	cause = errors.Join(cause, control.Shutdown(stop))
+	cause = errors.Join(cause, control.Shutdown(stop), h.admin.shutdown(stop))
 	running.Wait()
 	return errors.Join(cause, err)
 }
@@ -192,7 +203,7 @@ func (h *host) reloadOnHangup(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-h.hangup:
-			if err := h.ingress.ReloadCertificate(); err != nil {
+			if err := errors.Join(h.ingress.ReloadCertificate(), h.admin.reloadCertificate()); err != nil {
 				h.log.Error("cannot read the certificate again, the one in use stays", "error", err)
 			} else {
 				h.log.Info("read the certificate again", "reason", "SIGHUP")

@@ -66,7 +66,11 @@ func run(ctx context.Context, once bool) error {
 	if err != nil {
 		return err
 	}
-	env = append(env, "GRAPNEL_LISTEN="+listen)
+	people, err := freeAddress("127.0.0.1:8081")
+	if err != nil {
+		return err
+	}
+	env = append(env, "GRAPNEL_LISTEN="+listen, "GRAPNEL_ADMIN_LISTEN="+people)
 
 	socket, err := admin.SocketPath(dataDir)
 	if err != nil {
@@ -78,7 +82,7 @@ func run(ctx context.Context, once bool) error {
 		return fmt.Errorf("a host runs on %s already: stop it first", dataDir)
 	}
 
-	fmt.Printf("starting %s run --config config.hcl on http://%s\n\n", binary, listen)
+	fmt.Printf("starting %s run --config config.hcl on http://%s, for people on http://%s\n\n", binary, listen, people)
 	started := time.Now()
 	host := exec.Command(binary, "run", "--config", "config.hcl")
 	host.Env, host.Stdout, host.Stderr = env, os.Stderr, os.Stderr

@@ -27,7 +27,7 @@ func TestReadme(t *testing.T) {
 	}
 	copied, address := programs.Copy(t), programs.FreeAddress(t)
 	harness.Readme{
-		Path: "README.md", Env: []string{"GOWORK=", "GRAPNEL_LISTEN=" + address},
+		Path: "README.md", Env: []string{"GOWORK=", "GRAPNEL_LISTEN=" + address, "GRAPNEL_ADMIN_LISTEN=" + programs.FreeAddress(t)},
 		Replace: map[string]string{setUp: ":\n", "127.0.0.1:8080": address}, // what they build is there
 	}.Run(t, &programs, copied)
 	for _, plugin := range []string{"sink-tickets", "decoder-parcels"} {

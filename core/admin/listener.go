@@ -1,0 +1,57 @@
+package admin
+
+import (
+	"net/http"
+	"time"
+)
+
+// Listener is what the admin listener serves: the control API without what only the owner of the host's files may do, and
+// beside it what others bring. Its fields are not changed after Handler.
+type Listener struct {
+	Control Control
+
+	UI      http.Handler // at all paths that nothing else has; nil: a word that there is none
+	Metrics http.Handler // at /metrics; nil: not found
+	Health  http.Handler // at /healthz, without a token; nil: not found
+	Ready   http.Handler // at /readyz, likewise
+
+	Token  string   // empty: whoever reaches the listener may do everything, so it has to be on a loopback address
+	Listen string   // host:port as configured: its host is one of the names that requests may be for
+	Hosts  []string // further names that requests may be for, in lower case, without ports
+	TLS    bool     // whether connections are encrypted: cookies are for those only, then
+
+	// Denied is told of requests that were refused; nil: nobody is. It must not block.
+	Denied func(r *http.Request, status int, why string)
+	Now    func() time.Time // default time.Now
+}
+
+// Handler makes the handler of all that the listener serves, behind its guard.
+func (l Listener) Handler() http.Handler {
+	mux := http.NewServeMux()
+	api := routes(l.Control, remote)
+	mux.Handle("/v1/", api)
+	or := func(h http.Handler) http.Handler {
+		if h == nil {
+			return http.NotFoundHandler()
+		}
+		return h
+	}
+	mux.Handle("GET /metrics", or(l.Metrics))
+	mux.Handle("GET /healthz", or(l.Health))
+	mux.Handle("GET /readyz", or(l.Ready))
+	ui := l.UI
+	if ui == nil {
+		ui = http.HandlerFunc(noUI)
+	}
+	mux.Handle("/", ui)
+	return newGuard(l, mux)
+}
+
+func noUI(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/" {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("grapnel: the control API is below /v1/\n"))
+}
