@@ -79,6 +79,7 @@ type Decoded struct {
 	Events    []Event
 	Refused   string   // not empty: the request can never be decoded, the reason; Events is empty then
 	Notes     []string // those of the events, each text once
+	Spans     []Span   // what was measured of it; see StartSpan
 }
 
 // DecodeAll decodes requests one after the other and returns one result for each, in order. A panic refuses its
@@ -122,6 +123,8 @@ func (e *Event) check() string {
 
 func decodeOne(ctx context.Context, d Decoder, r *Request) (out Decoded) {
 	out.RequestID = r.ID
+	ctx, finish := begin(ctx, r.TraceParent, "decode")
+	defer func() { out.Spans = finish(out.Refused != "") }()
 	defer func() {
 		if v := recover(); v != nil {
 			slog.ErrorContext(ctx, "decoder panicked", "request_id", r.ID, "panic", fmt.Sprint(v), "stack", stack())

@@ -18,6 +18,8 @@ type Request struct {
 	Query      string   // raw query, without credentials
 	Headers    []Header // those that the manifest asked for, names in lower case
 	Body       []byte   // byte-exact
+	// TraceParent is the W3C Trace Context of this call about this request, or empty. Decoders use Trace instead.
+	TraceParent string
 }
 
 // Header is one line of a request's header.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"strings"
 )
 
@@ -69,7 +70,7 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 
 // outcome says what the author's error means for the delivery.
 func (d *Delivery[M]) outcome(err error, keepState bool) Outcome {
-	o := Outcome{DeliveryID: d.ID, Kind: Delivered, Reference: d.reference, Notes: d.notes}
+	o := Outcome{DeliveryID: d.ID, Kind: Delivered, Reference: d.reference, Notes: d.notes, Spans: d.spans}
 	if keepState && d.stateSet && d.OrderKey != "" {
 		if len(d.state) <= MaxState {
 			o.State, o.StateSet = d.state, true
@@ -104,7 +105,9 @@ func one[M any](s Sink[M]) func(context.Context, []*Delivery[M]) []error {
 	return func(ctx context.Context, ds []*Delivery[M]) []error {
 		errs := make([]error, len(ds))
 		for i, d := range ds {
+			ctx, finish := d.begin(ctx)
 			errs[i] = recovered(ctx, func() error { return s.Deliver(ctx, d) })
+			d.spans = finish(failed(errs[i]))
 		}
 		return errs
 	}
@@ -113,6 +116,13 @@ func one[M any](s Sink[M]) func(context.Context, []*Delivery[M]) []error {
 // batch is s.DeliverBatch with a panic turned into an error for every delivery.
 func batch[M any](s BatchSink[M]) func(context.Context, []*Delivery[M]) []error {
 	return func(ctx context.Context, ds []*Delivery[M]) (errs []error) {
+		if traced := slices.ContainsFunc(ds, func(d *Delivery[M]) bool { return d.TraceParent != "" }); traced {
+			finish := beginAll(ctx, ds)
+			defer func() { finish(errs) }()
+			if len(ds) == 1 {
+				ctx = ds[0].Context(ctx)
+			}
+		}
 		err := recovered(ctx, func() error {
 			errs = s.DeliverBatch(ctx, ds)
 			return nil
@@ -125,6 +135,36 @@ func batch[M any](s BatchSink[M]) func(context.Context, []*Delivery[M]) []error 
 		}
 		return errs
 	}
+}
+
+// begin starts to measure an attempt. From here on TraceParent is that of the sink's own span.
+func (d *Delivery[M]) begin(ctx context.Context) (context.Context, func(failed bool) []Span) {
+	if d.TraceParent == "" {
+		return ctx, finishNothing
+	}
+	ctx, finish := begin(ctx, d.TraceParent, "deliver")
+	d.trace, _ = ctx.Value(traceKey{}).(*tracePlace)
+	d.TraceParent = d.trace.parent
+	return ctx, finish
+}
+
+// beginAll starts to measure the attempts of a batch.
+func beginAll[M any](ctx context.Context, ds []*Delivery[M]) (finish func([]error)) {
+	ends := make([]func(bool) []Span, len(ds))
+	for i, d := range ds {
+		_, ends[i] = d.begin(ctx)
+	}
+	return func(errs []error) {
+		for i, d := range ds {
+			d.spans = ends[i](len(errs) != len(ds) || failed(errs[i]))
+		}
+	}
+}
+
+// failed reports whether an author's error says more than that there was nothing to do.
+func failed(err error) bool {
+	var oe *outcomeError
+	return err != nil && (!errors.As(err, &oe) || oe.kind != Skipped)
 }
 
 // recovered runs an author's call and makes an error of its panic. The log's ids are in ctx.

@@ -59,7 +59,8 @@ type Delivery[M any] struct {
 	Replay   bool   // a replay of an older delivery
 	Force    bool   // an operator wants it applied even if something newer was: make no stale check
 	State    []byte // what SetState left for this order key; only with SinkInfo.State
-	// TraceParent is the delivery's W3C Trace Context, or empty: send it on as the header of that name.
+	// TraceParent is the W3C Trace Context of this attempt, or empty: send it on as the header of that name. Trace has it,
+	// too, and in steps of StartSpan theirs.
 	TraceParent string
 	Event       Envelope
 	Message     M
@@ -69,6 +70,17 @@ type Delivery[M any] struct {
 	state     []byte
 	stateSet  bool
 	notes     []string
+	trace     *tracePlace // nil: it is not traced
+	spans     []Span
+}
+
+// Context returns ctx for the work on this delivery alone: Trace and StartSpan speak of it then. DeliverBatch needs it,
+// where deliveries of several traces come together; Deliver's context is this one already.
+func (d *Delivery[M]) Context(ctx context.Context) context.Context {
+	if d.trace == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, traceKey{}, d.trace)
 }
 
 // SetReference records the far end's own id or location of what was delivered.
@@ -215,6 +227,7 @@ type Outcome struct {
 	State         []byte        // for the order key, if StateSet
 	StateSet      bool
 	Notes         []string
+	Spans         []Span // what was measured of the attempt; see StartSpan
 }
 
 // outcomeError carries a decision through the error interface.

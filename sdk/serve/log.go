@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/grapnelhq/grapnel/sdk"
 	"github.com/grapnelhq/grapnel/sdk/wire"
 )
 
@@ -61,7 +62,20 @@ func (h callHandler) Handle(ctx context.Context, r slog.Record) error {
 		r = r.Clone()
 		r.AddAttrs(attrs...)
 	}
+	if id := traceID(sdk.Trace(ctx)); id != "" {
+		r = r.Clone()
+		r.AddAttrs(slog.String("trace_id", id))
+	}
 	return h.Handler.Handle(ctx, r)
+}
+
+// traceID cuts the trace id out of a traceparent.
+func traceID(traceparent string) string {
+	const from, to = len("00-"), len("00-") + 32
+	if len(traceparent) < to {
+		return ""
+	}
+	return traceparent[from:to]
 }
 
 // WithAttrs implements slog.Handler.

@@ -94,6 +94,7 @@ func OutcomeToProto(o *sdk.Outcome) *pluginv1.Outcome {
 		Reference:     Text(o.Reference),
 		AttributePath: texts(o.AttributePath),
 		Notes:         NotesToProto(o.Notes),
+		Spans:         spansToProto(o.Spans),
 	}
 	if o.StateSet {
 		out.State = o.State
@@ -117,6 +118,7 @@ func OutcomeFromProto(o *pluginv1.Outcome) sdk.Outcome {
 		State:         o.GetState(),
 		StateSet:      o.State != nil,
 		Notes:         NotesFromProto(o.GetNotes()),
+		Spans:         spansFromProto(o.GetSpans()),
 	}
 	if out.Kind == "" {
 		out.Kind, out.Reason = sdk.Retried, "the plugin gave no outcome that this version knows"

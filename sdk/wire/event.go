@@ -81,6 +81,8 @@ func RequestToProto(r *sdk.Request) *pluginv1.Request {
 		Query:      text(r.Query),
 		Headers:    headersToProto(r.Headers),
 		Body:       r.Body,
+
+		Traceparent: text(r.TraceParent),
 	}
 }
 
@@ -95,6 +97,8 @@ func RequestFromProto(r *pluginv1.Request) *sdk.Request {
 		Query:      r.GetQuery(),
 		Headers:    headersFromProto(r.GetHeaders()),
 		Body:       r.GetBody(),
+
+		TraceParent: r.GetTraceparent(),
 	}
 }
 
@@ -235,6 +239,7 @@ func changesFromJSON(b []byte) ([]sdk.Change, error) {
 // becomes a refusal that says so.
 func DecodedToProto(d *sdk.Decoded, body []byte) *pluginv1.DecodeResult {
 	out := &pluginv1.DecodeResult{RequestId: text(d.RequestID), Refused: Text(d.Refused), Notes: NotesToProto(d.Notes)}
+	out.Spans = spansToProto(d.Spans)
 	if d.Refused != "" {
 		return out
 	}
@@ -252,6 +257,7 @@ func DecodedToProto(d *sdk.Decoded, body []byte) *pluginv1.DecodeResult {
 // DecodedFromProto converts the result of decoding the request with this body. Events have no notes of their own.
 func DecodedFromProto(r *pluginv1.DecodeResult, body []byte) (sdk.Decoded, error) {
 	out := sdk.Decoded{RequestID: r.GetRequestId(), Refused: r.GetRefused(), Notes: NotesFromProto(r.GetNotes())}
+	out.Spans = spansFromProto(r.GetSpans())
 	for i, e := range r.GetEvents() {
 		event, err := EventFromProto(e, body)
 		if err != nil {

@@ -634,7 +634,7 @@ func (Outcome_Kind) EnumDescriptor() ([]byte, []int) {
 // CallContext travels with every call. The deadline is the one of gRPC itself.
 type CallContext struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Traceparent   string                 `protobuf:"bytes,1,opt,name=traceparent,proto3" json:"traceparent,omitempty"`           // W3C Trace Context of the call, or empty
+	Traceparent   string                 `protobuf:"bytes,1,opt,name=traceparent,proto3" json:"traceparent,omitempty"`           // W3C Trace Context of the call, or empty; items have their own
 	LogLevel      string                 `protobuf:"bytes,2,opt,name=log_level,json=logLevel,proto3" json:"log_level,omitempty"` // trace, debug, info, warn or error: what the plugin should write to its log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3108,10 +3108,10 @@ type Request struct {
 	Tenant        string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`                            // the source block's tenant, or empty
 	ReceivedAt    int64                  `protobuf:"varint,4,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"` // Unix nanoseconds
 	Method        string                 `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
-	Query         string                 `protobuf:"bytes,6,opt,name=query,proto3" json:"query,omitempty"`     // raw query, without credentials
-	Headers       []*Header              `protobuf:"bytes,7,rep,name=headers,proto3" json:"headers,omitempty"` // those that the manifest asked for, names in lower case
-	Body          []byte                 `protobuf:"bytes,8,opt,name=body,proto3" json:"body,omitempty"`       // byte-exact
-	Traceparent   string                 `protobuf:"bytes,9,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Query         string                 `protobuf:"bytes,6,opt,name=query,proto3" json:"query,omitempty"`             // raw query, without credentials
+	Headers       []*Header              `protobuf:"bytes,7,rep,name=headers,proto3" json:"headers,omitempty"`         // those that the manifest asked for, names in lower case
+	Body          []byte                 `protobuf:"bytes,8,opt,name=body,proto3" json:"body,omitempty"`               // byte-exact
+	Traceparent   string                 `protobuf:"bytes,9,opt,name=traceparent,proto3" json:"traceparent,omitempty"` // W3C Trace Context of this call about this request, or empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3267,6 +3267,7 @@ type DecodeResult struct {
 	Events        []*Event               `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
 	Refused       string                 `protobuf:"bytes,3,opt,name=refused,proto3" json:"refused,omitempty"` // not empty: this request can never be decoded, the reason; events is empty then
 	Notes         []*Note                `protobuf:"bytes,4,rep,name=notes,proto3" json:"notes,omitempty"`
+	Spans         []*Span                `protobuf:"bytes,5,rep,name=spans,proto3" json:"spans,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3325,6 +3326,13 @@ func (x *DecodeResult) GetRefused() string {
 func (x *DecodeResult) GetNotes() []*Note {
 	if x != nil {
 		return x.Notes
+	}
+	return nil
+}
+
+func (x *DecodeResult) GetSpans() []*Span {
+	if x != nil {
+		return x.Spans
 	}
 	return nil
 }
@@ -3558,11 +3566,11 @@ type Delivery struct {
 	OrderKey      string                 `protobuf:"bytes,5,opt,name=order_key,json=orderKey,proto3" json:"order_key,omitempty"` // empty: unordered
 	State         []byte                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`                       // what the last outcome of this order key left; wants_state
 	Event         *Envelope              `protobuf:"bytes,7,opt,name=event,proto3" json:"event,omitempty"`
-	Message       []byte                 `protobuf:"bytes,8,opt,name=message,proto3" json:"message,omitempty"` // JSON object of the sink's message schema
-	Data          []byte                 `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"`       // the event's data as JSON; wants_data
-	Traceparent   string                 `protobuf:"bytes,10,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
-	Replay        bool                   `protobuf:"varint,11,opt,name=replay,proto3" json:"replay,omitempty"` // a replay of an older delivery
-	Force         bool                   `protobuf:"varint,12,opt,name=force,proto3" json:"force,omitempty"`   // an operator wants it applied even if the sink knows of something newer
+	Message       []byte                 `protobuf:"bytes,8,opt,name=message,proto3" json:"message,omitempty"`          // JSON object of the sink's message schema
+	Data          []byte                 `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"`                // the event's data as JSON; wants_data
+	Traceparent   string                 `protobuf:"bytes,10,opt,name=traceparent,proto3" json:"traceparent,omitempty"` // W3C Trace Context of this attempt, or empty
+	Replay        bool                   `protobuf:"varint,11,opt,name=replay,proto3" json:"replay,omitempty"`          // a replay of an older delivery
+	Force         bool                   `protobuf:"varint,12,opt,name=force,proto3" json:"force,omitempty"`            // an operator wants it applied even if the sink knows of something newer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3852,6 +3860,7 @@ type Outcome struct {
 	AttributePath []string               `protobuf:"bytes,6,rep,name=attribute_path,json=attributePath,proto3" json:"attribute_path,omitempty"` // KIND_REJECTED: the attribute of the message that is wrong
 	State         []byte                 `protobuf:"bytes,7,opt,name=state,proto3,oneof" json:"state,omitempty"`                                // at most 1 KiB, kept for the order key; empty: forget
 	Notes         []*Note                `protobuf:"bytes,8,rep,name=notes,proto3" json:"notes,omitempty"`
+	Spans         []*Span                `protobuf:"bytes,9,rep,name=spans,proto3" json:"spans,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3942,6 +3951,101 @@ func (x *Outcome) GetNotes() []*Note {
 	return nil
 }
 
+func (x *Outcome) GetSpans() []*Span {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
+// Span is a step of the work on one item that the plugin measured. The host exports it on the plugin's behalf, in the
+// trace that the item's traceparent names, so a plugin needs no exporter. Spans are wanted only where that traceparent has
+// the sampled flag; of one item the host takes up to 32. Their ids are the plugin's choice: what it calls carries them in
+// its own traceparent, with the trace id of the item's. Spans hold no personal data and no secrets.
+type Span struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                             // 8 bytes, not all zero
+	ParentId      []byte                 `protobuf:"bytes,2,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"` // the id of another span of this item; empty: the one in the item's traceparent
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`                         // what is done, the same for every item: at most 64 bytes
+	Start         int64                  `protobuf:"varint,4,opt,name=start,proto3" json:"start,omitempty"`                      // Unix nanoseconds
+	Duration      int64                  `protobuf:"varint,5,opt,name=duration,proto3" json:"duration,omitempty"`                // nanoseconds
+	Failed        bool                   `protobuf:"varint,6,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_grapnel_plugin_v1_plugin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *Span) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Span) GetParentId() []byte {
+	if x != nil {
+		return x.ParentId
+	}
+	return nil
+}
+
+func (x *Span) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Span) GetStart() int64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Span) GetDuration() int64 {
+	if x != nil {
+		return x.Duration
+	}
+	return 0
+}
+
+func (x *Span) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
+}
+
 type Handshake_Condition struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Part          *Part                  `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"`
@@ -3952,7 +4056,7 @@ type Handshake_Condition struct {
 
 func (x *Handshake_Condition) Reset() {
 	*x = Handshake_Condition{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[46]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3964,7 +4068,7 @@ func (x *Handshake_Condition) String() string {
 func (*Handshake_Condition) ProtoMessage() {}
 
 func (x *Handshake_Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[46]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4007,7 +4111,7 @@ type Handshake_Proof struct {
 
 func (x *Handshake_Proof) Reset() {
 	*x = Handshake_Proof{}
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[47]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4019,7 +4123,7 @@ func (x *Handshake_Proof) String() string {
 func (*Handshake_Proof) ProtoMessage() {}
 
 func (x *Handshake_Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[47]
+	mi := &file_grapnel_plugin_v1_plugin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4325,13 +4429,14 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\vtraceparent\x18\t \x01(\tR\vtraceparent\"z\n" +
 	"\x0eDecodeResponse\x129\n" +
 	"\aresults\x18\x01 \x03(\v2\x1f.grapnel.plugin.v1.DecodeResultR\aresults\x12-\n" +
-	"\x05notes\x18\x02 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\"\xa8\x01\n" +
+	"\x05notes\x18\x02 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\"\xd7\x01\n" +
 	"\fDecodeResult\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x120\n" +
 	"\x06events\x18\x02 \x03(\v2\x18.grapnel.plugin.v1.EventR\x06events\x12\x18\n" +
 	"\arefused\x18\x03 \x01(\tR\arefused\x12-\n" +
-	"\x05notes\x18\x04 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\"\x8f\x02\n" +
+	"\x05notes\x18\x04 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\x12-\n" +
+	"\x05spans\x18\x05 \x03(\v2\x17.grapnel.plugin.v1.SpanR\x05spans\"\x8f\x02\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12#\n" +
@@ -4378,7 +4483,7 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x06tenant\x18\t \x01(\tR\x06tenant\"x\n" +
 	"\x0fDeliverResponse\x126\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x1a.grapnel.plugin.v1.OutcomeR\boutcomes\x12-\n" +
-	"\x05notes\x18\x02 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\"\xa4\x03\n" +
+	"\x05notes\x18\x02 \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\"\xd3\x03\n" +
 	"\aOutcome\x12\x1f\n" +
 	"\vdelivery_id\x18\x01 \x01(\tR\n" +
 	"deliveryId\x123\n" +
@@ -4388,7 +4493,8 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\treference\x18\x05 \x01(\tR\treference\x12%\n" +
 	"\x0eattribute_path\x18\x06 \x03(\tR\rattributePath\x12\x19\n" +
 	"\x05state\x18\a \x01(\fH\x00R\x05state\x88\x01\x01\x12-\n" +
-	"\x05notes\x18\b \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\"w\n" +
+	"\x05notes\x18\b \x03(\v2\x17.grapnel.plugin.v1.NoteR\x05notes\x12-\n" +
+	"\x05spans\x18\t \x03(\v2\x17.grapnel.plugin.v1.SpanR\x05spans\"w\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eKIND_DELIVERED\x10\x01\x12\x0e\n" +
@@ -4397,7 +4503,14 @@ const file_grapnel_plugin_v1_plugin_proto_rawDesc = "" +
 	"\rKIND_REJECTED\x10\x03\x12\x10\n" +
 	"\fKIND_SKIPPED\x10\x04\x12\x10\n" +
 	"\fKIND_SUSPEND\x10\x05B\b\n" +
-	"\x06_state*X\n" +
+	"\x06_state\"\x91\x01\n" +
+	"\x04Span\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1b\n" +
+	"\tparent_id\x18\x02 \x01(\fR\bparentId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\x03R\x05start\x12\x1a\n" +
+	"\bduration\x18\x05 \x01(\x03R\bduration\x12\x16\n" +
+	"\x06failed\x18\x06 \x01(\bR\x06failed*X\n" +
 	"\n" +
 	"PluginKind\x12\x1b\n" +
 	"\x17PLUGIN_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -4432,7 +4545,7 @@ func file_grapnel_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_grapnel_plugin_v1_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_grapnel_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_grapnel_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_grapnel_plugin_v1_plugin_proto_goTypes = []any{
 	(PluginKind)(0),             // 0: grapnel.plugin.v1.PluginKind
 	(Encoding)(0),               // 1: grapnel.plugin.v1.Encoding
@@ -4491,8 +4604,9 @@ var file_grapnel_plugin_v1_plugin_proto_goTypes = []any{
 	(*Envelope)(nil),            // 54: grapnel.plugin.v1.Envelope
 	(*DeliverResponse)(nil),     // 55: grapnel.plugin.v1.DeliverResponse
 	(*Outcome)(nil),             // 56: grapnel.plugin.v1.Outcome
-	(*Handshake_Condition)(nil), // 57: grapnel.plugin.v1.Handshake.Condition
-	(*Handshake_Proof)(nil),     // 58: grapnel.plugin.v1.Handshake.Proof
+	(*Span)(nil),                // 57: grapnel.plugin.v1.Span
+	(*Handshake_Condition)(nil), // 58: grapnel.plugin.v1.Handshake.Condition
+	(*Handshake_Proof)(nil),     // 59: grapnel.plugin.v1.Handshake.Proof
 }
 var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	2,  // 0: grapnel.plugin.v1.Note.level:type_name -> grapnel.plugin.v1.Note.Level
@@ -4531,9 +4645,9 @@ var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	25, // 33: grapnel.plugin.v1.Ed25519.timestamp:type_name -> grapnel.plugin.v1.Timestamp
 	20, // 34: grapnel.plugin.v1.Token.part:type_name -> grapnel.plugin.v1.Part
 	20, // 35: grapnel.plugin.v1.Token.alternatives:type_name -> grapnel.plugin.v1.Part
-	57, // 36: grapnel.plugin.v1.Handshake.when:type_name -> grapnel.plugin.v1.Handshake.Condition
+	58, // 36: grapnel.plugin.v1.Handshake.when:type_name -> grapnel.plugin.v1.Handshake.Condition
 	20, // 37: grapnel.plugin.v1.Handshake.echo:type_name -> grapnel.plugin.v1.Part
-	58, // 38: grapnel.plugin.v1.Handshake.proof:type_name -> grapnel.plugin.v1.Handshake.Proof
+	59, // 38: grapnel.plugin.v1.Handshake.proof:type_name -> grapnel.plugin.v1.Handshake.Proof
 	14, // 39: grapnel.plugin.v1.EventType.data:type_name -> grapnel.plugin.v1.Schema
 	32, // 40: grapnel.plugin.v1.EventType.samples:type_name -> grapnel.plugin.v1.Sample
 	34, // 41: grapnel.plugin.v1.Sample.headers:type_name -> grapnel.plugin.v1.Header
@@ -4563,36 +4677,38 @@ var file_grapnel_plugin_v1_plugin_proto_depIdxs = []int32{
 	12, // 65: grapnel.plugin.v1.DecodeResponse.notes:type_name -> grapnel.plugin.v1.Note
 	50, // 66: grapnel.plugin.v1.DecodeResult.events:type_name -> grapnel.plugin.v1.Event
 	12, // 67: grapnel.plugin.v1.DecodeResult.notes:type_name -> grapnel.plugin.v1.Note
-	51, // 68: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
-	11, // 69: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
-	53, // 70: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
-	54, // 71: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
-	56, // 72: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
-	12, // 73: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
-	10, // 74: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
-	12, // 75: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
-	20, // 76: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
-	7,  // 77: grapnel.plugin.v1.Handshake.Proof.algorithm:type_name -> grapnel.plugin.v1.Hmac.Algorithm
-	1,  // 78: grapnel.plugin.v1.Handshake.Proof.encoding:type_name -> grapnel.plugin.v1.Encoding
-	16, // 79: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
-	35, // 80: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
-	40, // 81: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
-	42, // 82: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
-	44, // 83: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
-	46, // 84: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
-	52, // 85: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
-	17, // 86: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
-	39, // 87: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
-	41, // 88: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
-	43, // 89: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
-	45, // 90: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
-	48, // 91: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
-	55, // 92: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
-	86, // [86:93] is the sub-list for method output_type
-	79, // [79:86] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	57, // 68: grapnel.plugin.v1.DecodeResult.spans:type_name -> grapnel.plugin.v1.Span
+	51, // 69: grapnel.plugin.v1.Event.data_range:type_name -> grapnel.plugin.v1.ByteRange
+	11, // 70: grapnel.plugin.v1.DeliverRequest.context:type_name -> grapnel.plugin.v1.CallContext
+	53, // 71: grapnel.plugin.v1.DeliverRequest.deliveries:type_name -> grapnel.plugin.v1.Delivery
+	54, // 72: grapnel.plugin.v1.Delivery.event:type_name -> grapnel.plugin.v1.Envelope
+	56, // 73: grapnel.plugin.v1.DeliverResponse.outcomes:type_name -> grapnel.plugin.v1.Outcome
+	12, // 74: grapnel.plugin.v1.DeliverResponse.notes:type_name -> grapnel.plugin.v1.Note
+	10, // 75: grapnel.plugin.v1.Outcome.kind:type_name -> grapnel.plugin.v1.Outcome.Kind
+	12, // 76: grapnel.plugin.v1.Outcome.notes:type_name -> grapnel.plugin.v1.Note
+	57, // 77: grapnel.plugin.v1.Outcome.spans:type_name -> grapnel.plugin.v1.Span
+	20, // 78: grapnel.plugin.v1.Handshake.Condition.part:type_name -> grapnel.plugin.v1.Part
+	7,  // 79: grapnel.plugin.v1.Handshake.Proof.algorithm:type_name -> grapnel.plugin.v1.Hmac.Algorithm
+	1,  // 80: grapnel.plugin.v1.Handshake.Proof.encoding:type_name -> grapnel.plugin.v1.Encoding
+	16, // 81: grapnel.plugin.v1.Plugin.Describe:input_type -> grapnel.plugin.v1.DescribeRequest
+	35, // 82: grapnel.plugin.v1.Plugin.Validate:input_type -> grapnel.plugin.v1.ValidateRequest
+	40, // 83: grapnel.plugin.v1.Plugin.Open:input_type -> grapnel.plugin.v1.OpenRequest
+	42, // 84: grapnel.plugin.v1.Plugin.Check:input_type -> grapnel.plugin.v1.CheckRequest
+	44, // 85: grapnel.plugin.v1.Plugin.Close:input_type -> grapnel.plugin.v1.CloseRequest
+	46, // 86: grapnel.plugin.v1.Decoder.Decode:input_type -> grapnel.plugin.v1.DecodeRequest
+	52, // 87: grapnel.plugin.v1.Sink.Deliver:input_type -> grapnel.plugin.v1.DeliverRequest
+	17, // 88: grapnel.plugin.v1.Plugin.Describe:output_type -> grapnel.plugin.v1.DescribeResponse
+	39, // 89: grapnel.plugin.v1.Plugin.Validate:output_type -> grapnel.plugin.v1.ValidateResponse
+	41, // 90: grapnel.plugin.v1.Plugin.Open:output_type -> grapnel.plugin.v1.OpenResponse
+	43, // 91: grapnel.plugin.v1.Plugin.Check:output_type -> grapnel.plugin.v1.CheckResponse
+	45, // 92: grapnel.plugin.v1.Plugin.Close:output_type -> grapnel.plugin.v1.CloseResponse
+	48, // 93: grapnel.plugin.v1.Decoder.Decode:output_type -> grapnel.plugin.v1.DecodeResponse
+	55, // 94: grapnel.plugin.v1.Sink.Deliver:output_type -> grapnel.plugin.v1.DeliverResponse
+	88, // [88:95] is the sub-list for method output_type
+	81, // [81:88] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_grapnel_plugin_v1_plugin_proto_init() }
@@ -4613,7 +4729,7 @@ func file_grapnel_plugin_v1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grapnel_plugin_v1_plugin_proto_rawDesc), len(file_grapnel_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   48,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
