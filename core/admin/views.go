@@ -125,6 +125,7 @@ type Status struct {
 	Version string         `json:"version,omitempty"`
 	Stats   store.Stats    `json:"stats"`
 	Sources []SourceStatus `json:"sources,omitempty"`
+	Routes  []RouteStatus  `json:"routes,omitempty"` // in the order of the configuration
 	Sinks   []SinkStatus   `json:"sinks,omitempty"`
 	Plugins []Plugin       `json:"plugins,omitempty"`
 }
@@ -137,6 +138,16 @@ type SourceStatus struct {
 	Reopened   uint64            `json:"reopened"`
 	Rejected   map[string]uint64 `json:"rejected,omitempty"` // by cause
 	Secrets    []uint64          `json:"secrets,omitempty"`  // authentic requests, by place of the secret in the configuration
+}
+
+// RouteStatus is what a route leads from and to.
+type RouteStatus struct {
+	Route string   `json:"route"`
+	Range string   `json:"range"`           // file:line,column
+	From  []string `json:"from,omitempty"`  // sources; none: all
+	On    []string `json:"on,omitempty"`    // event types and patterns; none: all
+	When  bool     `json:"when,omitempty"`  // it has a condition
+	Sinks []string `json:"sinks,omitempty"` // but for disabled ones
 }
 
 // SinkStatus is where a sink stands.

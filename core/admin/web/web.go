@@ -21,7 +21,6 @@ import (
 type Options struct {
 	Control admin.Control
 	Version string           // of the host, as it is shown
-	Logout  string           // where a form posts to in order to log out; empty: there is nothing to log out of
 	Log     hclog.Logger     // of errors that nobody sees otherwise; nil: none
 	Now     func() time.Time // nil: time.Now
 }
@@ -30,7 +29,6 @@ type Options struct {
 type Site struct {
 	control admin.Control
 	version string
-	logout  string
 	log     hclog.Logger
 	now     func() time.Time
 	assets  *assets
@@ -67,7 +65,7 @@ type navLink struct {
 // New makes a Site. The error says that a template is wrong.
 func New(o Options) (*Site, error) {
 	s := &Site{
-		control: o.Control, version: o.Version, logout: o.Logout, log: o.Log, now: o.Now,
+		control: o.Control, version: o.Version, log: o.Log, now: o.Now,
 		pages: map[string]*template.Template{}, mux: http.NewServeMux(),
 	}
 	if s.log == nil {
@@ -170,16 +168,16 @@ func (s *Site) handle(p page) http.Handler {
 
 // frame is what the layout shows around a page.
 type frame struct {
-	Title   string
-	Nav     []section
-	Path    string // of the page
-	Theme   string // "light", "dark"; empty: as the browser prefers
-	Version string
-	Logout  string
-	Query   string // in the search field
-	Now     time.Time
-	Bare    bool // without navigation
-	Data    any
+	Title    string
+	Nav      []section
+	Path     string // of the page
+	Theme    string // "light", "dark"; empty: as the browser prefers
+	Version  string
+	SignedIn bool   // and can sign out
+	Query    string // in the search field
+	Now      time.Time
+	Bare     bool // without navigation
+	Data     any
 }
 
 // page answers with the call's template inside the layout.
@@ -200,7 +198,7 @@ func (c *call) redirect(to string) error {
 
 func (c *call) frame(title string, data any) frame {
 	f := frame{
-		Title: title, Nav: c.nav, Path: c.r.URL.Path, Version: c.version, Logout: c.logout, Now: c.now(), Data: data,
+		Title: title, Nav: c.nav, Path: c.r.URL.Path, Version: c.version, SignedIn: admin.SignedIn(c), Now: c.now(), Data: data,
 	}
 	if k, err := c.r.Cookie("theme"); err == nil && (k.Value == "light" || k.Value == "dark") {
 		f.Theme = k.Value

@@ -29,10 +29,15 @@ func (h *host) listenAdmin(working context.Context, control admin.Control) (*adm
 	if cfg.Listen == "" {
 		return nil, nil
 	}
+	ui, err := h.userInterface(control)
+	if err != nil {
+		return nil, err
+	}
 	log := h.log.Named("admin")
 	a := &adminListener{http: &http.Server{
 		Handler: admin.Listener{
-			Control: control, Token: cfg.Token, Listen: cfg.Listen, Hosts: cfg.Hosts, TLS: cfg.TLS != nil, Denied: logDenied(log),
+			Control: control, UI: ui, Token: cfg.Token, Listen: cfg.Listen, Hosts: cfg.Hosts, TLS: cfg.TLS != nil,
+			Denied: logDenied(log),
 		}.Handler(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,

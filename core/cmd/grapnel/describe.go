@@ -18,6 +18,7 @@ func (h *host) describe(s *admin.Status) {
 			Secrets: c.Secrets,
 		})
 	}
+	s.Routes = describeRoutes(h.config())
 	for _, d := range h.engine.Status() {
 		s.Sinks = append(s.Sinks, admin.SinkStatus{
 			Sink: d.Sink, State: string(d.State), Reason: d.Reason, Until: d.Until, InMemory: d.InMemory, InFlight: d.InFlight,
