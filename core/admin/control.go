@@ -14,6 +14,8 @@ import (
 // that do not exist wrap store.ErrNotFound. All methods may be called from any number of goroutines.
 type Control interface {
 	Status(ctx context.Context) (Status, error)
+	// Rates tells what happened in the last hour. Without a running host: ErrNotRunning.
+	Rates(ctx context.Context) (Rates, error)
 	Requests(ctx context.Context, f store.RequestFilter) (Page[Request], error)
 	Request(ctx context.Context, id string) (Request, error)
 	// Export reads requests with their bodies, oldest first, in pages.
@@ -54,6 +56,8 @@ type Direct struct {
 	Engine   Engine
 	Describe func(*Status)
 	Upgrader Upgrader
+	// Rater counts the last hour, where a host runs; nil: none does.
+	Rater func() Rates
 	// Renderer returns a renderer of the routes as they are now, for retries and replays.
 	Renderer func(ctx context.Context) (Renderer, error)
 }

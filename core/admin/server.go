@@ -65,6 +65,7 @@ func routes(c Control, who caller) *patterns {
 		})
 	}
 	handle("GET /v1/status", func(r *http.Request) (any, error) { return c.Status(r.Context()) })
+	handle("GET /v1/rates", func(r *http.Request) (any, error) { return c.Rates(r.Context()) })
 	handle("GET /v1/requests", func(r *http.Request) (any, error) {
 		var f store.RequestFilter
 		if err := parse(r.URL.Query(), requestFields(&f)); err != nil {

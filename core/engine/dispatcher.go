@@ -98,12 +98,16 @@ type handed struct {
 // settled pairs outcomes with what the window has to do once they are committed.
 type settled struct {
 	settlements []store.Settlement
-	after       func() // after the commit, may be nil
+	deliveries  []*core.Delivery // what they are of
+	after       func()           // after the commit, may be nil
 }
 
 func newDispatcher(s Sink, st Store, c *clock, log hclog.Logger) *dispatcher {
 	s.Retry, s.Breaker = s.Retry.withDefaults(), s.Breaker.withDefaults()
 	s.Batch, s.Concurrency = max(s.Batch, 1), max(s.Concurrency, 1)
+	if s.Observer == nil {
+		s.Observer = unobserved{}
+	}
 	if s.Timeout == 0 {
 		s.Timeout = 30 * time.Second
 	}
@@ -452,6 +456,7 @@ func (d *dispatcher) work(ctx, calls context.Context, outcomes chan<- settled) {
 		took := time.Since(started)
 		cancel()
 		if err == nil && len(results) == len(ds) {
+			d.Observer.Called(len(ds), took)
 			outcomes <- d.apply(ds, results, probe, started, took)
 			continue
 		}
@@ -459,6 +464,7 @@ func (d *dispatcher) work(ctx, calls context.Context, outcomes chan<- settled) {
 		if ctx.Err() != nil {
 			return
 		}
+		d.Observer.CallFailed()
 		if err == nil {
 			err = fmt.Errorf("it answered %d of %d deliveries", len(results), len(ds))
 		}
@@ -672,7 +678,7 @@ func (d *dispatcher) readStates(ctx context.Context, ds []*core.Delivery) bool {
 // so that the next one does not wait for the commit; only a sink with keyed state has to.
 func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bool, started time.Time, took time.Duration) settled {
 	now := started.Add(took)
-	out := settled{settlements: make([]store.Settlement, len(ds))}
+	out := settled{settlements: make([]store.Settlement, len(ds)), deliveries: ds}
 	var parked []core.DeliveryKey // leases to give back
 	var release []string          // keys to free
 	waits := 0                    // that go back to the store, or hold what is there
@@ -681,6 +687,7 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 	d.mu.Unlock()
 	for i, dl := range ds {
 		a.random = random()
+		d.Observer.Attempted(results[i].Kind)
 		s := settlement(dl, results[i], d.Retry, a)
 		if len(s.AttributePath) > 0 && d.Locate != nil {
 			s.RouteRange = d.Locate(dl.Route, s.AttributePath)
@@ -802,6 +809,9 @@ func (d *dispatcher) settleAll(calls context.Context, outcomes <-chan settled) {
 				}
 				return
 			}
+		}
+		for i := range group {
+			d.observe(&group[i])
 		}
 		for _, s := range group {
 			if s.after != nil {

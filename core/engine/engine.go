@@ -60,6 +60,8 @@ type Source struct {
 	Name    string
 	Decoder Decoder
 	Router  Router // of this source alone
+	// Observer sees what the pipeline does; nil: nobody looks.
+	Observer SourceObserver
 }
 
 // Sink configures one dispatcher.
@@ -81,6 +83,8 @@ type Sink struct {
 	// with Renewed set, or end the delivery: State dead or skipped, and a Reason. An error says that nothing can be said
 	// now. One goroutine per sink calls it. May be nil.
 	Renew func(ctx context.Context, d *core.Delivery) error
+	// Observer sees what the dispatcher does; nil: nobody looks.
+	Observer SinkObserver
 }
 
 // Options configures an engine.

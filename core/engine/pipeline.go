@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -41,6 +42,9 @@ type pipeline struct {
 }
 
 func newPipeline(s Source, st Store, sinks map[string]*dispatcher, log hclog.Logger) *pipeline {
+	if s.Observer == nil {
+		s.Observer = unobserved{}
+	}
 	return &pipeline{Source: s, store: st, sinks: sinks, log: log, behind: true, wake: make(chan struct{}, 1)}
 }
 
@@ -206,7 +210,9 @@ func (p *pipeline) decode(ctx context.Context, rs []*core.Request) []core.Decode
 		for i, at := range open {
 			ask[i] = rs[at]
 		}
+		began := time.Now()
 		answers, err := p.Decoder.Decode(ctx, ask)
+		took := time.Since(began)
 		if err == nil && len(answers) != len(ask) {
 			err = fmt.Errorf("%d results for %d requests", len(answers), len(ask))
 		}
@@ -214,6 +220,7 @@ func (p *pipeline) decode(ctx context.Context, rs []*core.Request) []core.Decode
 			if ctx.Err() != nil {
 				return nil
 			}
+			p.Observer.DecodeFailed()
 			failures++
 			p.log.Warn("the decoder is not available, its requests wait", "error", err)
 			if p.Decoder.WaitReady(ctx) != nil || !sleep(ctx, backoff(failures)) {
@@ -221,6 +228,7 @@ func (p *pipeline) decode(ctx context.Context, rs []*core.Request) []core.Decode
 			}
 			continue
 		}
+		p.Observer.Decoded(len(ask), took)
 		still := open[:0]
 		for i, at := range open {
 			r := rs[at]
@@ -246,12 +254,17 @@ func (p *pipeline) decode(ctx context.Context, rs []*core.Request) []core.Decode
 // route turns a decoded batch into deliveries, commits them and hands them to the dispatchers.
 func (p *pipeline) route(ctx context.Context, b *batch) {
 	decisions := make([]*store.Decision, len(b.requests))
+	began := time.Now()
 	for i, r := range b.requests {
 		decisions[i] = p.decide(r, &b.decoded[i])
 	}
+	p.Observer.Routed(time.Since(began))
 	p.reserve(decisions)
 	committed := p.commit(ctx, decisions)
 	p.handOver(decisions, committed)
+	if committed {
+		p.observe(decisions)
+	}
 	for _, d := range decisions {
 		if committed && d.Dead != "" {
 			p.log.Warn("the request is dead", "request_id", d.Request.ID(), "reason", d.Dead)

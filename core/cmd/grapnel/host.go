@@ -19,6 +19,7 @@ import (
 	"github.com/grapnelhq/grapnel/core/config"
 	"github.com/grapnelhq/grapnel/core/engine"
 	"github.com/grapnelhq/grapnel/core/ingress"
+	"github.com/grapnelhq/grapnel/core/metrics"
 	"github.com/grapnelhq/grapnel/core/pluginhost"
 	"github.com/grapnelhq/grapnel/core/route"
 	"github.com/grapnelhq/grapnel/core/store"
@@ -36,6 +37,7 @@ type host struct {
 	admin   *adminListener // nil: none
 	short   atomic.Bool    // of disk: nothing is accepted
 	hangup  chan os.Signal
+	metrics *metrics.Metrics
 }
 
 // running is what the host runs by. A reload puts another one in its place: who needs two things that fit together takes
@@ -46,7 +48,8 @@ type running struct {
 }
 
 func newHost(cfg *config.Config, log hclog.Logger) *host {
-	h := &host{log: log, hangup: make(chan os.Signal, 1)}
+	h := &host{log: log, hangup: make(chan os.Signal, 1), metrics: metrics.New()}
+	h.metrics.Read(h.read)
 	h.current.Store(&running{cfg, routeTable(cfg)})
 	return h
 }
@@ -144,7 +147,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	direct := &admin.Direct{
-		Store: h.store, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
+		Store: h.store, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h}, Rater: h.rates,
 		Renderer: func(context.Context) (admin.Renderer, error) { return h.table().Renderer(), nil },
 	}
 	if h.admin, err = h.listenAdmin(working, direct); err != nil {
@@ -173,6 +176,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 		}
 	})
 	running.Go(func() { err = errors.Join(err, h.engine.Run(working, h.config().Server.ShutdownTimeout)) })
+	running.Go(func() { h.metrics.Run(working) })
 	running.Go(func() { h.watchDisk(working) })
 	running.Go(func() { h.purge(working) })
 	running.Go(func() { h.ingress.WatchCertificate(working) })

@@ -54,7 +54,8 @@ func (h *host) wire(ctx context.Context) error {
 					Failures: cmp.Or(s.Delivery.Breaker.Failures, -1), Min: s.Delivery.Breaker.Min, Max: s.Delivery.Breaker.Max,
 				},
 				WantsState: s.Info.WantState, State: states[s.Name], Renew: renew(h.store, table.Renderer()),
-				Locate: func(route string, path []string) string { return table.Locate(route, s.Name, path) },
+				Locate:   func(route string, path []string) string { return table.Locate(route, s.Name, path) },
+				Observer: h.metrics.Sink(s.Name),
 			}
 		})
 	}
@@ -75,7 +76,9 @@ func (h *host) wire(ctx context.Context) error {
 				h.log.Error("a source's decoder cannot be opened yet, its requests wait", "source", s.Name, "at", s.Range.String(),
 					"reason", why)
 			}
-			opt.Sources[i] = engine.Source{Name: s.Name, Decoder: plugin, Router: table.Router(s.Name)}
+			opt.Sources[i] = engine.Source{
+				Name: s.Name, Decoder: plugin, Router: table.Router(s.Name), Observer: h.metrics.Source(s.Name),
+			}
 		})
 	}
 	opening.Wait()

@@ -98,6 +98,7 @@ func TestHostImports(t *testing.T) {
 			[]string{module + "/core/store"},
 		},
 		{[]string{"github.com/spf13/cobra"}, []string{module + "/core/cmd"}},
+		{[]string{"github.com/prometheus"}, []string{module + "/core/metrics"}},
 	}
 	for _, p := range packages(t, ".") {
 		for _, imp := range p.Imports {
@@ -112,7 +113,7 @@ func TestHostImports(t *testing.T) {
 
 // TestSideways checks that the parts of the host do not know each other: cmd/grapnel wires them.
 func TestSideways(t *testing.T) {
-	parts := []string{"ingress", "engine", "pluginhost", "config", "admin", "store/sqlite", "route"}
+	parts := []string{"ingress", "engine", "pluginhost", "config", "admin", "store/sqlite", "route", "metrics"}
 	// Shared ground: the vocabulary and pure packages.
 	for _, p := range packages(t, ".") {
 		for _, imp := range p.Imports {
