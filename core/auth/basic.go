@@ -63,7 +63,7 @@ func (s *basicScheme) verify(in *Input, _ time.Time) (Result, error) {
 		return Result{}, &Error{CauseBadToken, `the Authorization header does not start with "Basic "`}
 	}
 	pair, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if err != nil {
+	if err != nil || strings.ContainsAny(encoded, "\r\n") { // which the decoder passes over
 		return Result{}, &Error{CauseBadToken, "what follows Basic is not base64"}
 	}
 	match := s.digests.find(pair)

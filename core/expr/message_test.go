@@ -626,21 +626,34 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestNestedTry bounds what hcl itself takes exponential time for.
-func TestNestedTry(t *testing.T) {
-	nested := func(depth int) hcl.Diagnostics {
-		text := strings.Repeat("try(", depth) + "event.data.id" + strings.Repeat(", null)", depth)
-		e, diags := hclsyntax.ParseExpression([]byte(text), "test.hcl", hcl.InitialPos)
-		if diags.HasErrors() {
-			t.Fatal(diags)
-		}
-		_, diags = newTestSet(false).Text(e)
-		return diags
-	}
-	if diags := nested(maxLazy); diags.HasErrors() {
-		t.Error(diags)
-	}
-	if diags := nested(90); len(diags) != 1 || diags[0].Summary != "Expression nested too deeply" {
-		t.Errorf("got %v", diags)
+// TestNesting bounds what takes quadratic time here and what takes hcl itself exponential time.
+func TestNesting(t *testing.T) {
+	for _, c := range []struct {
+		name, before, middle, after string
+		most                        int
+	}{
+		{"try", "try(", "event.data.id", ", null)", maxLazy},
+		{"not", "!", "true", "", maxDepth - 2},
+		{"or", "", "true", " || event.type == \"a\"", maxDepth - 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			nested := func(depth int) hcl.Diagnostics {
+				text := strings.Repeat(c.before, depth) + c.middle + strings.Repeat(c.after, depth)
+				e, diags := hclsyntax.ParseExpression([]byte(text), "test.hcl", hcl.InitialPos)
+				if diags.HasErrors() {
+					t.Fatal(diags)
+				}
+				_, diags = newTestSet(false).Text(e)
+				return diags
+			}
+			if diags := nested(c.most); diags.HasErrors() {
+				t.Error(diags)
+			}
+			for _, depth := range []int{c.most + 10, c.most + 90} {
+				if diags := nested(depth); len(diags) != 1 || diags[0].Summary != "Expression nested too deeply" {
+					t.Errorf("got %v", diags)
+				}
+			}
+		})
 	}
 }

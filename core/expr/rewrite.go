@@ -35,7 +35,7 @@ func (s *Set) rewrite(e hcl.Expression, argument bool) (
 			Subject:  e.Range().Ptr(),
 		}}
 	}
-	if diags := hclsyntax.Walk(native, &lazyDepth{}); diags.HasErrors() {
+	if diags := hclsyntax.Walk(native, &nesting{}); diags.HasErrors() {
 		return nil, cty.NilVal, diags
 	}
 	rw := &rewriter{set: s}
@@ -68,11 +68,18 @@ func check(e hclsyntax.Expression, s *Set) (v cty.Value, diags hcl.Diagnostics) 
 	return v, diags
 }
 
-// maxLazy is how deep calls of try and can may stand inside each other: each level makes hcl evaluate what is in it twice.
-const maxLazy = 6
+const (
+	// maxDepth is how deep an expression may be: what is checked and rewritten looks at everything below it once more.
+	maxDepth = 500
+	// maxLazy is how deep calls of try and can may stand inside each other: each level makes hcl evaluate what is in it twice.
+	maxLazy = 6
+)
 
-// lazyDepth is a walker that refuses more levels of try and can than maxLazy.
-type lazyDepth struct{ depth int }
+// nesting is a walker that refuses more levels than maxDepth and maxLazy, and says so once.
+type nesting struct {
+	depth, lazy int
+	refused     bool
+}
 
 func isLazy(n hclsyntax.Node) bool {
 	call, ok := n.(*hclsyntax.FunctionCallExpr)
@@ -80,26 +87,35 @@ func isLazy(n hclsyntax.Node) bool {
 }
 
 // Enter implements hclsyntax.Walker.
-func (w *lazyDepth) Enter(n hclsyntax.Node) hcl.Diagnostics {
-	if !isLazy(n) {
+func (w *nesting) Enter(n hclsyntax.Node) hcl.Diagnostics {
+	w.depth++
+	if isLazy(n) {
+		w.lazy++
+	}
+	detail := ""
+	switch {
+	case w.refused:
+		return nil
+	case w.depth > maxDepth:
+		detail = fmt.Sprintf("An expression may be %d levels deep; in a chain like a || b || c every operator is a level. "+
+			"Ask whether a list holds a value instead: contains([…], event.type).", maxDepth)
+	case w.lazy > maxLazy:
+		detail = fmt.Sprintf("Calls of try and can may stand inside each other %d levels deep, because each level doubles the "+
+			"work. One try takes any number of alternatives: try(a, b, c).", maxLazy)
+	default:
 		return nil
 	}
-	if w.depth++; w.depth != maxLazy+1 { // said once
-		return nil
-	}
+	w.refused = true
 	return hcl.Diagnostics{{
-		Severity: hcl.DiagError,
-		Summary:  "Expression nested too deeply",
-		Detail: fmt.Sprintf("Calls of try and can may stand inside each other %d levels deep, because each level doubles the work. "+
-			"One try takes any number of alternatives: try(a, b, c).", maxLazy),
-		Subject: n.Range().Ptr(),
+		Severity: hcl.DiagError, Summary: "Expression nested too deeply", Detail: detail, Subject: n.Range().Ptr(),
 	}}
 }
 
 // Exit implements hclsyntax.Walker.
-func (w *lazyDepth) Exit(n hclsyntax.Node) hcl.Diagnostics {
+func (w *nesting) Exit(n hclsyntax.Node) hcl.Diagnostics {
+	w.depth--
 	if isLazy(n) {
-		w.depth--
+		w.lazy--
 	}
 	return nil
 }
