@@ -56,12 +56,14 @@ type Delivery struct {
 	FirstActive time.Duration
 
 	ReceivedAt time.Time // when its request was received
+	Trace      Trace     // its request's
 
 	// For dispatch only, not stored here:
 	Renewed   bool // message and digests are newer than the stored ones: the settlement stores them
 	Event     *Event
 	KeyState  []byte // keyed state of OrderKey, for sinks that want it
 	StateRead bool   // KeyState is filled
+	CallTrace string // traceparent of the call to the sink that is under way
 }
 
 // Attempt is one try of a delivery.

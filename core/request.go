@@ -29,12 +29,15 @@ type Request struct {
 	Query      string       // raw query, without credentials
 	Headers    []sdk.Header // those that the decoder's manifest keeps, names in lower case, without credentials
 	Body       []byte       // byte-exact
+	Trace      Trace
 
 	State   RequestState
 	Reason  string   // why it is dead
 	Notes   []string // what the decoder remarked
 	Crashes int      // how often a decoder process died on it in quarantine
 	Claims  int      // how often a host started on it after an unclean stop
+
+	CallTrace string // traceparent of the call to the decoder that is under way; not stored
 
 	Reopened bool // it was dead and is received again; set on requests given to the store's OnAccepted
 }

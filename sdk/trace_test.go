@@ -102,7 +102,9 @@ func TestSpansOfABatch(t *testing.T) {
 
 type decodeContext func(context.Context, *sdk.Request) ([]sdk.Event, error)
 
-func (f decodeContext) Decode(ctx context.Context, r *sdk.Request) ([]sdk.Event, error) { return f(ctx, r) }
+func (f decodeContext) Decode(ctx context.Context, r *sdk.Request) ([]sdk.Event, error) {
+	return f(ctx, r)
+}
 
 type batchContext func(context.Context, []*sdk.Delivery[message]) []error
 

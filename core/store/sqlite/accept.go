@@ -79,6 +79,7 @@ func (w *writer) insert(r *core.Request, repeat int) error {
 	st.text(7, r.RemoteAddr)
 	st.same(8, r.Method)
 	st.text(9, r.Query)
+	st.text(10, string(r.Trace))
 	if err := st.run(); err != nil {
 		return err
 	}

@@ -339,7 +339,7 @@ func (w *writer) vacate(seq int64, now time.Time, forgotten *[]int64) error {
 		return err
 	}
 	if st, err = w.c.stmt(`UPDATE requests SET purged_at = ?, tenant = NULL, reason = NULL, notes = NULL, remote_addr = NULL,
-		method = NULL, query = NULL, unrouted = 0 WHERE seq = ?`); err != nil {
+		method = NULL, query = NULL, trace = NULL, unrouted = 0 WHERE seq = ?`); err != nil {
 		return err
 	}
 	st.int(1, now.UnixMicro())

@@ -23,8 +23,8 @@ const (
 // requestColumns are read by stmt.request, in this order; r is requests.
 const (
 	requestColumns = `r.seq, r.dedupe, r.repeat, r.source, r.tenant, r.received_at, r.remote_addr, r.method, r.query,
-		r.state, r.reason, r.notes, r.crashes, r.claims`
-	requestWidth = 14
+		r.state, r.reason, r.notes, r.crashes, r.claims, r.trace`
+	requestWidth = 15
 )
 
 func (s *stmt) request() *core.Request {
@@ -32,7 +32,7 @@ func (s *stmt) request() *core.Request {
 		Seq: s.ColumnInt64(0), Repeat: s.ColumnInt(2), Source: s.ColumnText(3), Tenant: s.ColumnText(4),
 		ReceivedAt: s.readTime(5), RemoteAddr: s.ColumnText(6), Method: s.ColumnText(7), Query: s.ColumnText(8),
 		State: core.RequestState(s.ColumnText(9)), Reason: s.ColumnText(10), Notes: s.readList(11),
-		Crashes: s.ColumnInt(12), Claims: s.ColumnInt(13),
+		Crashes: s.ColumnInt(12), Claims: s.ColumnInt(13), Trace: core.Trace(s.ColumnText(14)),
 	}
 	s.ColumnBytes(1, r.Dedupe[:])
 	return r
@@ -116,8 +116,8 @@ const (
 		iif(d.state = 'leased', 'pending', d.state), d.due, d.route, d.replay, d.attempts,
 		d.crashes, d.claims, d.first_attempt, d.settled_at, d.reason, d.reference, d.attribute_path, d.route_range,
 		d.config_digest, d.schema_digest, d.message, d.first_active, d.replay_of, d.replayed_by, d.forced, d.as_is,
-		r.received_at`
-	deliveryWidth = eventWidth + 25
+		r.received_at, r.trace`
+	deliveryWidth = eventWidth + 26
 	deliveryJoins = ` JOIN events AS e ON e.key = d.key >> 12 JOIN requests AS r ON r.seq = d.key >> 24`
 )
 
@@ -172,6 +172,7 @@ func (s *stmt) delivery() (*core.Delivery, span) {
 		d.ReplayedBy = core.DeliveryID(e.ID, d.Route, d.Sink, s.ColumnInt(c+21))
 	}
 	d.Force, d.AsIs, d.ReceivedAt = s.ColumnBool(c+22), s.ColumnBool(c+23), s.readTime(c+24)
+	d.Trace = core.Trace(s.ColumnText(c + 25))
 	return d, at
 }
 

@@ -290,7 +290,8 @@ func (w *writer) blank(o *order, seq int64) error {
 	if err := st.run(); err != nil {
 		return err
 	}
-	if st, err = w.c.stmt("UPDATE requests SET reason = NULL, notes = ?, query = NULL WHERE seq = ?"); err != nil {
+	if st, err = w.c.stmt(`UPDATE requests SET reason = NULL, notes = ?, query = NULL, trace = substr(trace, 1, 55)
+		WHERE seq = ?`); err != nil {
 		return err
 	}
 	st.list(1, []string{fmt.Sprintf("the body was erased, since somebody was in it: receipt %d", o.id)})

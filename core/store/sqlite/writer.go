@@ -143,7 +143,7 @@ func (w *writer) prepare() error {
 		{&w.begin, "BEGIN IMMEDIATE"},
 		{&w.commit, "COMMIT"},
 		{&w.insertRequest, `INSERT INTO requests (seq, dedupe, repeat, source, tenant, received_at, state, remote_addr,
-			method, query) VALUES (?, ?, ?, ?, ?, ?, 'received', ?, ?, ?)`},
+			method, query, trace) VALUES (?, ?, ?, ?, ?, ?, 'received', ?, ?, ?, ?)`},
 		{&w.insertBody, "INSERT INTO bodies (seq, headers, body) VALUES (?, ?, ?)"},
 		{&w.newestKey, newestQuery},
 		{&w.insertKey, "INSERT OR REPLACE INTO dedupe (key, repeat, seq) VALUES (?, ?, ?)"},

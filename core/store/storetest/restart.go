@@ -154,3 +154,27 @@ func testClosed(k *kit) {
 		k.Errorf("claim on a closed store: %v", err)
 	}
 }
+
+// testTrace: the place of a request in a trace is there wherever it is worked on, however late.
+func testTrace(k *kit) {
+	const trace = core.Trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 vendor=1")
+	traced, waiting := k.request(), k.request()
+	traced.Trace, waiting.Trace = trace, trace
+	k.accept(traced)
+	k.accept(waiting)
+	k.route(k.decide(traced, "a"))
+	plain := k.add("a")[0]
+	k.crash()
+	k.start()
+	rs, err := k.s.ClaimRequests(k.Context(), "people", 0, 10)
+	k.check(err)
+	if len(rs) != 1 || rs[0].Trace != trace {
+		k.Errorf("claimed requests %v", rs)
+	}
+	for _, d := range k.claim("a", time.Now().Add(time.Minute), 10) {
+		if want := d.Key != plain.Key; (d.Trace == trace) != want || !want && d.Trace != "" {
+			k.Errorf("the delivery %s has the trace %q", d.ID, d.Trace)
+		}
+	}
+	k.equal(k.get(traced.ID()).Request.Trace, trace)
+}

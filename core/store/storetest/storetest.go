@@ -100,6 +100,7 @@ func Run(t *testing.T, h Harness) {
 		"clean restart":     testRestart,
 		"unclean restart":   testUncleanRestart,
 		"unclean requests":  testUncleanRequests,
+		"trace":             testTrace,
 		"not found":         testNotFound,
 		"closed":            testClosed,
 	} {
