@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +15,8 @@ import (
 const (
 	// againStep is how many deliveries or requests one commit retries or replays: accepts wait for it.
 	againStep = 250
+	// mostShown is the longest message that is told of.
+	mostShown = 64 << 10
 	// sampleItems is how many are told of one by one when nobody asks for more.
 	sampleItems = 10
 	// mostReasons is how many different reasons are counted.
@@ -86,6 +89,10 @@ type Item struct {
 	Subject    string     `json:"subject,omitempty"`
 	Route      string     `json:"route,omitempty"`
 	Sink       string     `json:"sink,omitempty"`
+
+	// Of a delivery in a dry run, where they are not long: the message that it would get, and the one that it has.
+	Message json.RawMessage `json:"message,omitempty"`
+	Stored  json.RawMessage `json:"stored,omitempty"`
 }
 
 // Report is one line of what a retry or replay says while it works. Exactly one field is set, but for Error, which comes
@@ -233,6 +240,9 @@ func (a *again) step(ctx context.Context, page []store.Selected) error {
 	var woken []*core.Delivery
 	for _, r := range redos {
 		item := a.rendered(r.Of, r.As)
+		if a.order.DryRun {
+			item.Message, item.Stored = shown(r.As.Message), shown(r.Of.Message)
+		}
 		if item.ReplayID = r.ReplayID; r.Refused != "" {
 			item = a.item(r.Of, OutcomeRefused, r.Refused)
 		}
@@ -259,6 +269,14 @@ func (a *again) refuse(d *core.Delivery) string {
 		return "its route failed, so it has no message to be delivered as it is"
 	}
 	return ""
+}
+
+// shown is a message that is told of.
+func shown(message []byte) json.RawMessage {
+	if len(message) > mostShown || !json.Valid(message) {
+		return nil
+	}
+	return message
 }
 
 // rendered tells of a delivery that was rendered, or taken as it is.
