@@ -35,6 +35,7 @@ type Site struct {
 	nav     []section
 	pages   map[string]*template.Template // by name
 	mux     *http.ServeMux
+	works   *works
 }
 
 // page is one address.
@@ -74,11 +75,12 @@ func New(o Options) (*Site, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.works = newWorks(s.now)
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
 		return nil, err
 	}
-	layout, err := template.New("").Funcs(s.funcs()).ParseFS(files, "templates/layout.html", "templates/parts.html")
+	layout, err := template.New("").Funcs(s.funcs()).ParseFS(files, "templates/layout.html", "templates/parts*.html")
 	if err != nil {
 		return nil, err
 	}
@@ -109,9 +111,13 @@ func New(o Options) (*Site, error) {
 	return s, parse("error")
 }
 
+// Close stops the retries and replays that pages have begun, and returns when they have ended. It is called after the last
+// request.
+func (s *Site) Close() { s.works.close() }
+
 // list is every page there is, in the order of the navigation.
 func (s *Site) list() []page {
-	return slices.Concat(overviewPages(), searchPages())
+	return slices.Concat(overviewPages(), searchPages(), letterPages(), unroutedPages(), rejectionPages(), sinkPages(), pluginPages())
 }
 
 func (s *Site) addNav(p page) {

@@ -1,0 +1,110 @@
+package web
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/grapnelhq/grapnel/core/admin"
+	"github.com/grapnelhq/grapnel/core/store"
+)
+
+func rejectionPages() []page {
+	return []page{
+		{pattern: "GET /rejections", template: "rejections", serve: (*call).rejections, nav: &place{"Act", "Rejected requests", "j"}},
+	}
+}
+
+// tally is how many there are of a name.
+type tally struct {
+	Name    string
+	N       int64
+	Href    string
+	Current bool
+}
+
+// tallies are the counts of names, the most first; address says where each leads.
+func tallies(counts map[string]int64, current string, address func(name string) string) []tally {
+	var all []tally
+	for name, n := range counts {
+		if n > 0 || name == current {
+			all = append(all, tally{name, n, address(name), name == current})
+		}
+	}
+	slices.SortFunc(all, func(a, b tally) int { return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Name, b.Name)) })
+	return all
+}
+
+// rejections is the data of the page.
+type rejections struct {
+	Filter  store.RejectionFilter
+	Causes  []tally
+	Sources []string
+	Items   []rejection
+	Older   string
+	Newest  string
+}
+
+// rejection is one with what its cause means.
+type rejection struct {
+	admin.Rejection
+	Means string
+}
+
+func (c *call) rejections() error {
+	q := c.r.URL.Query()
+	s, err := c.control.Status(c)
+	if err != nil {
+		return err
+	}
+	f := store.RejectionFilter{
+		Source: strings.TrimSpace(q.Get("source")), Cause: strings.TrimSpace(q.Get("cause")), Cursor: q.Get("cursor"), Limit: 50,
+	}
+	p, err := c.control.Rejections(c, f)
+	if err != nil {
+		return err
+	}
+	data := rejections{
+		Filter: f,
+		Causes: tallies(s.Stats.Rejections, f.Cause, func(cause string) string { return c.with("cause", cause, "cursor", "") }),
+	}
+	for _, r := range p.Items {
+		data.Items = append(data.Items, rejection{r, means[r.Cause]})
+	}
+	for _, v := range s.Sources {
+		data.Sources = append(data.Sources, v.Source)
+	}
+	if p.Next != "" {
+		data.Older = c.with("cursor", p.Next)
+	}
+	if f.Cursor != "" {
+		data.Newest = c.with("cursor", "")
+	}
+	return c.page("Rejected requests", data)
+}
+
+// means says what causes mean, in few words; docs/operations.md has all of it.
+var means = map[string]string{
+	"bad_signature":        "the signature fits no secret of the source",
+	"missing_signature":    "it is not signed",
+	"malformed_signature":  "what should be the signature is none",
+	"timestamp":            "its signed time is outside of the tolerance",
+	"value_not_allowed":    "authentic, but not in an allow list of the source",
+	"address_not_allowed":  "the address is not in allow_ips",
+	"unknown_path":         "no source has the path",
+	"method_not_allowed":   "mostly anything but POST",
+	"body_timeout":         "the body came too slowly",
+	"header_timeout":       "the header came too slowly",
+	"too_large":            "the body is over max_body",
+	"content_type":         "another type than the decoder's",
+	"content_encoding":     "compressed",
+	"rate_limited":         "over limits.rate",
+	"header_too_large":     "over limits.max_header",
+	"internal":             "a mistake in the host; the log has its stack",
+	"disk_short":           "the disk is nearly full",
+	"disk_full":            "the disk is full",
+	"store_failed":         "the database cannot be written",
+	"too_many_connections": "too many connections",
+	"overloaded":           "too many bodies at once",
+	"draining":             "the host was stopping",
+}
