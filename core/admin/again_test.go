@@ -334,7 +334,7 @@ func TestReports(t *testing.T) {
 			word = OutcomeReplayed
 		}
 		want := `{"item":{"id":"` + ids[0] + `","outcome":"` + word + `","received_at":"2026-03-05T00:00:00Z",` +
-			`"source":"urn:grapnel:source:people","type":"crm.made","route":"people","sink":"crm"}}
+			`"source":"urn:grapnel:source:people","type":"crm.made","route":"people","sink":"crm","message":{"new":1},"stored":{"old":1}}}
 {"progress":{"selected":2,"seen":2,"done":1,"dead":1,"skipped":0,"refused":0}}
 {"result":{"selected":2,"seen":2,"done":1,"dead":1,"skipped":0,"refused":0,"reasons":[{"outcome":"dead",` +
 			`"reason":"no such route","route_range":"config.hcl:7,1","count":1,"id":"` + ids[1] + `"}]}}

@@ -21,6 +21,9 @@ const (
 	maxForm     = 8 << 10
 )
 
+// LogoutPath is where a POST ends a session.
+const LogoutPath = logoutPath
+
 //go:embed login
 var loginFiles embed.FS
 
