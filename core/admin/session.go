@@ -21,9 +21,6 @@ const (
 	maxForm     = 8 << 10
 )
 
-// LogoutPath is where a POST ends a session.
-const LogoutPath = logoutPath
-
 //go:embed login
 var loginFiles embed.FS
 

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/grapnelhq/grapnel/core/admin"
+	"github.com/grapnelhq/grapnel/core/admin/web"
 	"github.com/grapnelhq/grapnel/core/ingress"
 )
 
@@ -19,6 +20,7 @@ import (
 // admin block.
 type adminListener struct {
 	http        *http.Server
+	ui          *web.Site
 	ln          net.Listener
 	certificate *ingress.Certificate // nil: no TLS
 }
@@ -34,7 +36,7 @@ func (h *host) listenAdmin(working context.Context, control admin.Control) (*adm
 		return nil, err
 	}
 	log := h.log.Named("admin")
-	a := &adminListener{http: &http.Server{
+	a := &adminListener{ui: ui, http: &http.Server{
 		Handler: admin.Listener{
 			Control: control, UI: ui, Token: cfg.Token, Listen: cfg.Listen, Hosts: cfg.Hosts, TLS: cfg.TLS != nil,
 			Denied: logDenied(log),
@@ -80,7 +82,9 @@ func (a *adminListener) shutdown(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
-	return a.http.Shutdown(ctx)
+	err := a.http.Shutdown(ctx)
+	a.ui.Close()
+	return err
 }
 
 func (a *adminListener) watchCertificate(ctx context.Context) {

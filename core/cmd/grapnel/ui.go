@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/http"
 	"slices"
 
 	"github.com/grapnelhq/grapnel/core/admin"
@@ -10,7 +9,7 @@ import (
 )
 
 // userInterface makes the pages of the admin listener.
-func (h *host) userInterface(control admin.Control) (http.Handler, error) {
+func (h *host) userInterface(control admin.Control) (*web.Site, error) {
 	return web.New(web.Options{Control: control, Version: version, Log: h.log.Named("ui")})
 }
 
