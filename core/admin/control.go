@@ -18,6 +18,7 @@ type Control interface {
 	Rates(ctx context.Context) (Rates, error)
 	Requests(ctx context.Context, f store.RequestFilter) (Page[Request], error)
 	Request(ctx context.Context, id string) (Request, error)
+	Body(ctx context.Context, id string) (RawBody, error) // of a request
 	// Export reads requests with their bodies, oldest first, in pages.
 	Export(ctx context.Context, f store.RequestFilter) (Page[Request], error)
 	Events(ctx context.Context, f store.EventFilter) (Page[ListedEvent], error)
@@ -31,6 +32,10 @@ type Control interface {
 	// Upgrade puts another program of a plugin in the place of the one that runs, and reports from the caller's goroutine;
 	// report may be nil. The end of ctx takes it back, until its trial is over. Without a running host: ErrNotRunning.
 	Upgrade(ctx context.Context, o UpgradeOrder, report func(UpgradeProgress)) (Upgraded, error)
+
+	// Tail reports what changes, from now on or from behind an earlier change, until ctx ends or report fails; see Tail.Watch.
+	// It reports from the caller's goroutine. Without a running host: ErrNotRunning.
+	Tail(ctx context.Context, after string, report func(Change) error) error
 
 	Rejections(ctx context.Context, f store.RejectionFilter) (Page[Rejection], error)
 	Rejection(ctx context.Context, id int64) (Rejection, error)
@@ -50,7 +55,7 @@ type Control interface {
 	ReplayDeliveries(ctx context.Context, o DeliveryOrder, report func(Report)) (Tally, error)
 }
 
-// Direct is the Control of a store. Engine, Describe and Upgrader are set where a host runs: Describe completes the status.
+// Direct is the Control of a store. Engine, Describe, Upgrader and Changes are set where a host runs: Describe completes the status.
 type Direct struct {
 	Store    store.Store
 	Engine   Engine
@@ -58,6 +63,7 @@ type Direct struct {
 	Upgrader Upgrader
 	// Rater counts the last hour, where a host runs; nil: none does.
 	Rater func() Rates
+	Changes  *Tail // likewise
 	// Renderer returns a renderer of the routes as they are now, for retries and replays.
 	Renderer func(ctx context.Context) (Renderer, error)
 }

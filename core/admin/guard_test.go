@@ -44,6 +44,8 @@ func (calm) Requests(context.Context, store.RequestFilter) (admin.Page[admin.Req
 	return admin.Page[admin.Request]{}, nil
 }
 
+func (calm) Tail(context.Context, string, func(admin.Change) error) error { return admin.ErrNotRunning }
+
 type ask struct {
 	method, host, path string
 	header             map[string]string

@@ -75,6 +75,7 @@ func routes(c Control, who caller) *patterns {
 	})
 	handle("GET /v1/requests/export", handleExport(c))
 	handle("GET /v1/requests/{id}", func(r *http.Request) (any, error) { return c.Request(r.Context(), r.PathValue("id")) })
+	mux.HandleFunc("GET /v1/requests/{id}/body", func(w http.ResponseWriter, r *http.Request) { handleBody(c, w, r) })
 	handle("GET /v1/events", func(r *http.Request) (any, error) {
 		var f store.EventFilter
 		if err := parse(r.URL.Query(), eventFields(&f)); err != nil {
@@ -138,6 +139,7 @@ func routes(c Control, who caller) *patterns {
 		}
 		return c.Receipt(r.Context(), id)
 	})
+	mux.HandleFunc("GET /v1/tail", func(w http.ResponseWriter, r *http.Request) { handleTail(c, w, r) })
 	if who == owner { // it takes paths of programs
 		mux.HandleFunc("POST /v1/plugins/upgrade", func(w http.ResponseWriter, r *http.Request) { handleUpgrade(c, w, r) })
 	}
@@ -238,6 +240,8 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.As(err, &bad), errors.Is(err, store.ErrCursor):
 		return http.StatusBadRequest
+	case errors.Is(err, ErrTailFull):
+		return http.StatusServiceUnavailable
 	default:
 		return http.StatusInternalServerError
 	}

@@ -163,15 +163,38 @@ type SinkStatus struct {
 
 // Plugin is how a plugin process is.
 type Plugin struct {
-	Plugin    string   `json:"plugin"`
-	Version   string   `json:"version"`
-	State     string   `json:"state"`
-	PID       int      `json:"pid,omitempty"`
-	Restarts  int      `json:"restarts"`
-	RSSBytes  int64    `json:"rss_bytes,omitempty"`
-	LastCrash string   `json:"last_crash,omitempty"`
-	Instances []string `json:"instances,omitempty"`
-	Upgrade   string   `json:"upgrade,omitempty"` // "new", "old": one version takes over from another
+	Plugin   string `json:"plugin"`
+	Version  string `json:"version"`
+	SHA256   string `json:"sha256,omitempty"`   // of the program that runs
+	Path     string `json:"path,omitempty"`     // of the program that it was taken from
+	Dev      bool   `json:"dev,omitempty"`      // from a development path
+	Isolated string `json:"isolated,omitempty"` // the block that has the process for itself
+	State    string `json:"state"`
+	Reason   string `json:"reason,omitempty"` // why it is not ready
+	PID      int    `json:"pid,omitempty"`
+
+	StartedAt  *time.Time `json:"started_at,omitempty"`
+	Restarts   int        `json:"restarts"`
+	RSSBytes   int64      `json:"rss_bytes,omitempty"`
+	CPUSeconds float64    `json:"cpu_seconds,omitempty"` // that the process has used since its start
+	InFlight   int        `json:"in_flight"`             // calls
+	Abandoned  int        `json:"abandoned,omitempty"`   // calls that got no answer in time
+	Faults     int        `json:"faults,omitempty"`      // answers that broke the protocol
+	Quarantine int        `json:"quarantine_pid,omitempty"`
+
+	LastCrash   string     `json:"last_crash,omitempty"` // how it ended, and its last words
+	LastCrashAt *time.Time `json:"last_crash_at,omitempty"`
+
+	Instances []string      `json:"instances,omitempty"` // blocks that live in it
+	Blocks    []PluginBlock `json:"blocks,omitempty"`    // likewise, with how they are
+	Upgrade   string        `json:"upgrade,omitempty"`   // "new", "old": one version takes over from another
+}
+
+// PluginBlock is how a block in a plugin process is.
+type PluginBlock struct {
+	Block  string `json:"block"`
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"` // why it is not
 }
 
 func viewRequest(r *core.Request) Request {

@@ -405,7 +405,7 @@ func (d *dispatcher) renew(ctx context.Context, ds []*core.Delivery) ([]*core.De
 			continue
 		}
 		ended = append(ended, store.Settlement{
-			Key: dl.Key, State: dl.State, Crashes: dl.Crashes, Reason: dl.Reason, RouteRange: dl.RouteRange,
+			Key: dl.Key, Of: dl, State: dl.State, Crashes: dl.Crashes, Reason: dl.Reason, RouteRange: dl.RouteRange,
 			Sink: d.Name, OrderKey: dl.OrderKey, Hold: d.HoldDead && dl.State == core.DeliveryDead,
 		})
 		// A route that is gone may end a whole backlog: one line per claim and reason tells enough.

@@ -33,6 +33,7 @@ func settlement(d *core.Delivery, o core.Outcome, p RetryPolicy, a attempt) stor
 	now := a.ended
 	s := store.Settlement{
 		Key:     d.Key,
+		Of:      d,
 		Charge:  true,
 		Crashes: d.Crashes,
 		Reason:  o.Reason,

@@ -382,11 +382,12 @@ type ProcessStatus struct {
 	Quarantine int    // pid of the quarantine process; 0: none
 	Started    time.Time
 	Restarts   int
-	RSS        int64 // bytes; 0: not known
-	InFlight   int   // calls
-	Abandoned  int   // calls that got no answer in time
-	Faults     int   // answers that broke the contract
-	LastCrash  Crash // zero: none
+	RSS        int64         // bytes; 0: not known
+	CPU        time.Duration // that it has used of processors; 0: not known
+	InFlight   int           // calls
+	Abandoned  int           // calls that got no answer in time
+	Faults     int           // answers that broke the contract
+	LastCrash  Crash         // zero: none
 	Instances  []InstanceStatus
 	Upgrade    string // "new", "old": while another version of the plugin takes over or is being left; else empty
 }
@@ -431,6 +432,7 @@ func (p *process) status() ProcessStatus {
 	}
 	if c := p.child; c != nil {
 		s.PID, s.Started, s.InFlight, s.RSS = c.pid, c.started, c.calls.inFlight(), residentBytes(c.pid)
+		s.CPU = cpuTime(c.pid)
 	}
 	for i := range p.instances {
 		why := i.why()

@@ -15,7 +15,7 @@ import (
 func TestPluginsAreTheFirstVictims(t *testing.T) {
 	t.Parallel()
 	h := newTestHost(t, nil)
-	h.sink(t, "a", "", SinkOptions{})
+	s := h.sink(t, "a", "", SinkOptions{})
 	score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", h.pid(t, core.PluginSink)))
 	if err != nil || strings.TrimSpace(string(score)) != "500" {
 		t.Errorf("oom_score_adj %s, %v", score, err)
@@ -23,6 +23,10 @@ func TestPluginsAreTheFirstVictims(t *testing.T) {
 	if rss := h.Status()[0].RSS; rss < 1<<20 {
 		t.Errorf("%d bytes in RAM", rss)
 	}
+	eventually(t, 10*time.Second, "it has used a processor", func() bool {
+		deliver(t, s, "")
+		return h.Status()[0].CPU > 0
+	})
 }
 
 func TestMemoryLimit(t *testing.T) {

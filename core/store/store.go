@@ -196,6 +196,7 @@ const (
 // Settlement is the outcome of one attempt of a leased delivery, or of none (Attempt nil: given back with another Due).
 type Settlement struct {
 	Key     core.DeliveryKey
+	Of      *core.Delivery     // whose it is, for who watches; nil: nobody is to be told. The store does not look at it
 	State   core.DeliveryState // pending (retry), delivered, skipped or dead
 	Due     time.Time          // pending
 	Attempt *core.Attempt      // the attempt; charged if Charge

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/grapnelhq/grapnel/core/admin"
+	"github.com/grapnelhq/grapnel/core/pluginhost"
 )
 
 // describe completes the status with what only a running host knows.
@@ -26,16 +27,26 @@ func (h *host) describe(s *admin.Status) {
 		})
 	}
 	for _, p := range h.plugins.Status() {
-		v := admin.Plugin{
-			Plugin: string(p.Kind) + "-" + p.Plugin, Version: p.Version, State: string(p.State), PID: p.PID,
-			Restarts: p.Restarts, RSSBytes: p.RSS, Upgrade: p.Upgrade,
-		}
-		if p.LastCrash.Reason != "" {
-			v.LastCrash = p.LastCrash.Reason
-		}
-		for _, i := range p.Instances {
-			v.Instances = append(v.Instances, i.Block)
-		}
-		s.Plugins = append(s.Plugins, v)
+		s.Plugins = append(s.Plugins, viewPlugin(p))
 	}
+}
+
+func viewPlugin(p pluginhost.ProcessStatus) admin.Plugin {
+	v := admin.Plugin{
+		Plugin: string(p.Kind) + "-" + p.Plugin, Version: p.Version, SHA256: p.SHA256, Path: p.Path, Dev: p.Dev,
+		Isolated: p.Isolated, State: string(p.State), Reason: p.Reason, PID: p.PID, Restarts: p.Restarts, RSSBytes: p.RSS,
+		CPUSeconds: p.CPU.Seconds(), InFlight: p.InFlight, Abandoned: p.Abandoned, Faults: p.Faults, Quarantine: p.Quarantine,
+		LastCrash: p.LastCrash.Reason, Upgrade: p.Upgrade,
+	}
+	if !p.Started.IsZero() {
+		v.StartedAt = &p.Started
+	}
+	if !p.LastCrash.At.IsZero() {
+		v.LastCrashAt = &p.LastCrash.At
+	}
+	for _, i := range p.Instances {
+		v.Instances = append(v.Instances, i.Block)
+		v.Blocks = append(v.Blocks, admin.PluginBlock(i))
+	}
+	return v
 }

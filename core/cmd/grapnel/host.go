@@ -35,6 +35,7 @@ type host struct {
 	engine  *engine.Engine
 	ingress *ingress.Server
 	admin   *adminListener // nil: none
+	tail    *admin.Tail    // of what changes in the store
 	short   atomic.Bool    // of disk: nothing is accepted
 	hangup  chan os.Signal
 	metrics *metrics.Metrics
@@ -48,7 +49,7 @@ type running struct {
 }
 
 func newHost(cfg *config.Config, log hclog.Logger) *host {
-	h := &host{log: log, hangup: make(chan os.Signal, 1), metrics: metrics.New()}
+	h := &host{log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), metrics: metrics.New()}
 	h.metrics.Read(h.read)
 	h.current.Store(&running{cfg, routeTable(cfg)})
 	return h
@@ -101,8 +102,11 @@ func (h *host) openStore(ctx context.Context) (err error) {
 		h.store, err = sqlite.Open(ctx, sqlite.Options{
 			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
 			// Nothing is accepted or erased before there is an engine.
-			OnAccepted: func(rs []*core.Request) { h.engine.Accepted(rs) },
-			OnErased:   func(sink string, keys []core.DeliveryKey) { h.engine.Erased(sink, keys) },
+			OnAccepted: func(rs []*core.Request) {
+				h.tail.Accepted(rs) // first: they are the engine's then
+				h.engine.Accepted(rs)
+			},
+			OnErased: func(sink string, keys []core.DeliveryKey) { h.engine.Erased(sink, keys) },
 		})
 		if !errors.Is(err, store.ErrLocked) || time.Since(began) > commandsEnd || admin.Running(filepath.Dir(st.Path)) {
 			return err
@@ -147,7 +151,8 @@ func (h *host) serve(ctx context.Context) (err error) {
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	direct := &admin.Direct{
-		Store: h.store, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h}, Rater: h.rates,
+		Store: h.tail.Store(h.store), Changes: h.tail, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
+		Rater: h.rates,
 		Renderer: func(context.Context) (admin.Renderer, error) { return h.table().Renderer(), nil },
 	}
 	if h.admin, err = h.listenAdmin(working, direct); err != nil {

@@ -20,7 +20,7 @@ import (
 func (h *host) wire(ctx context.Context) error {
 	cfg, table := h.config(), h.table()
 	opt := engine.Options{
-		Store: h.store, Logger: h.log.Named("engine"),
+		Store: h.tail.Store(h.store), Logger: h.log.Named("engine"),
 		Sinks: make([]engine.Sink, len(cfg.Sinks)), Sources: make([]engine.Source, len(cfg.Sources)),
 	}
 	endpoints := make([]ingress.Endpoint, len(cfg.Sources))
@@ -94,7 +94,7 @@ func (h *host) wire(ctx context.Context) error {
 			MaxBody: srv.Limits.MaxBody, MaxHeader: srv.Limits.MaxHeader, ReadHeaderTimeout: srv.Limits.HeaderTimeout,
 			BodyTimeout: srv.Limits.ReadTimeout, IdleTimeout: srv.Limits.IdleTimeout, MaxConns: srv.Limits.Connections,
 		},
-		Acceptor: h.store, Rejections: h.store, Admit: h.admit, Logger: h.log.Named("ingress"),
+		Acceptor: h.store, Rejections: h.tail.Store(h.store), Admit: h.admit, Logger: h.log.Named("ingress"),
 	}
 	if srv.TLS != nil {
 		icfg.CertFile, icfg.KeyFile = srv.TLS.Cert, srv.TLS.Key
