@@ -47,16 +47,28 @@ const (
 //
 // No calls go out while the host holds them, an operator has paused the sink, its plugin is down, or its breaker is open.
 // Deliveries wait then, and their ages stand still.
+//
+// Its settings may change while it works, see reconfigure. A call belongs to the settings that it began with, until its
+// outcomes are stored.
 type dispatcher struct {
-	Sink
+	Name  string
 	store Store
 	clock *clock
 	log   hclog.Logger
 
-	limiter *rate.Limiter // of calls; nil: none
+	// For the engine alone:
+	after <-chan struct{}    // closed when it may begin: an earlier dispatcher of its name has ended; nil: at once
+	stop  context.CancelFunc // ends run
+	ended chan struct{}      // closed when it has ended
 
 	mu       sync.Mutex
 	changed  *sync.Cond
+	conf     *sinkConf
+	limiter  *rate.Limiter // of calls; nil: none
+	workers  int           // goroutines that make calls
+	spawn    func()        // starts those that conf asks for; nil: it does not run
+	waits    bool          // it may not begin yet
+	retired  bool          // the sink is not in the configuration any more
 	stopping bool
 	onHold   bool   // by the host: no calls
 	paused   bool   // by an operator: no calls
@@ -99,10 +111,17 @@ type handed struct {
 type settled struct {
 	settlements []store.Settlement
 	deliveries  []*core.Delivery // what they are of
+	conf        *sinkConf        // of the call
 	after       func()           // after the commit, may be nil
 }
 
-func newDispatcher(s Sink, st Store, c *clock, log hclog.Logger) *dispatcher {
+// sinkConf is a sink's settings, and how long they hold.
+type sinkConf struct {
+	Sink
+	term
+}
+
+func newSinkConf(s Sink) *sinkConf {
 	s.Retry, s.Breaker = s.Retry.withDefaults(), s.Breaker.withDefaults()
 	s.Batch, s.Concurrency = max(s.Batch, 1), max(s.Concurrency, 1)
 	if s.Observer == nil {
@@ -111,18 +130,29 @@ func newDispatcher(s Sink, st Store, c *clock, log hclog.Logger) *dispatcher {
 	if s.Timeout == 0 {
 		s.Timeout = 30 * time.Second
 	}
+	return &sinkConf{s, newTerm()}
+}
+
+func newDispatcher(s Sink, st Store, c *clock, log hclog.Logger) *dispatcher {
+	conf := newSinkConf(s)
 	d := &dispatcher{
-		Sink: s, store: st, clock: c, log: log,
+		Name: s.Name, conf: conf, store: st, clock: c, log: log,
 		keys: map[string][]*core.Delivery{}, behind: true, claiming: make(chan struct{}, 1),
-		breaker: breaker{policy: s.Breaker},
+		breaker: breaker{policy: conf.Breaker},
 		active:  activeTime{total: s.State.Active},
 		paused:  !s.State.PausedAt.IsZero(), why: s.State.PauseReason,
-	}
-	if s.Rate > 0 {
-		d.limiter = rate.NewLimiter(rate.Limit(s.Rate), max(int(s.Rate), 1)) // what a second allows may go out at once
+		limiter: newLimiter(s.Rate),
 	}
 	d.changed = sync.NewCond(&d.mu)
 	return d
+}
+
+// newLimiter makes a limiter of calls per second; what a second allows may go out at once.
+func newLimiter(perSecond float64) *rate.Limiter {
+	if perSecond <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), max(int(perSecond), 1))
 }
 
 func size(d *core.Delivery) int {
@@ -138,8 +168,12 @@ func size(d *core.Delivery) int {
 func (d *dispatcher) reserve(dl *core.Delivery) store.Lease {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.outdated(dl) { // the store gives it out again, rendered by the routes as they are now
+		d.behind = true
+		return store.NoLease
+	}
 	n, most, mostBytes, lease := size(dl), windowDeliveries, windowBytes, store.LeaseAlways
-	if d.HoldDead {
+	if d.conf.HoldDead {
 		lease = store.LeaseIfFree
 	}
 	if d.behind {
@@ -164,6 +198,12 @@ func (d *dispatcher) reserve(dl *core.Delivery) store.Lease {
 // handed takes over after the commit that follows reserve, or after it failed.
 func (d *dispatcher) handed(h *handed) {
 	var parked []core.DeliveryKey
+	park := func(dl *core.Delivery) {
+		d.drop(dl)
+		d.behind = true
+		d.returning++
+		parked = append(parked, dl.Key)
+	}
 	d.mu.Lock()
 	if h.left > 0 {
 		d.behind = true
@@ -174,14 +214,16 @@ func (d *dispatcher) handed(h *handed) {
 	}
 	d.entering -= h.entered
 	for _, dl := range h.free {
+		if d.outdated(dl) { // by other settings since it got its room
+			park(dl)
+			continue
+		}
 		d.enqueue(dl, d.behind)
 	}
 	for _, dl := range h.leased {
-		if d.behind && dl.OrderKey != "" {
-			// The dispatcher fell behind after it gave the room: an earlier delivery of this key may wait in the store.
-			d.drop(dl)
-			d.returning++
-			parked = append(parked, dl.Key)
+		// The dispatcher may have fallen behind after it gave the room: an earlier delivery of this key may wait in the store.
+		if d.behind && dl.OrderKey != "" || d.outdated(dl) {
+			park(dl)
 			continue
 		}
 		d.enqueue(dl, false)
@@ -310,16 +352,22 @@ func (d *dispatcher) run(ctx, calls context.Context) {
 	settling.Go(func() { d.settleAll(calls, outcomes) })
 	working.Go(func() { d.claimAll(ctx) })
 	working.Go(func() { d.saveActive(ctx) })
-	for range d.Concurrency {
-		working.Go(func() { d.work(ctx, calls, outcomes) })
-	}
-	d.change(func() {}) // its time begins
-	defer context.AfterFunc(ctx, func() {
+	working.Go(func() {
+		<-ctx.Done()
 		d.mu.Lock()
-		d.stopping = true
+		d.stopping, d.spawn = true, nil
 		d.mu.Unlock()
 		d.changed.Broadcast()
-	})()
+	})
+	d.change(func() { // its time begins
+		d.waits = false
+		d.spawn = func() {
+			for ; d.workers < d.conf.Concurrency; d.workers++ {
+				working.Go(func() { d.work(ctx, calls, outcomes) })
+			}
+		}
+		d.spawn()
+	})
 	working.Wait()
 	close(outcomes)
 	settling.Wait()
@@ -332,16 +380,21 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 		behind, left := d.behind, d.left
 		room := min(windowDeliveries-d.inMemory, claimBatch)
 		full := room < claimBatch && d.inMemory > 0 || d.bytes >= windowBytes
+		conf := d.conf
+		if behind && !full {
+			conf.begin()
+		}
 		d.mu.Unlock()
 
 		var next time.Time
 		if behind && !full {
-			ds, backlog, err := d.store.ClaimDeliveries(ctx, d.Name, d.clock.now(), room, d.HoldDead)
+			ds, backlog, err := d.store.ClaimDeliveries(ctx, d.Name, d.clock.now(), room, conf.HoldDead)
 			var live []*core.Delivery
 			if err == nil {
-				live, err = d.renew(ctx, ds)
+				live, err = d.renew(ctx, conf, ds)
 			}
 			if err != nil {
+				d.done(conf)
 				if ctx.Err() != nil {
 					return
 				}
@@ -351,8 +404,15 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 				continue
 			}
 			failures = 0
+			var parked []core.DeliveryKey
 			d.mu.Lock()
+			conf.end()
 			for _, dl := range live {
+				if d.outdated(dl) { // other settings hold since the claim
+					d.returning++
+					parked = append(parked, dl.Key)
+					continue
+				}
 				d.inMemory++
 				d.bytes += size(dl)
 				d.enqueue(dl, false)
@@ -361,6 +421,8 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 				d.behind = false
 			}
 			d.mu.Unlock()
+			d.giveBack(parked)
+			d.returned(len(parked))
 			if len(ds) > 0 {
 				d.changed.Broadcast()
 				continue
@@ -387,8 +449,8 @@ func (d *dispatcher) claimAll(ctx context.Context) {
 
 // renew brings claimed deliveries up to the running configuration and settles those that end by it. After an error all
 // of them are back in the store.
-func (d *dispatcher) renew(ctx context.Context, ds []*core.Delivery) ([]*core.Delivery, error) {
-	if d.Renew == nil {
+func (d *dispatcher) renew(ctx context.Context, conf *sinkConf, ds []*core.Delivery) ([]*core.Delivery, error) {
+	if conf.Renew == nil {
 		return ds, nil
 	}
 	live := make([]*core.Delivery, 0, len(ds))
@@ -396,7 +458,7 @@ func (d *dispatcher) renew(ctx context.Context, ds []*core.Delivery) ([]*core.De
 	why := map[string]*endedFor{}
 	var err error
 	for _, dl := range ds {
-		if err = d.Renew(ctx, dl); err != nil {
+		if err = conf.Renew(ctx, dl); err != nil {
 			err = fmt.Errorf("render %s: %w", dl.ID, err)
 			break
 		}
@@ -406,7 +468,7 @@ func (d *dispatcher) renew(ctx context.Context, ds []*core.Delivery) ([]*core.De
 		}
 		ended = append(ended, store.Settlement{
 			Key: dl.Key, Of: dl, State: dl.State, Crashes: dl.Crashes, Reason: dl.Reason, RouteRange: dl.RouteRange,
-			Sink: d.Name, OrderKey: dl.OrderKey, Hold: d.HoldDead && dl.State == core.DeliveryDead,
+			Sink: d.Name, OrderKey: dl.OrderKey, Hold: conf.HoldDead && dl.State == core.DeliveryDead,
 		})
 		// A route that is gone may end a whole backlog: one line per claim and reason tells enough.
 		if first, ok := why[dl.Reason]; ok {
@@ -439,43 +501,47 @@ type endedFor struct {
 	n     int
 }
 
-// work calls the sink, one call at a time, until ctx ends.
+// work calls the sink, one call at a time, until ctx ends or fewer calls are wanted.
 func (d *dispatcher) work(ctx, calls context.Context, outcomes chan<- settled) {
 	for {
-		ds, probe := d.take(ctx)
+		ds, conf, probe := d.take(ctx)
 		if ds == nil {
 			return
 		}
-		if d.WantsState && !d.readStates(ctx, ds) {
-			d.putBack(ds, probe)
+		if conf.WantsState && !d.readStates(ctx, ds) {
+			d.putBack(ds, conf, probe)
 			return
 		}
-		call, cancel := context.WithTimeout(calls, d.Timeout)
+		call, cancel := context.WithTimeout(calls, conf.Timeout)
 		started := time.Now()
-		results, err := d.Plugin.Deliver(call, ds)
+		results, err := conf.Plugin.Deliver(call, ds)
 		took := time.Since(started)
 		cancel()
 		if err == nil && len(results) == len(ds) {
-			d.Observer.Called(len(ds), took)
-			outcomes <- d.apply(ds, results, probe, started, took)
+			conf.Observer.Called(len(ds), took)
+			outcomes <- d.apply(conf, ds, results, probe, started, took)
 			continue
 		}
-		d.putBack(ds, probe)
+		d.putBack(ds, conf, probe)
 		if ctx.Err() != nil {
 			return
 		}
-		d.Observer.CallFailed()
+		if conf.isOver() { // by now it may be another plugin
+			continue
+		}
+		conf.Observer.CallFailed()
 		if err == nil {
 			err = fmt.Errorf("it answered %d of %d deliveries", len(results), len(ds))
 		}
-		if !d.waitReady(ctx, err) {
+		if !d.waitReady(ctx, conf, err) {
 			return
 		}
 	}
 }
 
-// waitReady waits until the plugin may be back; false: ctx ended. why is the first to be told of all that wait.
-func (d *dispatcher) waitReady(ctx context.Context, why error) bool {
+// waitReady waits until the plugin may be back, or other settings hold; false: ctx ended. why is the first to be told of
+// all that wait.
+func (d *dispatcher) waitReady(ctx context.Context, conf *sinkConf, why error) bool {
 	d.change(func() {
 		if d.down++; d.down == 1 {
 			d.missing = why.Error()
@@ -483,24 +549,30 @@ func (d *dispatcher) waitReady(ctx context.Context, why error) bool {
 		}
 	})
 	defer d.change(func() { d.down-- })
-	return d.Plugin.WaitReady(ctx) == nil && sleep(ctx, backoff(1))
+	wait, cancel := conf.within(ctx)
+	defer cancel()
+	err := conf.Plugin.WaitReady(wait)
+	return conf.isOver() && ctx.Err() == nil || err == nil && sleep(wait, backoff(1))
 }
 
-// take waits for deliveries that may be called and takes as many as go into one call; nil: ctx ended. The call may be a
-// probe.
-func (d *dispatcher) take(ctx context.Context) (ds []*core.Delivery, probe bool) {
+// take waits for deliveries that may be called and takes as many as go into one call, which may be a probe. nil: ctx ended,
+// or fewer calls are wanted.
+func (d *dispatcher) take(ctx context.Context) (ds []*core.Delivery, conf *sinkConf, probe bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for {
-		if d.stopping || ctx.Err() != nil {
-			return nil, false
+		if d.stopping || ctx.Err() != nil || d.workers > d.conf.Concurrency {
+			d.workers--
+			return nil, nil, false
 		}
 		if len(d.ready)+len(d.fresh) > 0 && d.mayCall(time.Now()) {
 			break
 		}
 		d.changed.Wait()
 	}
-	most := d.Batch
+	conf = d.conf
+	conf.begin()
+	most := conf.Batch
 	if probe = d.breaker.state == probing; probe {
 		most = 1
 	}
@@ -524,7 +596,7 @@ func (d *dispatcher) take(ctx context.Context) (ds []*core.Delivery, probe bool)
 	d.inFlight += len(ds)
 	d.calls++
 	d.lastCall = time.Now()
-	return ds, probe
+	return ds, conf, probe
 }
 
 // change changes what decides whether the sink is called.
@@ -538,7 +610,7 @@ func (d *dispatcher) change(how func()) {
 
 // mayWork reports whether nothing but its breaker's probes keeps the sink from work. d.mu is held.
 func (d *dispatcher) mayWork() bool {
-	return !d.onHold && !d.paused && d.down == 0 && d.breaker.state == closed
+	return !d.waits && !d.onHold && !d.paused && d.down == 0 && d.breaker.state == closed
 }
 
 // hold stops calls, or lets them go on.
@@ -582,7 +654,7 @@ func (d *dispatcher) mayCall(now time.Time) bool {
 	if d.breaker.ramp > 0 && d.calls >= d.breaker.ramp {
 		return false
 	}
-	if d.calls > 0 && len(d.ready)+len(d.fresh) < d.Batch/besideShare {
+	if d.calls > 0 && len(d.ready)+len(d.fresh) < d.conf.Batch/besideShare {
 		if due := d.lastCall.Add(besideAfter); now.Before(due) {
 			d.wakeAt(due)
 			return false
@@ -613,7 +685,7 @@ func (d *dispatcher) wakeAt(at time.Time) {
 }
 
 // putBack returns deliveries to the head of ready: they were not called, or nothing is known of their call.
-func (d *dispatcher) putBack(ds []*core.Delivery, probe bool) {
+func (d *dispatcher) putBack(ds []*core.Delivery, conf *sinkConf, probe bool) {
 	d.mu.Lock()
 	d.inFlight -= len(ds)
 	d.calls--
@@ -629,11 +701,15 @@ func (d *dispatcher) putBack(ds []*core.Delivery, probe bool) {
 	for _, order := range free {
 		d.release(order)
 	}
-	if probe {
+	if probe && conf.Plugin == d.conf.Plugin {
 		d.breaker.withdraw()
 	}
+	parked := d.shed() // other settings may hold since the call
+	conf.end()
 	d.mu.Unlock()
 	d.changed.Broadcast()
+	d.giveBack(parked)
+	d.returned(len(parked))
 }
 
 // saveActive stores the sink's active time now and then, while there is a delivery whose age is counted in it.
@@ -676,9 +752,11 @@ func (d *dispatcher) readStates(ctx context.Context, ds []*core.Delivery) bool {
 
 // apply turns a call's outcomes into settlements and moves the window on. A delivery that is final frees its key at once,
 // so that the next one does not wait for the commit; only a sink with keyed state has to.
-func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bool, started time.Time, took time.Duration) settled {
+func (d *dispatcher) apply(
+	conf *sinkConf, ds []*core.Delivery, results []core.Outcome, probe bool, started time.Time, took time.Duration,
+) settled {
 	now := started.Add(took)
-	out := settled{settlements: make([]store.Settlement, len(ds)), deliveries: ds}
+	out := settled{settlements: make([]store.Settlement, len(ds)), deliveries: ds, conf: conf}
 	var parked []core.DeliveryKey // leases to give back
 	var release []string          // keys to free
 	waits := 0                    // that go back to the store, or hold what is there
@@ -687,12 +765,12 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 	d.mu.Unlock()
 	for i, dl := range ds {
 		a.random = random()
-		d.Observer.Attempted(results[i].Kind)
-		s := settlement(dl, results[i], d.Retry, a)
-		if len(s.AttributePath) > 0 && d.Locate != nil {
-			s.RouteRange = d.Locate(dl.Route, s.AttributePath)
+		conf.Observer.Attempted(results[i].Kind)
+		s := settlement(dl, results[i], conf.Retry, a)
+		if len(s.AttributePath) > 0 && conf.Locate != nil {
+			s.RouteRange = conf.Locate(dl.Route, s.AttributePath)
 		}
-		s.Hold = d.HoldDead && s.State == core.DeliveryDead && dl.OrderKey != ""
+		s.Hold = conf.HoldDead && s.State == core.DeliveryDead && dl.OrderKey != ""
 		out.settlements[i] = s
 	}
 
@@ -708,14 +786,16 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 			d.behind = true
 			waits++
 			parked = append(parked, d.park(dl.OrderKey)...)
-		case d.WantsState:
+		case conf.WantsState:
 			release = append(release, dl.OrderKey)
 		default:
 			d.release(dl.OrderKey)
 		}
 	}
 	d.returning += waits + len(parked)
-	d.judge(judge(results), probe, now)
+	if conf.Plugin == d.conf.Plugin { // else it tells of what is not called any more
+		d.judge(judge(results), probe, now)
+	}
 	d.mu.Unlock()
 	d.changed.Broadcast()
 
@@ -744,7 +824,7 @@ func (d *dispatcher) apply(ds []*core.Delivery, results []core.Outcome, probe bo
 // judge lets the breaker take a call's result, and tells of its changes. d.mu is held.
 func (d *dispatcher) judge(r result, probe bool, now time.Time) {
 	before, reason := d.breaker.state, d.breaker.reason
-	d.breaker.record(r, probe, d.Concurrency, now, random())
+	d.breaker.record(r, probe, d.conf.Concurrency, now, random())
 	d.active.run(d.mayWork(), now)
 	after := d.breaker.state
 	if after == open {
@@ -805,24 +885,33 @@ func (d *dispatcher) settleAll(calls context.Context, outcomes <-chan settled) {
 			}
 			d.log.Error("cannot store outcomes", "error", err)
 			if !sleep(calls, backoff(failures)) {
-				for range outcomes { // nobody may wait for this queue
+				d.over(group)
+				for s := range outcomes { // nobody may wait for this queue
+					d.over([]settled{s})
 				}
 				return
 			}
 		}
 		for i := range group {
-			d.observe(&group[i])
+			group[i].observe()
 		}
 		for _, s := range group {
 			if s.after != nil {
 				s.after()
 			}
 		}
-		d.mu.Lock()
-		behind := d.behind
-		d.mu.Unlock()
-		if behind {
+		if d.over(group) {
 			d.claimSoon()
 		}
 	}
+}
+
+// over ends the uses of settings by calls whose outcomes need nothing more.
+func (d *dispatcher) over(group []settled) (behind bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range group {
+		s.conf.end()
+	}
+	return d.behind
 }

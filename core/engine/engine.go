@@ -16,6 +16,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -83,6 +84,9 @@ type Sink struct {
 	// with Renewed set, or end the delivery: State dead or skipped, and a Reason. An error says that nothing can be said
 	// now. One goroutine per sink calls it. May be nil.
 	Renew func(ctx context.Context, d *core.Delivery) error
+	// Digest is that of the configuration whose routes Renew renders by. A delivery in memory that has another one goes back
+	// to the store, to be claimed and renewed. Empty: any will do.
+	Digest string
 	// Observer sees what the dispatcher does; nil: nobody looks.
 	Observer SinkObserver
 }
@@ -98,27 +102,40 @@ type Options struct {
 // Engine runs the pipelines. Accepted may be called as soon as New returned; Run works until its context ends.
 type Engine struct {
 	log     hclog.Logger
-	sources map[string]*pipeline
-	sinks   map[string]*dispatcher
+	store   Store
+	clock   *clock
+	members atomic.Pointer[members]
+
+	mu      sync.Mutex // one change at a time; guards what follows
+	running *running   // nil: not yet
+	stopped bool
+	onHold  bool
+	leaving map[string]<-chan struct{} // by kind and name: closed when the last of its kind and name that left has ended
+	working sync.WaitGroup
 }
 
 // New makes an engine.
 func New(o Options) *Engine {
-	e := &Engine{log: o.Logger, sources: map[string]*pipeline{}, sinks: map[string]*dispatcher{}}
-	c := newClock()
+	e := &Engine{log: o.Logger, store: o.Store, clock: newClock(), leaving: map[string]<-chan struct{}{}}
+	m := &members{map[string]*pipeline{}, map[string]*dispatcher{}}
 	for _, s := range o.Sinks {
-		e.sinks[s.Name] = newDispatcher(s, o.Store, c, o.Logger.With("sink", s.Name))
+		m.sinks[s.Name] = e.newDispatcher(s)
 	}
 	for _, s := range o.Sources {
-		e.sources[s.Name] = newPipeline(s, o.Store, e.sinks, o.Logger.With("source", s.Name))
+		m.sources[s.Name] = e.newPipeline(s)
 	}
+	e.members.Store(m)
 	return e
 }
 
+// sinks returns the dispatchers as they are now.
+func (e *Engine) sinks() map[string]*dispatcher { return e.members.Load().sinks }
+
 // Accepted takes requests that the store has committed, in sequence order. The store's writer calls it; it does not block.
 func (e *Engine) Accepted(rs []*core.Request) {
+	sources := e.members.Load().sources
 	for _, r := range rs {
-		if p := e.sources[r.Source]; p != nil {
+		if p := sources[r.Source]; p != nil {
 			p.accepted(r)
 		}
 	}
@@ -126,7 +143,7 @@ func (e *Engine) Accepted(rs []*core.Request) {
 
 // Wake makes a sink look for deliveries in the store, after a retry.
 func (e *Engine) Wake(sink string) {
-	if d := e.sinks[sink]; d != nil {
+	if d := e.sinks()[sink]; d != nil {
 		d.fallBehind()
 	}
 }
@@ -134,20 +151,23 @@ func (e *Engine) Wake(sink string) {
 // Pause stops the calls to a sink until Resume; those under way end as they do. why is shown; an empty one leaves that of
 // an earlier Pause.
 func (e *Engine) Pause(sink, why string) {
-	if d := e.sinks[sink]; d != nil {
+	if d := e.sinks()[sink]; d != nil {
 		d.pause(why)
 	}
 }
 
 // Resume lets the calls to a sink go on, few at first, and reports whether anything kept them: a pause, or failed calls.
 func (e *Engine) Resume(sink string) bool {
-	d := e.sinks[sink]
+	d := e.sinks()[sink]
 	return d != nil && d.resume()
 }
 
 // Hold stops all calls to sinks, or lets them go on. What is under way is not touched.
 func (e *Engine) Hold(hold bool) {
-	for _, d := range e.sinks {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.onHold = hold
+	for _, d := range e.sinks() {
 		d.hold(hold)
 	}
 }
@@ -158,19 +178,25 @@ func (e *Engine) Run(ctx context.Context, grace time.Duration) error {
 	// Calls outlive ctx by grace: work ends at the next safe point after ctx, calls when calls does.
 	calls, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	var wg sync.WaitGroup
-	for _, d := range e.sinks {
-		wg.Go(func() { d.run(ctx, calls) })
+	e.mu.Lock()
+	e.running = &running{ctx, calls}
+	m := e.members.Load()
+	for _, d := range m.sinks {
+		e.startSink(d)
 	}
-	for _, p := range e.sources {
-		wg.Go(func() { p.run(ctx) })
+	for _, p := range m.sources {
+		e.startSource(p)
 	}
+	e.mu.Unlock()
 	<-ctx.Done()
+	e.mu.Lock()
+	e.stopped = true
+	e.mu.Unlock()
 	stop := time.AfterFunc(grace, func() {
 		cancel(fmt.Errorf("the host stops and its grace of %s is over: %w", grace, context.Canceled))
 	})
 	defer stop.Stop()
-	wg.Wait()
+	e.working.Wait()
 	return nil
 }
 
@@ -201,7 +227,7 @@ const (
 // Status returns the status of every sink.
 func (e *Engine) Status() []Status {
 	var all []Status
-	for _, d := range e.sinks {
+	for _, d := range e.sinks() {
 		all = append(all, d.status())
 	}
 	return all

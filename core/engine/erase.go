@@ -13,7 +13,7 @@ const mostErased = windowDeliveries
 // wait for a call are forgotten; those in a call end as they do, and the store takes no outcome of them. What waited behind
 // them goes on. The store's writer calls it; it does not block.
 func (e *Engine) Erased(sink string, keys []core.DeliveryKey) {
-	if d := e.sinks[sink]; d != nil {
+	if d := e.sinks()[sink]; d != nil {
 		d.forget(keys)
 		d.fallBehind()
 	}

@@ -49,7 +49,7 @@ func (unobserved) Attempted(sdk.OutcomeKind)                  {}
 func (unobserved) Settled(*core.Delivery, core.DeliveryState) {}
 
 // observe tells of committed decisions. The deliveries of an event stand together, and so do those of a route.
-func (p *pipeline) observe(ds []*store.Decision) {
+func (c *sourceConf) observe(ds []*store.Decision) {
 	for _, dec := range ds {
 		if dec.Stale {
 			continue
@@ -65,7 +65,7 @@ func (p *pipeline) observe(ds []*store.Decision) {
 					routed++
 				}
 				if d.Route != before.Route {
-					p.Observer.Matched(before.Route, matched)
+					c.Observer.Matched(before.Route, matched)
 					matched = 0
 				}
 			} else {
@@ -74,17 +74,17 @@ func (p *pipeline) observe(ds []*store.Decision) {
 			matched++
 		}
 		if n := len(dec.Deliveries); n > 0 {
-			p.Observer.Matched(dec.Deliveries[n-1].Route, matched)
+			c.Observer.Matched(dec.Deliveries[n-1].Route, matched)
 		}
-		p.Observer.Decided(len(dec.Events), len(dec.Events)-routed, dec.Dead != "")
+		c.Observer.Decided(len(dec.Events), len(dec.Events)-routed, dec.Dead != "")
 	}
 }
 
 // observe tells of committed settlements.
-func (d *dispatcher) observe(s *settled) {
+func (s *settled) observe() {
 	for i := range s.settlements {
 		if state := s.settlements[i].State; state.Settled() {
-			d.Observer.Settled(s.deliveries[i], state)
+			s.conf.Observer.Settled(s.deliveries[i], state)
 		}
 	}
 }

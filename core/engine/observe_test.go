@@ -36,7 +36,7 @@ func TestObserveDecisions(t *testing.T) {
 		return &core.Delivery{Event: &events[event], Route: route, Sink: sink}
 	}
 	s := &seen{counts: map[string]int{}}
-	p := &pipeline{Source: Source{Observer: s}}
+	p := newSourceConf(Source{Observer: s})
 	p.observe([]*store.Decision{
 		{Events: events, Deliveries: []*core.Delivery{
 			to(0, "a", "x"), to(0, "a", "y"), to(0, "b", "x"), // one of a, one of b

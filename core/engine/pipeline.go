@@ -23,13 +23,22 @@ const (
 )
 
 // pipeline takes one source's requests from acceptance to the commit of their deliveries, strictly in accept order.
+//
+// Its settings may change while it works, see reconfigure. A batch belongs to the settings that it was taken by, from the
+// call to the decoder to the commit.
 type pipeline struct {
-	Source
+	Name  string
 	store Store
-	sinks map[string]*dispatcher
+	sinks func() map[string]*dispatcher // as they are now
 	log   hclog.Logger
 
+	// For the engine alone:
+	after <-chan struct{}    // closed when it may begin: an earlier pipeline of its name has ended; nil: at once
+	stop  context.CancelFunc // has it take nothing more
+	ended chan struct{}      // closed when it has ended
+
 	mu    sync.Mutex
+	conf  *sourceConf
 	inbox []*core.Request // contiguous in accept order, above taken
 	bytes int
 	// behind: requests above the inbox are in the store only. Every source starts behind, to find what a stop left.
@@ -41,11 +50,24 @@ type pipeline struct {
 	wake     chan struct{}
 }
 
-func newPipeline(s Source, st Store, sinks map[string]*dispatcher, log hclog.Logger) *pipeline {
+// sourceConf is a source's settings, and how long they hold.
+type sourceConf struct {
+	Source
+	term
+}
+
+func newSourceConf(s Source) *sourceConf {
 	if s.Observer == nil {
 		s.Observer = unobserved{}
 	}
-	return &pipeline{Source: s, store: st, sinks: sinks, log: log, behind: true, wake: make(chan struct{}, 1)}
+	return &sourceConf{s, newTerm()}
+}
+
+func newPipeline(s Source, st Store, sinks func() map[string]*dispatcher, log hclog.Logger) *pipeline {
+	return &pipeline{
+		Name: s.Name, conf: newSourceConf(s), store: st, sinks: sinks, log: log, behind: true,
+		wake: make(chan struct{}, 1),
+	}
 }
 
 // accepted is called by the store's writer, in sequence order but for reopened requests.
@@ -82,25 +104,28 @@ func (p *pipeline) signal() {
 // batch is one call to the decoder; done is closed when decoded is there.
 type batch struct {
 	requests []*core.Request
+	conf     *sourceConf // by which it is decoded and routed
 	decoded  []core.Decoded
 	done     chan struct{}
 }
 
-// run works until ctx ends. Decoding runs ahead; the channel of batches keeps accept order for routing.
-func (p *pipeline) run(ctx context.Context) {
+// run works until ctx ends; after the end of taking, it ends what is under way. Decoding runs ahead; the channel of batches
+// keeps accept order for routing.
+func (p *pipeline) run(taking, ctx context.Context) {
 	batches := make(chan *batch, decodeInFlight-1)
+	var last *batch // that nobody routes any more
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer close(batches)
 		for {
-			rs := p.next(ctx)
+			rs := p.next(taking)
 			if rs == nil {
 				return
 			}
-			b := &batch{requests: rs, done: make(chan struct{})}
+			b := &batch{requests: rs, conf: p.use(), done: make(chan struct{})}
 			wg.Go(func() {
 				defer close(b.done)
-				b.decoded = p.decode(ctx, rs)
+				p.decode(taking, ctx, b)
 				p.mu.Lock()
 				p.calls--
 				p.mu.Unlock()
@@ -109,6 +134,7 @@ func (p *pipeline) run(ctx context.Context) {
 			select {
 			case batches <- b:
 			case <-ctx.Done():
+				last = b
 				return
 			}
 		}
@@ -118,8 +144,12 @@ func (p *pipeline) run(ctx context.Context) {
 		if b.decoded != nil {
 			p.route(ctx, b)
 		}
+		p.done(b.conf)
 	}
 	wg.Wait()
+	if last != nil {
+		p.done(last.conf)
+	}
 }
 
 // next takes the oldest requests, waiting until there are some; nil: ctx ended. While a call is under way it waits for
@@ -197,9 +227,11 @@ func (p *pipeline) take() []*core.Request {
 	return rs
 }
 
-// decode answers for every request, whatever the plugin does: it tries until the decoder has decided or ctx ends (nil). A
-// request that kills decoder processes when it is alone with them is refused in the end.
-func (p *pipeline) decode(ctx context.Context, rs []*core.Request) []core.Decoded {
+// decode answers for every request of a batch, whatever the plugin does: it tries until the decoder has decided, or ctx
+// ends, or, when the plugin is not there, taking ends: then there is no answer. A request that kills decoder processes when
+// it is alone with them is refused in the end. A batch without an answer goes over to the settings that hold.
+func (p *pipeline) decode(taking, ctx context.Context, b *batch) {
+	rs := b.requests
 	results := make([]core.Decoded, len(rs))
 	open := make([]int, len(rs)) // indexes without a result
 	for i := range rs {
@@ -211,24 +243,22 @@ func (p *pipeline) decode(ctx context.Context, rs []*core.Request) []core.Decode
 			ask[i] = rs[at]
 		}
 		began := time.Now()
-		answers, err := p.Decoder.Decode(ctx, ask)
+		answers, err := b.conf.Decoder.Decode(ctx, ask)
 		took := time.Since(began)
 		if err == nil && len(answers) != len(ask) {
 			err = fmt.Errorf("%d results for %d requests", len(answers), len(ask))
 		}
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return
 			}
-			p.Observer.DecodeFailed()
-			failures++
-			p.log.Warn("the decoder is not available, its requests wait", "error", err)
-			if p.Decoder.WaitReady(ctx) != nil || !sleep(ctx, backoff(failures)) {
-				return nil
+			b.conf.Observer.DecodeFailed()
+			if !p.waitReady(taking, b, &failures, err) {
+				return
 			}
 			continue
 		}
-		p.Observer.Decoded(len(ask), took)
+		b.conf.Observer.Decoded(len(ask), took)
 		still := open[:0]
 		for i, at := range open {
 			r := rs[at]
@@ -243,12 +273,34 @@ func (p *pipeline) decode(ctx context.Context, rs []*core.Request) []core.Decode
 				}
 				continue
 			}
-			p.commit(ctx, []*store.Decision{{Request: r, Retry: true, Crashes: r.Crashes, Notes: answers[i].Notes}})
+			p.commit(ctx, nil, []*store.Decision{{Request: r, Retry: true, Crashes: r.Crashes, Notes: answers[i].Notes}})
 			still = append(still, at)
 		}
 		open = still
 	}
-	return results
+	b.decoded = results
+}
+
+// waitReady waits until another try to decode makes sense, by the settings that hold then; false: it does not.
+func (p *pipeline) waitReady(ctx context.Context, b *batch, failures *int, why error) bool {
+	if !b.conf.isOver() {
+		*failures++
+		p.log.Warn("the decoder is not available, its requests wait", "error", why)
+		wait, cancel := b.conf.within(ctx)
+		err := b.conf.Decoder.WaitReady(wait)
+		ready := err == nil && sleep(wait, backoff(*failures))
+		cancel()
+		if ready {
+			return true
+		}
+	}
+	if ctx.Err() != nil || !b.conf.isOver() {
+		return false
+	}
+	next := p.use()
+	p.done(b.conf)
+	b.conf, *failures = next, 0
+	return true
 }
 
 // route turns a decoded batch into deliveries, commits them and hands them to the dispatchers.
@@ -256,14 +308,15 @@ func (p *pipeline) route(ctx context.Context, b *batch) {
 	decisions := make([]*store.Decision, len(b.requests))
 	began := time.Now()
 	for i, r := range b.requests {
-		decisions[i] = p.decide(r, &b.decoded[i])
+		decisions[i] = decide(b.conf.Router, r, &b.decoded[i])
 	}
-	p.Observer.Routed(time.Since(began))
-	p.reserve(decisions)
-	committed := p.commit(ctx, decisions)
-	p.handOver(decisions, committed)
+	b.conf.Observer.Routed(time.Since(began))
+	sinks := p.sinks() // the same until they have what they gave room to
+	reserve(sinks, decisions)
+	committed := p.commit(ctx, sinks, decisions)
+	p.handOver(sinks, decisions, committed)
 	if committed {
-		p.observe(decisions)
+		b.conf.observe(decisions)
 	}
 	for _, d := range decisions {
 		if committed && d.Dead != "" {
@@ -273,9 +326,9 @@ func (p *pipeline) route(ctx context.Context, b *batch) {
 }
 
 // decide routes the events of one request.
-func (p *pipeline) decide(r *core.Request, d *core.Decoded) *store.Decision {
+func decide(router Router, r *core.Request, d *core.Decoded) *store.Decision {
 	dec := &store.Decision{Request: r, Crashes: r.Crashes, Notes: d.Notes}
-	if dec.Deliveries, dec.Dead = core.Decide(r, d, p.Router.Route); dec.Dead == "" {
+	if dec.Deliveries, dec.Dead = core.Decide(r, d, router.Route); dec.Dead == "" {
 		dec.Events = d.Events
 	}
 	return dec
@@ -283,16 +336,16 @@ func (p *pipeline) decide(r *core.Request, d *core.Decoded) *store.Decision {
 
 // reserve asks each sink for room in memory and leases the deliveries that get it. Dead ones hold their order keys where
 // their sink says so.
-func (p *pipeline) reserve(ds []*store.Decision) {
+func reserve(sinks map[string]*dispatcher, ds []*store.Decision) {
 	for _, dec := range ds {
 		dec.Lease = make([]store.Lease, len(dec.Deliveries))
 		dec.Hold = nil
 		for i, d := range dec.Deliveries {
-			switch sink := p.sinks[d.Sink]; {
+			switch sink := sinks[d.Sink]; {
 			case sink == nil:
 			case d.State == core.DeliveryPending:
 				dec.Lease[i] = sink.reserve(d)
-			case d.State == core.DeliveryDead && sink.HoldDead && d.OrderKey != "":
+			case d.State == core.DeliveryDead && d.OrderKey != "" && sink.holdsDead():
 				if dec.Hold == nil {
 					dec.Hold = make([]bool, len(dec.Deliveries))
 				}
@@ -303,14 +356,14 @@ func (p *pipeline) reserve(ds []*store.Decision) {
 }
 
 // handOver gives leased deliveries to their dispatchers after the commit, in order, and tells them of the others.
-func (p *pipeline) handOver(ds []*store.Decision, committed bool) {
+func (p *pipeline) handOver(sinks map[string]*dispatcher, ds []*store.Decision, committed bool) {
 	ready := map[*dispatcher]*handed{}
 	for _, dec := range ds {
 		for i, d := range dec.Deliveries {
 			if d.State == core.DeliveryDead && committed && !dec.Stale {
 				p.log.Warn("the delivery is dead", "delivery_id", d.ID, "sink", d.Sink, "route", d.Route, "reason", d.Reason)
 			}
-			sink := p.sinks[d.Sink]
+			sink := sinks[d.Sink]
 			if sink == nil || d.State != core.DeliveryPending {
 				continue
 			}
@@ -345,7 +398,7 @@ func (p *pipeline) handOver(ds []*store.Decision, committed bool) {
 // commit stores decisions, one by one if they fail together, and tries for as long as ctx lasts: a request is never given
 // up because the store is full. One that alone cannot be stored is dead with the store's reason. It reports whether the
 // decisions are committed.
-func (p *pipeline) commit(ctx context.Context, ds []*store.Decision) bool {
+func (p *pipeline) commit(ctx context.Context, sinks map[string]*dispatcher, ds []*store.Decision) bool {
 	for failures := 0; ; {
 		err := p.store.Route(ctx, ds)
 		if err == nil {
@@ -358,12 +411,12 @@ func (p *pipeline) commit(ctx context.Context, ds []*store.Decision) bool {
 		p.log.Error("cannot store decoded requests", "error", err)
 		if len(ds) == 1 && failures > 3 && !errors.Is(err, store.ErrFull) {
 			d := ds[0]
-			p.handOver(ds, false)
+			p.handOver(sinks, ds, false)
 			d.Dead, d.Events, d.Deliveries = fmt.Sprintf("cannot be stored: %v", err), nil, nil
 			d.Lease, d.Hold = nil, nil
 		} else if len(ds) > 1 && !errors.Is(err, store.ErrFull) {
 			for i := range ds {
-				if !p.commit(ctx, ds[i:i+1]) {
+				if !p.commit(ctx, sinks, ds[i:i+1]) {
 					return false
 				}
 			}

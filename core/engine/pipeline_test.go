@@ -29,12 +29,11 @@ func TestManyLargeMessages(t *testing.T) {
 		"slices of the body": {nil, large, 0, 300, false},
 		"few":                {large, nil, -1, 200, false},
 	} {
-		p := &pipeline{Source: Source{Router: fatRouter{c.message}}}
 		var d core.Decoded
 		for range c.events {
 			d.Events = append(d.Events, core.Event{Data: c.data, DataOffset: c.offset})
 		}
-		dec := p.decide(&core.Request{}, &d)
+		dec := decide(fatRouter{c.message}, &core.Request{}, &d)
 		if got := dec.Dead != ""; got != c.dead || c.dead != (dec.Deliveries == nil && dec.Events == nil) {
 			t.Errorf("%s: dead %q, %d deliveries", name, dec.Dead, len(dec.Deliveries))
 		}
