@@ -31,8 +31,10 @@ func (s *Site) funcs() template.FuncMap {
 		"join":       strings.Join,
 		"hasText":    func(s string) bool { return strings.TrimSpace(s) != "" },
 		"config":     htmxConfig,
-		"sourceName": func(urn string) string { return strings.TrimPrefix(urn, "urn:grapnel:source:") },
 		"sum":        sum[string, uint64],
+		"short":      short,
+		"sourceName": sourceName,
+		"path":       pathText,
 		"within":     within,
 	}
 }

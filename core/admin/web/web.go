@@ -117,7 +117,10 @@ func (s *Site) Close() { s.works.close() }
 
 // list is every page there is, in the order of the navigation.
 func (s *Site) list() []page {
-	return slices.Concat(overviewPages(), searchPages(), letterPages(), unroutedPages(), rejectionPages(), sinkPages(), pluginPages())
+	return slices.Concat(
+		overviewPages(), historyPages(), detailPages(), searchPages(),
+		letterPages(), unroutedPages(), rejectionPages(), sinkPages(), pluginPages(),
+	)
 }
 
 func (s *Site) addNav(p page) {
