@@ -220,8 +220,8 @@ func (b *tab) press(text string) {
 // fill writes a text into a field, instead of what is in it.
 func (b *tab) fill(selector, text string) {
 	b.t.Helper()
-	b.run("fill "+selector, chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.SetValue(chromedp.CSS(selector), ""),
-		chromedp.SendKeys(chromedp.CSS(selector), text))
+	b.run("fill "+selector, chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.Focus(chromedp.CSS(selector)),
+		chromedp.Evaluate[chromedp.Void](`document.activeElement.select()`), chromedp.KeyEvent(text))
 }
 
 // key presses keys, wherever the focus is.
