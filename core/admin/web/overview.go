@@ -1,9 +1,9 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 
 	"github.com/grapnelhq/grapnel/core"
@@ -22,13 +22,23 @@ type overview struct {
 	Status    admin.Status
 	Tiles     []tile
 	Attention []concern
+	Sources   []sourceRow
 	Sinks     []sinkRow
+	Picture   picture
+}
+
+// sourceRow is a source with what came in.
+type sourceRow struct {
+	admin.SourceStatus
+	Refused int64
+	Spark   *spark
 }
 
 // sinkRow is a sink with its deliveries by state.
 type sinkRow struct {
 	admin.SinkStatus
 	Waiting, Delivered, Dead int64
+	Spark, Backlog           *spark
 }
 
 // tile is a number with a way to what it counts.
@@ -63,10 +73,36 @@ func (c *call) readOverview() (overview, error) {
 	if err != nil {
 		return overview{}, err
 	}
-	o := overview{Status: s, Tiles: tiles(&s), Attention: concerns(&s)}
-	for _, k := range s.Sinks {
-		n := s.Stats.Deliveries[k.Sink]
-		o.Sinks = append(o.Sinks, sinkRow{k, n[core.DeliveryPending], n[core.DeliveryDelivered], n[core.DeliveryDead]})
+	var h *hour
+	switch r, err := c.control.Rates(c); {
+	case err == nil:
+		h = &hour{r}
+	case !errors.Is(err, admin.ErrNotRunning):
+		return overview{}, err
+	}
+	o := overview{Status: s, Tiles: tiles(&s), Attention: concerns(&s), Picture: newPicture(&s, h)}
+	for _, v := range s.Sources {
+		row := sourceRow{SourceStatus: v, Refused: sum(v.Rejected)}
+		if h != nil {
+			for _, r := range h.Sources {
+				if r.Source == v.Source {
+					row.Spark = h.spark(r.Accepted, "accepted", r.Rejected, "rejected")
+				}
+			}
+		}
+		o.Sources = append(o.Sources, row)
+	}
+	for _, v := range s.Sinks {
+		n := s.Stats.Deliveries[v.Sink]
+		row := sinkRow{SinkStatus: v, Waiting: n[core.DeliveryPending], Delivered: n[core.DeliveryDelivered], Dead: n[core.DeliveryDead]}
+		if h != nil {
+			for _, r := range h.Sinks {
+				if r.Sink == v.Sink {
+					row.Spark, row.Backlog = h.spark(r.Delivered, "delivered", r.Failed, "failed attempts"), h.level(r.Backlog, "waiting")
+				}
+			}
+		}
+		o.Sinks = append(o.Sinks, row)
 	}
 	return o, nil
 }
@@ -89,8 +125,8 @@ func tiles(s *admin.Status) []tile {
 		{"requests", "requests stored", "/requests", "", requests},
 		{"received", "wait to be routed", "/requests?state=received", "", s.Stats.Requests[core.RequestReceived]},
 		{"pending", "deliveries wait", "/deliveries?state=pending", "", waiting},
-		{"dead", "dead letters", "/deliveries?state=dead", tone(dead, toneBad), dead},
-		{"unrouted", "events unrouted", "/events?unrouted=true", tone(unrouted, toneWarn), unrouted},
+		{"dead", "dead letters", "/dead", tone(dead, toneBad), dead},
+		{"unrouted", "events unrouted", "/unrouted", tone(unrouted, toneWarn), unrouted},
 		{"rejected", "requests rejected", "/rejections", "", sum(s.Stats.Rejections)},
 	}
 }
@@ -134,8 +170,7 @@ func concerns(s *admin.Status) []concern {
 			if held := s.Stats.Held[sink]; held > 0 {
 				text += ", " + plural(held, "order key") + " held"
 			}
-			q := url.Values{"sink": {sink}, "state": {"dead"}}
-			add(concern{State: "dead", Text: text, Href: address("/deliveries", q), Label: "Show them"})
+			add(concern{State: "dead", Text: text, Href: address("/dead", query("sink", sink)), Label: "Show them"})
 		}
 	}
 	if n := s.Stats.Requests[core.RequestDead]; n > 0 {
@@ -143,7 +178,7 @@ func concerns(s *admin.Status) []concern {
 	}
 	if n := sum(s.Stats.Unrouted); n > 0 {
 		text := plural(n, "event") + " matched no route, of " + plural(len(s.Stats.Unrouted), "type")
-		add(concern{State: "unrouted", Text: text, Href: "/events?unrouted=true", Label: "Show them"})
+		add(concern{State: "unrouted", Text: text, Href: "/unrouted", Label: "Show them"})
 	}
 	return slices.Concat(bad, warn)
 }

@@ -293,3 +293,6 @@ func address(path string, q url.Values) string {
 	}
 	return path + "?" + q.Encode()
 }
+
+// query is a query of one parameter.
+func query(name, value string) url.Values { return url.Values{name: {value}} }
