@@ -33,6 +33,11 @@ type Control interface {
 	// report may be nil. The end of ctx takes it back, until its trial is over. Without a running host: ErrNotRunning.
 	Upgrade(ctx context.Context, o UpgradeOrder, report func(UpgradeProgress)) (Upgraded, error)
 
+	// Explain says what the routes that run do with a stored request, named by its id or that of an event or delivery of it,
+	// and why; ExplainRequest what would become of another one. Without a running host: ErrNotRunning.
+	Explain(ctx context.Context, id string) (Explanation, error)
+	ExplainRequest(ctx context.Context, r GivenRequest) (Explanation, error)
+
 	// Tail reports what changes, from now on or from behind an earlier change, until ctx ends or report fails; see Tail.Watch.
 	// It reports from the caller's goroutine. Without a running host: ErrNotRunning.
 	Tail(ctx context.Context, after string, report func(Change) error) error
@@ -62,8 +67,10 @@ type Direct struct {
 	Describe func(*Status)
 	Upgrader Upgrader
 	// Rater counts the last hour, where a host runs; nil: none does.
-	Rater func() Rates
-	Changes  *Tail // likewise
+	Rater   func() Rates
+	Changes *Tail // likewise
+	// Explainer is set where a host runs, too.
+	Explainer Explainer
 	// Renderer returns a renderer of the routes as they are now, for retries and replays.
 	Renderer func(ctx context.Context) (Renderer, error)
 }

@@ -76,6 +76,10 @@ func routes(c Control, who caller) *patterns {
 	handle("GET /v1/requests/export", handleExport(c))
 	handle("GET /v1/requests/{id}", func(r *http.Request) (any, error) { return c.Request(r.Context(), r.PathValue("id")) })
 	mux.HandleFunc("GET /v1/requests/{id}/body", func(w http.ResponseWriter, r *http.Request) { handleBody(c, w, r) })
+	handle("GET /v1/requests/{id}/explanation", func(r *http.Request) (any, error) {
+		return c.Explain(r.Context(), r.PathValue("id"))
+	})
+	handle("POST /v1/explain", handleExplain(c))
 	handle("GET /v1/events", func(r *http.Request) (any, error) {
 		var f store.EventFilter
 		if err := parse(r.URL.Query(), eventFields(&f)); err != nil {
@@ -254,8 +258,10 @@ func readIDs(r *http.Request) ([]string, error) {
 }
 
 // readBody decodes the body of a command.
-func readBody(r *http.Request, v any, want string) error {
-	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxCommand))
+func readBody(r *http.Request, v any, want string) error { return readUpTo(r, v, want, maxCommand) }
+
+func readUpTo(r *http.Request, v any, want string, most int64) error {
+	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, most))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
 		return badRequest{fmt.Errorf("the body is not %s: %w", want, err)}

@@ -16,10 +16,10 @@ import (
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/admin"
 	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/dryrun"
 	"github.com/grapnelhq/grapnel/core/httpfile"
 	"github.com/grapnelhq/grapnel/core/route"
 	"github.com/grapnelhq/grapnel/core/store"
-	"github.com/grapnelhq/grapnel/sdk"
 )
 
 // explainFlags are the flags of explain.
@@ -78,79 +78,17 @@ decoder's catalogue (SOURCE EVENT_TYPE), or the text of an HTTP request in a fil
 	return c
 }
 
-// explanation is what explain prints with --json. docs/testing.md describes it.
-type explanation struct {
-	From           string            `json:"from"` // store, sample, file
-	Sample         string            `json:"sample,omitempty"`
-	Request        *explainedRequest `json:"request,omitempty"`
-	Authentication authentication    `json:"authentication"`
-	Rejection      *rejection        `json:"rejection,omitempty"` // not stored, for something else than authentication
-	Handshake      *string           `json:"handshake,omitempty"` // not stored: the answer to a test of the endpoint
-	Dedupe         *dedupe           `json:"dedupe,omitempty"`
-	Refusal        string            `json:"refusal,omitempty"` // by the decoder: the request is dead
-	Notes          []string          `json:"notes,omitempty"`   // of the decoder
-	Events         []explainedEvent  `json:"events"`
-	Disabled       []string          `json:"disabled_routes,omitempty"`
-}
-
-// explainedRequest is the request as it is, or would be, stored.
-type explainedRequest struct {
-	ID         string       `json:"id"`
-	Source     string       `json:"source"`
-	Decoder    string       `json:"decoder"`
-	Tenant     string       `json:"tenant,omitempty"`
-	ReceivedAt time.Time    `json:"received_at"`
-	Method     string       `json:"method"`
-	Query      string       `json:"query,omitempty"`
-	Headers    []sdk.Header `json:"headers,omitempty"`
-	Bytes      int          `json:"bytes"` // of the body
-}
-
-// authentication says whether the request is authentic.
-type authentication struct {
-	Result  string `json:"result"` // accepted, refused, stored, not_checked, none
-	Scheme  string `json:"scheme,omitempty"`
-	Secret  *int   `json:"secret,omitempty"`  // accepted: which one, in the order of the configuration, from 0
-	Secrets int    `json:"secrets,omitempty"` // how many there are
-	rejection
-	Hint  string   `json:"hint,omitempty"`
-	Unset []string `json:"unset,omitempty"` // not_checked: what is not there
-}
-
-// rejection is why a request would not be stored.
-type rejection struct {
-	Status int    `json:"status,omitempty"`
-	Cause  string `json:"cause,omitempty"`
-	Detail string `json:"detail,omitempty"`
-}
-
-// dedupe is what makes the request the same as another, and whether it is.
-type dedupe struct {
-	Key          string        `json:"key"`
-	Alternative  int           `json:"alternative,omitempty"` // of the decoder's, from 1; absent: none, the body decides
-	Alternatives int           `json:"alternatives,omitempty"`
-	Parts        []sdk.Part    `json:"parts,omitempty"`
-	Stored       *storedBefore `json:"stored,omitempty"`    // the last request with this key
-	Duplicate    *bool         `json:"duplicate,omitempty"` // absent: there is no host and no database to ask
-}
-
-type storedBefore struct {
-	ID         string    `json:"id"`
-	State      string    `json:"state"`
-	ReceivedAt time.Time `json:"received_at"`
-}
-
-// explainedEvent is an event with what all routes say.
-type explainedEvent struct {
-	admin.Event
-	Unrouted bool             `json:"unrouted"` // no delivery comes of it
-	Routes   []explainedRoute `json:"routes"`
-}
-
-type explainedRoute struct {
-	route.Explanation
-	Disabled []string `json:"disabled_sinks,omitempty"` // that the route names and that get nothing
-}
+// What explain finds out is said as the control API says it.
+type (
+	explanation      = admin.Explanation
+	explainedRequest = admin.ExplainedRequest
+	authentication   = admin.Authentication
+	rejection        = admin.Refusal
+	dedupe           = admin.Dedupe
+	storedBefore     = admin.StoredBefore
+	explainedEvent   = admin.ExplainedEvent
+	explainedRoute   = admin.ExplainedRoute
+)
 
 func explain(c *cobra.Command, args []string, f explainFlags) (err error) {
 	ctx := c.Context()
@@ -402,10 +340,10 @@ func (x *explainer) looked(ctx context.Context, l looked) error {
 	if src != nil && src.Scheme != nil {
 		a.Scheme, a.Secrets, a.Result = src.Scheme.Name, len(src.Secrets), "accepted"
 	}
-	why := rejection{l.First.Status, l.First.Cause, l.First.Detail}
+	why := rejection{Status: l.First.Status, Cause: l.First.Cause, Detail: l.First.Detail}
 	switch {
 	case l.First.Cause != "" && l.First.Cause != l.Inspection.Cause:
-		a.Result, a.rejection = "refused", why
+		a.Result, a.Refusal = "refused", why
 	case len(l.Unset) > 0:
 		a.Result, a.Unset = "not_checked", l.Unset
 	case l.First.Secret >= 0:
@@ -414,7 +352,7 @@ func (x *explainer) looked(ctx context.Context, l looked) error {
 		a.Result = "not_checked"
 	}
 	if l.Cause != "" {
-		out.Rejection = &rejection{l.Status, l.Cause, l.Detail}
+		out.Rejection = &rejection{Status: l.Status, Cause: l.Cause, Detail: l.Detail}
 	}
 	if l.Handshake {
 		text := string(l.Answer)
@@ -453,7 +391,7 @@ func (x *explainer) before(ctx context.Context) error {
 	duplicate := last != nil && x.flags.at.Sub(last.ReceivedAt) < x.cfg.Storage.DedupeWindow
 	x.out.Dedupe.Duplicate = &duplicate
 	if last != nil {
-		x.out.Dedupe.Stored = &storedBefore{last.ID, last.State, last.ReceivedAt}
+		x.out.Dedupe.Stored = &storedBefore{ID: last.ID, State: last.State, ReceivedAt: last.ReceivedAt}
 	}
 	return nil
 }
@@ -469,9 +407,13 @@ func (x *explainer) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	res := &results[0]
+	return x.routes(d.table, &results[0])
+}
+
+// routes has the routes of a table explained on the events of a result.
+func (x *explainer) routes(table *route.Table, res *dryrun.Result) error {
 	x.out.Refusal, x.out.Notes = res.Refusal, res.Notes
-	explainer := d.table.Explainer()
+	explainer := table.Explainer()
 	for i := range res.Events {
 		ev := &res.Events[i]
 		if x.only != "" && x.only != ev.ID {
@@ -483,11 +425,12 @@ func (x *explainer) run(ctx context.Context) error {
 		}
 		v := explainedEvent{
 			Event:    admin.Event{Envelope: ev.Envelope, Data: ev.Data, Changes: ev.Changes},
-			Unrouted: res.Unrouted(ev.Index), Routes: []explainedRoute{},
+			Unrouted: true, Routes: []explainedRoute{},
 		}
 		for _, r := range routes {
+			v.Unrouted = v.Unrouted && len(r.To) == 0
 			if x.flags.route == "" || r.Route == x.flags.route {
-				v.Routes = append(v.Routes, explainedRoute{r, x.idle(r)})
+				v.Routes = append(v.Routes, x.view(r))
 			}
 		}
 		x.out.Events = append(x.out.Events, v)
@@ -503,13 +446,19 @@ func (x *explainer) run(ctx context.Context) error {
 	return nil
 }
 
-// idle lists the disabled sinks that would get something of a route.
-func (x *explainer) idle(r route.Explanation) []string {
-	var names []string
+// view is what a route says, as shown, with the disabled sinks that would get something of it.
+func (x *explainer) view(r route.Explanation) explainedRoute {
+	v := explainedRoute{
+		Route: r.Route, Range: r.Range, Verdict: string(r.Verdict), From: r.From, On: r.On, Matches: r.Matches, When: r.When,
+		Error: r.Error, Sinks: r.Sinks,
+	}
+	for _, s := range r.To {
+		v.To = append(v.To, admin.ExplainedSend(s))
+	}
 	for _, i := range x.cfg.Idle {
 		if i.Route == r.Route && r.Verdict == route.Sends {
-			names = append(names, i.Sink)
+			v.Disabled = append(v.Disabled, i.Sink)
 		}
 	}
-	return names
+	return v
 }

@@ -152,9 +152,10 @@ func (h *host) serve(ctx context.Context) (err error) {
 	defer stopWork()
 	direct := &admin.Direct{
 		Store: h.tail.Store(h.store), Changes: h.tail, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
-		Rater: h.rates,
+		Rater:    h.rates,
 		Renderer: func(context.Context) (admin.Renderer, error) { return h.table().Renderer(), nil },
 	}
+	direct.Explainer = &hostExplainer{h, direct}
 	if h.admin, err = h.listenAdmin(working, direct); err != nil {
 		return errors.Join(err, socket.Close(), h.ingress.Shutdown(ctx))
 	}

@@ -13,8 +13,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/grapnelhq/grapnel/core/admin"
 	"github.com/grapnelhq/grapnel/core/expr"
-	"github.com/grapnelhq/grapnel/core/route"
 )
 
 // view writes trees of text for people. What it writes comes from foreign hands, so nothing in it reaches the terminal
@@ -268,8 +268,8 @@ func (v *view) route(r *explainedRoute, eventType string, all bool) {
 		v.line(1, "%s %s  %s  %s", v.paint(code, mark), v.paint(bold, v.text(r.Route)), why, v.paint(grey, v.text(r.Range)))
 	}
 	switch r.Verdict {
-	case route.Sends:
-		dead := slices.ContainsFunc(r.To, func(s route.Sent) bool { return s.Dead != "" })
+	case admin.VerdictSends:
+		dead := slices.ContainsFunc(r.To, func(s admin.ExplainedSend) bool { return s.Dead != "" })
 		switch {
 		case dead:
 			head("!", red, "matches, and makes a dead letter")
@@ -278,21 +278,21 @@ func (v *view) route(r *explainedRoute, eventType string, all bool) {
 		default:
 			head("+", green, "sends")
 		}
-	case route.OtherSource:
+	case admin.VerdictSource:
 		head("-", grey, "no: the source is not in from = "+v.text("["+strings.Join(r.From, ", ")+"]"))
-	case route.OtherType:
+	case admin.VerdictType:
 		why := fmt.Sprintf("no: the type %s matches nothing in on = %s", eventType, quotedList(r.On))
 		head("-", grey, v.text(why))
-	case route.ConditionNot:
+	case admin.VerdictWhen:
 		head("-", yellow, "no: when is false")
-	case route.Fails:
+	case admin.VerdictFails:
 		head("!", red, "fails: when cannot be evaluated")
 	}
 	if r.When != nil {
 		v.step(2, "when ", r.When)
 	}
 	for i := range r.To {
-		v.sent(&r.To[i], all, r.Verdict == route.Fails)
+		v.sent(&r.To[i], all, r.Verdict == admin.VerdictFails)
 	}
 	for _, name := range r.Disabled {
 		v.line(2, "to %s: nothing, the sink is disabled", v.text(name))
@@ -308,7 +308,7 @@ func quotedList(names []string) string {
 }
 
 // sent writes what a `to` block makes.
-func (v *view) sent(s *route.Sent, all, failed bool) {
+func (v *view) sent(s *admin.ExplainedSend, all, failed bool) {
 	order := "no order key"
 	if s.OrderKey != "" {
 		order = "order key " + v.text(s.OrderKey)
