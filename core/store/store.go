@@ -5,6 +5,8 @@ package store
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/grapnelhq/grapnel/core"
@@ -107,7 +109,8 @@ type Store interface {
 	// RetryRequests makes dead requests received again; they are passed to Options.OnAccepted.
 	RetryRequests(ctx context.Context, ids []string) ([]*core.Request, error)
 
-	// Reads for people. Lists are newest first; next is the cursor of the following page, "" at the end.
+	// Reads for people. Lists are newest first; next is the cursor of the following page, "" at the end. No read takes long:
+	// a page may hold less than asked for, or nothing, though there is a next one. Looked tells then how far it has come.
 	ListRequests(ctx context.Context, f RequestFilter) (rs []*core.Request, next string, err error) // without Body
 	GetRequest(ctx context.Context, id string) (*RequestDetail, error)                              // ErrNotFound
 	ListEvents(ctx context.Context, f EventFilter) (es []ListedEvent, next string, err error)
@@ -268,12 +271,30 @@ type Redo struct {
 
 // RequestFilter narrows a list; zero fields match all.
 type RequestFilter struct {
-	Source       string
-	State        core.RequestState
-	Unrouted     bool      // routed, and some event of it has no delivery
-	Since, Until time.Time // of receipt; Until is exclusive
-	Cursor       string
-	Limit        int // default 50, at most 1000
+	Source, Tenant string
+	Type, Subject  string // some event of it has these; as DeliveryFilter's
+	State          core.RequestState
+	Unrouted       bool      // routed, and some event of it has no delivery
+	Since, Until   time.Time // of receipt; Until is exclusive
+	Cursor         string
+	Limit          int // default 50, at most 1000
+}
+
+// ShortCursor makes a cursor of a list that ended before its page was full, when it had looked at all that was received
+// at or after a time.
+func ShortCursor(place string, looked time.Time) string {
+	return place + "@" + strconv.FormatInt(looked.UnixMicro(), 10)
+}
+
+// Looked tells how far a list has looked whose page came back short with this cursor: at all that was received then or
+// later. It is the zero time for other cursors.
+func Looked(cursor string) time.Time {
+	_, at, short := strings.Cut(cursor, "@")
+	micros, err := strconv.ParseInt(at, 10, 64)
+	if !short || err != nil {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
 }
 
 // EventFilter narrows a list; zero fields match all.

@@ -92,6 +92,12 @@ func (w *writer) insert(r *core.Request, repeat int) error {
 	if err := st.run(); err != nil {
 		return err
 	}
+	f, err := w.filterOf(w.lastSeq)
+	if err != nil {
+		return err
+	}
+	f.note(ofSource, r.Source)
+	f.note(ofTenant, r.Tenant)
 	w.keys.add(r.Dedupe, repeat, w.lastSeq)
 	r.Seq, r.Repeat, r.State, r.Reopened = w.lastSeq, repeat, core.RequestReceived, false
 	r.ReceivedAt = time.UnixMicro(r.ReceivedAt.UnixMicro()).UTC() // so that who gets it now sees what others get later

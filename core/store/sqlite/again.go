@@ -111,6 +111,7 @@ func (s *Store) SelectRequests(
 		}
 		q.where("r.state = 'dead' AND r.purged_at IS NULL AND r.seq >= ? AND r.seq < ?", seqs.first, seqs.end)
 		q.equal("r.source", f.Source)
+		q.equal("r.tenant", f.Tenant)
 		st, err := c.transient("SELECT " + requestColumns + " FROM requests AS r INDEXED BY requests_dead WHERE " +
 			q.String() + " ORDER BY r.seq")
 		if err != nil {
@@ -160,7 +161,7 @@ func (s *Store) selected(
 ) (keys []int64, next core.DeliveryKey, err error) {
 	var q query
 	seqs := bounds{0, math.MaxInt64 >> 24}
-	hashes, found, err := s.deliveryConditions(c, &sel.DeliveryFilter, &q, &seqs)
+	hashes, ofEvents, found, err := s.deliveryConditions(c, &sel.DeliveryFilter, &q, &seqs)
 	if err != nil || !found {
 		return nil, 0, err
 	}
@@ -183,14 +184,13 @@ func (s *Store) selected(
 	switch {
 	case !state.Settled():
 		return nil, 0, nil
-	case state == core.DeliveryDead: // written out, so that its index is found
-		from = "deliveries AS d INDEXED BY deliveries_dead" + deliveryJoins
-		first = "SELECT key FROM deliveries INDEXED BY deliveries_dead WHERE state = 'dead' AND key > ?"
-		q.where("d.state = 'dead'")
-		hashes = nil
+	case state == core.DeliveryDead || state == core.DeliverySkipped:
+		from = "deliveries AS d INDEXED BY deliveries_ended" + deliveryJoins
+		first = "SELECT key FROM deliveries INDEXED BY deliveries_ended WHERE " + ended("", state) + " AND key > ?"
+		q.where(ended("d.", state))
 	default:
 		q.equal("d.state", string(state))
-		if eventsFirst = len(hashes) > 0; eventsFirst {
+		if eventsFirst = ofEvents; eventsFirst {
 			from = "events AS e CROSS JOIN deliveries AS d JOIN requests AS r ON r.seq = e.key >> 12"
 			q.where("e.key >= ? AND e.key < ? AND d.key >= max(e.key << 12, ?) AND d.key < (e.key + 1) << 12")
 		}
@@ -223,7 +223,7 @@ func (s *Store) selected(
 		}
 		block := head >> 24 >> filterShift
 		end := min((block+1)<<filterShift, seqs.end)
-		may, err := c.mayHave(block, hashes)
+		may, err := c.mayHave(block, hashes, nil)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -249,32 +249,49 @@ func (s *Store) selected(
 	}
 }
 
-// deliveryConditions turns a filter, but for its state, into conditions, bounds of sequences, and hashes for the filters
-// of events. found is false if nothing can match.
+// ended is a condition by which the index of dead and skipped deliveries is found: it has to hold the index's own words.
+func ended(of string, state core.DeliveryState) string {
+	return of + "state IN ('dead', 'skipped') AND " + of + "state = '" + string(state) + "'"
+}
+
+// deliveryConditions turns a filter, but for its state, into conditions, bounds of sequences, and hashes for the filters.
+// ofEvents: there are hashes of events. found is false if nothing can match.
 func (s *Store) deliveryConditions(
 	c *conn, f *store.DeliveryFilter, q *query, seqs *bounds,
-) (hashes []uint64, found bool, err error) {
-	if f.RequestID != "" {
-		seq, err := s.findRequest(c, f.RequestID)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, false, nil
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		seqs.within(seq, seq+1)
+) (hashes []uint64, ofEvents, found bool, err error) {
+	if found, err = s.ofRequest(c, f.RequestID, seqs); err != nil || !found {
+		return nil, false, false, err
 	}
 	if err := q.timeBounds(c, seqs, f.Since, f.Until); err != nil {
-		return nil, false, err
+		return nil, false, false, err
 	}
-	q.equal("d.sink", f.Sink)
-	q.equal("d.route", f.Route)
-	q.equal("r.source", f.Source)
 	hashes = q.events(f.Type, f.Subject, f.Tenant)
-	if f.RequestID != "" {
-		hashes = nil // one request is found without
+	ofEvents = len(hashes) > 0
+	for _, part := range []struct {
+		column, value string
+		kind          int
+	}{{"d.sink", f.Sink, ofSink}, {"d.route", f.Route, ofRoute}, {"r.source", f.Source, ofSource}} {
+		if q.equal(part.column, part.value); part.value != "" {
+			hashes = append(hashes, hashOf(part.kind, part.value))
+		}
 	}
-	return hashes, true, nil
+	if f.RequestID != "" {
+		return nil, false, true, nil // one request is found without
+	}
+	return hashes, ofEvents, true, nil
+}
+
+// ofRequest narrows bounds to a request, if one is named. found is false if there is no such request.
+func (s *Store) ofRequest(c *conn, id string, seqs *bounds) (found bool, err error) {
+	if id == "" {
+		return true, nil
+	}
+	seq, err := s.findRequest(c, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	seqs.within(seq, seq+1)
+	return err == nil, err
 }
 
 // events adds conditions on events, and returns the hashes for the filters. A * in a type stands for any text.
@@ -285,10 +302,10 @@ func (q *query) events(kind, subject, tenant string) (hashes []uint64) {
 	}
 	for _, part := range []struct {
 		column, value string
-		kind          byte
-	}{{"e.type", kind, 'k'}, {"e.subject", subject, 's'}, {"e.tenant", tenant, 't'}} {
+		kind          int
+	}{{"e.type", kind, ofType}, {"e.subject", subject, ofSubject}, {"e.tenant", tenant, ofTenant}} {
 		if q.equal(part.column, part.value); part.value != "" {
-			hashes = append(hashes, hash(part.kind, part.value))
+			hashes = append(hashes, hashOf(part.kind, part.value))
 		}
 	}
 	return hashes

@@ -23,12 +23,8 @@ func (s *Store) ReadRequests(
 		if err := q.timeBounds(c, &seqs, f.Since, f.Until); err != nil {
 			return err
 		}
-		q.where("r.purged_at IS NULL AND r.seq >= ? AND r.seq < ?", seqs.first, seqs.end)
-		q.equal("r.source", f.Source)
-		q.equal("r.state", string(f.State))
-		if f.Unrouted {
-			q.where("r.unrouted > 0")
-		}
+		q.where("r.seq >= ? AND r.seq < ?", seqs.first, seqs.end)
+		q.requests(&f)
 		st, err := c.transient("SELECT " + requestColumns + ", b.headers, b.body FROM requests AS r" +
 			" JOIN bodies AS b ON b.seq = r.seq WHERE " + q.String() + " ORDER BY r.seq")
 		if err != nil {

@@ -1,13 +1,13 @@
 package sqlite
 
-import "github.com/grapnelhq/grapnel/core"
+import "slices"
 
-// Events are found by subject, type and tenant through filters: for every 4096 requests there is one Bloom filter of
-// what their events have. A search walks the filters from the newest, and looks through the events only where one
-// matches. An index would be exact, but subjects are all over it: each webhook would write a page of its own into the
-// log and then into the database, which is more than all the rest it writes.
+// Requests, events and deliveries are found by source, tenant, type, subject, route and sink through filters: for every
+// 4096 requests there is one Bloom filter of what they and theirs have. A search walks the filters from the newest, and
+// looks through the rows only where one matches. An index would be exact, but subjects are all over it: each webhook would
+// write a page of its own into the log and then into the database, which is more than all the rest it writes.
 //
-// The filters that events are being added to are in memory, and have no row while they are there. A stretch of requests
+// The filters that something is being added to are in memory, and have no row while they are there. A stretch of requests
 // without a row, as a crash leaves it, is looked through as if its filter matched.
 const (
 	filterShift = 12      // requests per filter, as a power of two
@@ -47,45 +47,57 @@ func (f *filter) has(h uint64) bool {
 	return true
 }
 
-func (f *filter) addEvent(kind, subject, tenant string) {
-	f.add(hash('k', kind))
-	if subject != "" {
-		f.add(hash('s', subject))
-	}
-	if tenant != "" {
-		f.add(hash('t', tenant))
-	}
-}
+// The kinds of texts in filters; they are part of the database's format, as bytes of hash.
+const (
+	ofType = iota
+	ofSubject
+	ofTenant
+	ofSource
+	ofRoute
+	ofSink
+	kinds
+)
 
-// openFilter is a filter that events are added to.
+const kindBytes = "kstord"
+
+func hashOf(kind int, text string) uint64 { return hash(kindBytes[kind], text) }
+
+// openFilter is a filter that rows are added to.
 type openFilter struct {
 	block int64
-	used  int64 // orders them by use
+	used  int64         // orders them by use
+	last  [kinds]string // what was added last: most have the same
 	filter
 }
 
-// filterEvent adds a new event to the filter of its stretch of requests.
-func (w *writer) filterEvent(e *core.Event, seq int64) error {
+// note adds a text of a row.
+func (f *openFilter) note(kind int, text string) {
+	if text == "" || text == f.last[kind] {
+		return
+	}
+	f.last[kind] = text
+	f.add(hashOf(kind, text))
+}
+
+// filterOf returns the filter of a request's stretch, to add to it.
+func (w *writer) filterOf(seq int64) (f *openFilter, err error) {
 	block := seq >> filterShift
-	var f *openFilter
 	for _, o := range w.filters {
 		if o.block == block {
 			f = o
 		}
 	}
 	if f == nil {
-		var err error
 		if f, err = w.openFilter(block); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	w.filterUse++
 	f.used = w.filterUse
-	f.addEvent(e.Type, e.Subject, e.Tenant)
-	return nil
+	return f, nil
 }
 
-// openFilter takes a filter from its row, or makes it of the events that are there.
+// openFilter takes a filter from its row, or makes it of what is there.
 func (w *writer) openFilter(block int64) (*openFilter, error) {
 	if len(w.filters) == openFilters {
 		oldest := 0
@@ -118,18 +130,36 @@ func (w *writer) openFilter(block int64) (*openFilter, error) {
 	return f, nil
 }
 
-// fillFilter adds the events that are there.
+// fillFilter adds what is there.
 func (w *writer) fillFilter(f *openFilter) error {
-	st, err := w.c.stmt("SELECT type, subject, tenant FROM events WHERE key >= ? AND key < ?")
-	if err != nil {
-		return err
+	for _, q := range filtered {
+		st, err := w.c.stmt(q.sql)
+		if err != nil {
+			return err
+		}
+		st.int(1, f.block<<filterShift<<q.shift)
+		st.int(2, (f.block+1)<<filterShift<<q.shift)
+		if err := st.rows(func() bool {
+			for i, kind := range q.kinds {
+				f.note(kind, st.ColumnText(i))
+			}
+			return true
+		}); err != nil {
+			return err
+		}
 	}
-	st.int(1, core.NewEventKey(f.block<<filterShift, 0))
-	st.int(2, core.NewEventKey((f.block+1)<<filterShift, 0))
-	return st.rows(func() bool {
-		f.addEvent(st.ColumnText(0), st.ColumnText(1), st.ColumnText(2))
-		return true
-	})
+	return nil
+}
+
+// filtered is what filters are of.
+var filtered = []struct {
+	sql   string // the kinds, of keys from one up to another
+	shift int    // of a request's sequence in a key
+	kinds []int
+}{
+	{"SELECT source, tenant FROM requests WHERE seq >= ? AND seq < ?", 0, []int{ofSource, ofTenant}},
+	{"SELECT type, subject, tenant FROM events WHERE key >= ? AND key < ?", 12, []int{ofType, ofSubject, ofTenant}},
+	{"SELECT route, sink FROM deliveries WHERE key >= ? AND key < ?", 24, []int{ofRoute, ofSink}},
 }
 
 func (w *writer) writeFilter(f *openFilter) error {
@@ -152,9 +182,9 @@ func (w *writer) writeFilters() error {
 	return nil
 }
 
-// mayHave asks the filter of a stretch of requests for all the given hashes.
-func (c *conn) mayHave(block int64, hashes []uint64) (bool, error) {
-	if len(hashes) == 0 {
+// mayHave asks the filter of a stretch of requests for all of some hashes, and for any of others if there are some.
+func (c *conn) mayHave(block int64, all, any []uint64) (bool, error) {
+	if len(all)+len(any) == 0 {
 		return true, nil
 	}
 	st, err := c.stmt("SELECT filter FROM event_filters WHERE block = ?")
@@ -166,43 +196,12 @@ func (c *conn) mayHave(block int64, hashes []uint64) (bool, error) {
 	_, err = st.row(func() {
 		var f filter
 		st.ColumnBytes(0, f[:])
-		for _, h := range hashes {
+		for _, h := range all {
 			match = match && f.has(h)
 		}
+		match = match && (len(any) == 0 || slices.ContainsFunc(any, f.has))
 	})
 	return match, err
-}
-
-// stretches calls look with the ranges of requests in which there may be events with all the given hashes, newest
-// first, beginning at most at the sequence before, until look returns false.
-func (c *conn) stretches(hashes []uint64, before int64, look func(first, end int64) (bool, error)) error {
-	var oldest, newest int64
-	st, err := c.stmt("SELECT min(key) >> 12, max(key) >> 12 FROM events")
-	if err != nil {
-		return err
-	}
-	empty := false
-	if _, err := st.row(func() {
-		oldest, newest, empty = st.ColumnInt64(0), st.ColumnInt64(1), st.ColumnIsNull(0)
-	}); err != nil {
-		return err
-	}
-	if empty {
-		return nil
-	}
-	for block := min(newest, before) >> filterShift; block >= oldest>>filterShift; block-- {
-		match, err := c.mayHave(block, hashes)
-		if err != nil {
-			return err
-		}
-		if !match {
-			continue
-		}
-		if more, err := look(block<<filterShift, (block+1)<<filterShift); err != nil || !more {
-			return err
-		}
-	}
-	return nil
 }
 
 // bounds is a range of keys.

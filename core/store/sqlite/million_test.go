@@ -177,15 +177,16 @@ func (m *million) page(name string, read func(cursor string) (int, string, error
 	verdict := ""
 	if worst > slowest {
 		verdict = "  SLOW"
+		m.Fail()
 	}
-	m.Logf("first %6.1f ms  worst %6.1f ms  found after %7.1f ms  %3d empty  %4d rows  %s%s",
+	fmt.Printf("first %6.1f ms  worst %6.1f ms  found after %7.1f ms  %3d empty  %4d rows  %s%s\n",
 		first.Seconds()*1e3, worst.Seconds()*1e3, found.Seconds()*1e3, empty, rows, name, verdict)
 }
 
 // seedTime is when the i-th request of a seeded database is received: they come evenly over 30 days, up to today.
 func seedTime(i, total int) time.Time {
 	end := time.Now().Truncate(24 * time.Hour)
-	return end.Add(-30 * 24 * time.Hour * time.Duration(total-i) / time.Duration(total))
+	return end.Add(-30 * 24 * time.Hour / time.Duration(total) * time.Duration(total-i))
 }
 
 // seed makes a database through the store's own operations, many to a transaction.

@@ -266,7 +266,8 @@ func (c *conn) deliveriesBetween(first, end core.DeliveryKey) ([]*core.Delivery,
 func page(cursor string, limit int) (before int64, _ int, err error) {
 	before = math.MaxInt64
 	if cursor != "" {
-		if before, err = strconv.ParseInt(cursor, 10, 64); err != nil {
+		place, _, _ := strings.Cut(cursor, "@")
+		if before, err = strconv.ParseInt(place, 10, 64); err != nil || before < 0 {
 			return 0, 0, fmt.Errorf("%q is %w", cursor, store.ErrCursor)
 		}
 	}
@@ -374,46 +375,88 @@ func (s *Store) ListRequests(ctx context.Context, f store.RequestFilter) (rs []*
 	if err != nil {
 		return nil, "", err
 	}
+	short := ""
 	err = s.search(ctx, func(c *conn) error {
 		var q query
 		seqs := bounds{0, before}
 		if err := q.timeBounds(c, &seqs, f.Since, f.Until); err != nil {
 			return err
 		}
-		q.where("r.seq >= ? AND r.seq < ? AND r.purged_at IS NULL", seqs.first, seqs.end)
-		q.equal("r.source", f.Source)
-		if f.Unrouted {
-			q.where("r.unrouted > 0")
+		hashes := q.requests(&f)
+		from, jump := "requests AS r", "SELECT max(seq) FROM requests WHERE seq < ?"
+		switch {
+		case f.State == core.RequestDead:
+			from = "requests AS r INDEXED BY requests_dead"
+			jump = "SELECT max(seq) FROM requests INDEXED BY requests_dead WHERE state = 'dead' AND seq < ?"
+		case f.Unrouted:
+			from = "requests AS r INDEXED BY requests_unrouted"
+			jump = "SELECT max(seq) FROM requests INDEXED BY requests_unrouted WHERE unrouted > 0 AND seq < ?"
+		case f.State == core.RequestReceived:
+			seqs.within(s.routed.Load()+1, math.MaxInt64)
 		}
-		switch f.State {
-		case "":
-		case core.RequestDead: // written out, so that its index is found
-			q.where("r.state = 'dead'")
-		case core.RequestReceived:
-			q.where("r.state = 'received' AND r.seq > ?", s.routed.Load())
-		default:
-			q.equal("r.state", string(f.State))
-		}
-		st, err := c.transient("SELECT " + requestColumns + ", b.headers FROM requests AS r" +
-			" LEFT JOIN bodies AS b ON b.seq = r.seq WHERE " + q.String() + " ORDER BY r.seq DESC LIMIT ?")
+		q.where("r.seq >= ? AND r.seq < ?")
+		st, err := c.transient("SELECT " + requestColumns + ", b.headers FROM " + from +
+			" LEFT JOIN bodies AS b ON b.seq = r.seq WHERE " + q.String() + " ORDER BY r.seq DESC")
 		if err != nil {
 			return err
 		}
 		defer st.Finalize()
-		q.values = append(q.values, limit+1)
 		q.bind(st)
-		return st.rows(func() bool {
-			r := st.request()
-			r.Headers = parseHeaders(st.ColumnText(requestWidth))
-			rs = append(rs, r)
-			return true
+		at, err := s.walk(c, walk{seqs: seqs, before: before, jump: jump, all: hashes}, func(from, to int64) (bool, error) {
+			n := len(q.values)
+			st.int(n+1, from)
+			st.int(n+2, to)
+			err := st.rows(func() bool {
+				r := st.request()
+				r.Headers = parseHeaders(st.ColumnText(requestWidth))
+				rs = append(rs, r)
+				return len(rs) <= limit
+			})
+			return len(rs) > limit, err
 		})
+		if err == nil && at != 0 {
+			short, err = c.cursor(at, 0)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list requests: %w", err)
 	}
+	if short != "" {
+		return rs, short, nil
+	}
 	rs, next = cut(rs, limit, func(r *core.Request) int64 { return r.Seq })
 	return rs, next, nil
+}
+
+// requests adds the conditions of a filter, but for its times, and returns the hashes for the filters.
+func (q *query) requests(f *store.RequestFilter) (hashes []uint64) {
+	q.where("r.purged_at IS NULL")
+	for _, part := range []struct {
+		column, value string
+		kind          int
+	}{{"r.source", f.Source, ofSource}, {"r.tenant", f.Tenant, ofTenant}} {
+		if q.equal(part.column, part.value); part.value != "" {
+			hashes = append(hashes, hashOf(part.kind, part.value))
+		}
+	}
+	if f.Unrouted {
+		q.where("r.unrouted > 0")
+	}
+	switch f.State {
+	case "":
+	case core.RequestDead: // written out, so that its index is found
+		q.where("r.state = 'dead'")
+	default:
+		q.equal("r.state", string(f.State))
+	}
+	if f.Type != "" || f.Subject != "" {
+		var of query
+		hashes = append(hashes, of.events(f.Type, f.Subject, "")...)
+		q.where("EXISTS (SELECT 1 FROM events AS e WHERE e.key >= r.seq << 12 AND e.key < (r.seq + 1) << 12 AND "+
+			of.String()+")", of.values...)
+	}
+	return hashes
 }
 
 // GetRequest implements store.Store.
@@ -457,7 +500,7 @@ func (s *Store) GetRequest(ctx context.Context, id string) (*store.RequestDetail
 }
 
 // fewPending is how many pending deliveries are sorted for a list of the newest, rather than looked for among all.
-const fewPending = 20_000
+const fewPending = 30_000
 
 // ListDeliveries implements store.Store.
 func (s *Store) ListDeliveries(
@@ -467,87 +510,201 @@ func (s *Store) ListDeliveries(
 	if err != nil {
 		return nil, "", err
 	}
+	short := ""
 	err = s.search(ctx, func(c *conn) error {
-		var q query
-		seqs := bounds{0, math.MaxInt64 >> 24}
-		hashes, found, err := s.deliveryConditions(c, &f, &q, &seqs)
-		if err != nil || !found {
+		l := &deliveryList{s: s, c: c, filter: &f, limit: limit, before: before, seqs: bounds{0, math.MaxInt64 >> 24}}
+		var found bool
+		var err error
+		if l.hashes, l.ofEvents, found, err = s.deliveryConditions(c, &f, &l.query, &l.seqs); err != nil || !found {
 			return err
 		}
-		from := "deliveries AS d" + deliveryJoins
-		filtered := len(hashes) > 0
-		switch state := f.State; {
-		case state == core.DeliveryDead: // written out, so that its index is found
-			q.where("d.state = 'dead'")
-			filtered = false
-		case state == core.DeliveryPending:
-			q.where("d.state IN ('pending', 'leased')")
-			if s.pending() > fewPending {
-				break
-			}
-			// Those with a due time are in one index, those that may wait for others in the next.
-			from = `(SELECT key FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND due IS NOT NULL
-				UNION SELECT key FROM deliveries INDEXED BY deliveries_queue WHERE state = 'pending' AND order_key IS NOT NULL
-				UNION SELECT key FROM deliveries INDEXED BY deliveries_leased WHERE state = 'leased'
-				) AS p JOIN deliveries AS d ON d.key = p.key` + deliveryJoins
-			filtered = false
-		case state != "":
-			q.equal("d.state", string(state))
-		}
-		if filtered {
-			// The few events that match come first, and the order of the tables is written out.
-			from = `events AS e CROSS JOIN deliveries AS d JOIN requests AS r ON r.seq = e.key >> 12`
-			q.where("e.key >= ? AND e.key < ? AND d.key >= e.key << 12 AND d.key < min((e.key + 1) << 12, ?)")
+		at := int64(0)
+		if sinks, n := s.pending(f.Sink); f.State == core.DeliveryPending && n <= fewPending {
+			at, err = l.fewPending()
 		} else {
-			q.where("d.key >= ? AND d.key < ?")
+			at, err = l.walk(sinks)
 		}
-		order := " ORDER BY d.key DESC"
-		if filtered {
-			order = " ORDER BY e.key DESC, d.key DESC"
+		if ds = l.found; err == nil && at != 0 {
+			short, err = c.cursor(at, 24)
 		}
-		st, err := c.transient("SELECT " + deliveryColumns + " FROM " + from + " WHERE " + q.String() + order)
-		if err != nil {
-			return err
-		}
-		defer st.Finalize()
-		q.bind(st)
-		look := func(keys ...int64) error {
-			for i, k := range keys {
-				st.int(len(q.values)+1+i, k)
-			}
-			return st.rows(func() bool {
-				d, _ := st.delivery()
-				ds = append(ds, d)
-				return len(ds) <= limit
-			})
-		}
-		if !filtered {
-			return look(seqs.first<<24, min(before, seqs.end<<24))
-		}
-		return c.stretches(hashes, min(before>>24, seqs.end-1), func(first, end int64) (bool, error) {
-			in := seqs
-			in.within(first, end)
-			err := look(in.first<<12, in.end<<12, before)
-			return len(ds) <= limit && in.first > seqs.first, err
-		})
+		return err
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list deliveries: %w", err)
+	}
+	if short != "" {
+		return ds, short, nil
 	}
 	ds, next = cut(ds, limit, func(d *core.Delivery) int64 { return int64(d.Key) })
 	return ds, next, nil
 }
 
-// pending is how many deliveries are not settled.
-func (s *Store) pending() (n int64) {
+// deliveryList is a list of deliveries under way.
+type deliveryList struct {
+	s        *Store
+	c        *conn
+	filter   *store.DeliveryFilter
+	query    query // conditions
+	seqs     bounds
+	hashes   []uint64
+	ofEvents bool // some are of events
+	limit    int
+	before   int64
+	found    []*core.Delivery
+}
+
+const (
+	deliveriesFirst = "deliveries AS d CROSS JOIN requests AS r ON r.seq = d.key >> 24 CROSS JOIN events AS e ON e.key = d.key >> 12"
+	eventsFirst     = "events AS e CROSS JOIN deliveries AS d CROSS JOIN requests AS r ON r.seq = e.key >> 12"
+)
+
+// walk looks for deliveries from the newest on. sinks are those that have pending ones.
+func (l *deliveryList) walk(sinks []string) (at int64, err error) {
+	q := &l.query
+	w := walk{
+		shift: 24, seqs: l.seqs, before: l.before, all: l.hashes, jump: "SELECT max(key) FROM deliveries WHERE key < ?",
+	}
+	from, order := deliveriesFirst, "d.key DESC"
+	byEvents := false
+	switch state := l.filter.State; state {
+	case core.DeliveryDead, core.DeliverySkipped:
+		q.where(ended("d.", state))
+		from = strings.Replace(from, "deliveries AS d", "deliveries AS d INDEXED BY deliveries_ended", 1)
+		w.jump = "SELECT max(key) FROM deliveries INDEXED BY deliveries_ended WHERE " + ended("", state) + " AND key < ?"
+	case core.DeliveryPending:
+		q.where("d.state IN ('pending', 'leased')")
+		for _, sink := range sinks {
+			w.any = append(w.any, hashOf(ofSink, sink))
+		}
+		byEvents = l.ofEvents
+	case "":
+		byEvents = l.ofEvents
+	default:
+		q.equal("d.state", string(state))
+		byEvents = l.ofEvents
+	}
+	if byEvents { // the few that match come first, and the order of the tables is written out
+		from, order = eventsFirst, "e.key DESC, d.key DESC"
+		q.where("e.key >= ? AND e.key <= ? AND d.key >= e.key << 12 AND d.key < min((e.key + 1) << 12, ?)")
+	} else {
+		q.where("d.key >= ? AND d.key < ?")
+	}
+	st, err := l.c.transient("SELECT " + deliveryColumns + " FROM " + from + " WHERE " + q.String() + " ORDER BY " + order)
+	if err != nil {
+		return 0, err
+	}
+	defer st.Finalize()
+	q.bind(st)
+	return l.s.walk(l.c, w, func(from, to int64) (bool, error) {
+		n := len(q.values)
+		if byEvents {
+			st.int(n+1, from>>12)
+			st.int(n+2, (to-1)>>12)
+			st.int(n+3, to)
+		} else {
+			st.int(n+1, from)
+			st.int(n+2, to)
+		}
+		err := st.rows(func() bool {
+			d, _ := st.delivery()
+			l.found = append(l.found, d)
+			return len(l.found) <= l.limit
+		})
+		return len(l.found) > l.limit, err
+	})
+}
+
+// fewPending takes the pending deliveries from their indexes, sorts them, and looks at each.
+func (l *deliveryList) fewPending() (at int64, err error) {
+	q := &l.query
+	keys, err := l.pendingKeys()
+	if err != nil {
+		return 0, err
+	}
+	q.where("d.state IN ('pending', 'leased') AND d.key = ?")
+	st, err := l.c.transient("SELECT " + deliveryColumns + " FROM " + deliveriesFirst + " WHERE " + q.String())
+	if err != nil {
+		return 0, err
+	}
+	defer st.Finalize()
+	q.bind(st)
+	began := time.Now()
+	block, may := int64(-1), false
+	for _, key := range slices.Backward(keys) {
+		if b := key >> 24 >> filterShift; b != block {
+			if may, err = l.c.mayHave(b, l.hashes, nil); err != nil {
+				return 0, err
+			}
+			block = b
+		}
+		if !may {
+			continue
+		}
+		st.int(len(q.values)+1, key)
+		if _, err := st.row(func() {
+			d, _ := st.delivery()
+			l.found = append(l.found, d)
+		}); err != nil {
+			return 0, err
+		}
+		if len(l.found) > l.limit {
+			return 0, nil
+		}
+		if time.Since(began) > l.s.opts.listTime {
+			return key, nil
+		}
+	}
+	return 0, nil
+}
+
+// pendingKeys returns the keys of pending deliveries in the bounds of the list, in their order.
+func (l *deliveryList) pendingKeys() ([]int64, error) {
+	first, end := l.seqs.first<<24, min(l.before, l.seqs.end<<24)
+	var keys []int64
+	// Those with a due time are in one index, those that may wait for others in the next.
+	for _, sql := range []string{
+		"SELECT key FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND due IS NOT NULL",
+		"SELECT key FROM deliveries INDEXED BY deliveries_queue WHERE state = 'pending' AND order_key IS NOT NULL",
+		"SELECT key FROM deliveries INDEXED BY deliveries_leased WHERE state = 'leased'",
+	} {
+		sink := l.filter.Sink
+		if sink != "" && !strings.Contains(sql, "leased") { // that one has no sinks in it
+			sql += " AND sink = ?"
+		} else {
+			sink = ""
+		}
+		st, err := l.c.stmt(sql)
+		if err != nil {
+			return nil, err
+		}
+		if sink != "" {
+			st.BindText(1, sink)
+		}
+		if err := st.rows(func() bool {
+			if key := st.ColumnInt64(0); key >= first && key < end {
+				keys = append(keys, key)
+			}
+			return true
+		}); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys), nil
+}
+
+// pending returns the sinks that have deliveries that are not settled, and how many there are, of one sink if it is
+// named.
+func (s *Store) pending(sink string) (sinks []string, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c, of := range s.totals {
-		if c.kind == "deliveries.pending" {
+		if c.kind == "deliveries.pending" && of > 0 && (sink == "" || c.label == sink) {
+			sinks = append(sinks, c.label)
 			n += of
 		}
 	}
-	return n
+	return sinks, n
 }
 
 // transient prepares a statement for one use; it is to be finalized.

@@ -164,7 +164,14 @@ func (w *writer) event(r *core.Request, e *core.Event) error {
 	if err := st.run(); err != nil {
 		return err
 	}
-	return w.filterEvent(e, r.Seq)
+	f, err := w.filterOf(r.Seq)
+	if err != nil {
+		return err
+	}
+	f.note(ofType, e.Type)
+	f.note(ofSubject, e.Subject)
+	f.note(ofTenant, e.Tenant)
+	return nil
 }
 
 func (w *writer) delivery(d *core.Delivery, now int64, leaseIt bool) error {
@@ -215,6 +222,12 @@ func (w *writer) delivery(d *core.Delivery, now int64, leaseIt bool) error {
 	if err := st.run(); err != nil {
 		return err
 	}
+	f, err := w.filterOf(d.Key.RequestSeq())
+	if err != nil {
+		return err
+	}
+	f.note(ofRoute, d.Route)
+	f.note(ofSink, d.Sink)
 	w.addCount(deliveryCounter(d.Sink, d.State), 1)
 	switch {
 	case leaseIt:

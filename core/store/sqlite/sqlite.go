@@ -48,6 +48,7 @@ type Options struct {
 	routedSlack int64         // likewise
 	purgeLeft   int           // likewise
 	waitReaders time.Duration // likewise
+	listTime    time.Duration // likewise
 }
 
 const (
@@ -125,6 +126,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	if o.waitReaders == 0 {
 		o.waitReaders = waitReaders
+	}
+	if o.listTime == 0 {
+		o.listTime = listTime
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
