@@ -3,9 +3,9 @@
 // either way and does not know which it has.
 //
 //	GET  /v1/status                     what is stored, sinks, plugins
-//	GET  /v1/requests                   ?source= state= unrouted= since= until= cursor= limit=
+//	GET  /v1/requests                   ?source= tenant= type= subject= state= unrouted= since= until= cursor= limit=
 //	GET  /v1/requests/{id}
-//	POST /v1/requests/retry             {"ids": […]} or ?source= state= since= until=, and dry_run= items=
+//	POST /v1/requests/retry             {"ids": […]} or ?source= tenant= state= since= until=, and dry_run= items=
 //	POST /v1/requests/erase             {"subject": "…", "source": "…", "tenant": "…"} or {"ids": […]}; ?dry_run=
 //	GET  /v1/receipts                   ?cursor= limit=
 //	GET  /v1/receipts/{id}
@@ -19,7 +19,7 @@
 //	POST /v1/sinks/{sink}/pause         {"reason": "…"}
 //	POST /v1/sinks/{sink}/resume
 //	POST /v1/plugins/upgrade            {"plugin": "…", "version": "…"} or {"plugin": "…", "program": "…", "dev": …}
-//	GET  /v1/rejections                 ?source= cause= cursor= limit=
+//	GET  /v1/rejections                 ?source= cause= since= until= cursor= limit=
 //	GET  /v1/rejections/{id}
 //
 // Retries and replays answer with a line of JSON per step and per delivery, erasures with one now and then, upgrades with

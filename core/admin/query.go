@@ -62,7 +62,8 @@ func flag(name string, at *bool) field {
 
 func requestFields(f *store.RequestFilter) []field {
 	return []field{
-		text("source", &f.Source), text[core.RequestState]("state", &f.State), flag("unrouted", &f.Unrouted),
+		text("source", &f.Source), text("tenant", &f.Tenant), text("type", &f.Type), text("subject", &f.Subject),
+		text[core.RequestState]("state", &f.State), flag("unrouted", &f.Unrouted),
 		instant("since", &f.Since), instant("until", &f.Until), text("cursor", &f.Cursor), number("limit", &f.Limit),
 	}
 }
@@ -100,15 +101,16 @@ func deliveryOrder(o *DeliveryOrder, replay bool) []field {
 
 func requestOrder(o *RequestOrder) []field {
 	return []field{
-		text("source", &o.Filter.Source), text[core.RequestState]("state", &o.Filter.State),
-		instant("since", &o.Filter.Since), instant("until", &o.Filter.Until), flag("dry_run", &o.DryRun),
+		text("source", &o.Filter.Source), text("tenant", &o.Filter.Tenant),
+		text[core.RequestState]("state", &o.Filter.State), instant("since", &o.Filter.Since), instant("until", &o.Filter.Until), flag("dry_run", &o.DryRun),
 		number("items", &o.Items),
 	}
 }
 
 func rejectionFields(f *store.RejectionFilter) []field {
 	return []field{
-		text("source", &f.Source), text("cause", &f.Cause), text("cursor", &f.Cursor), number("limit", &f.Limit),
+		text("source", &f.Source), text("cause", &f.Cause), instant("since", &f.Since), instant("until", &f.Until),
+		text("cursor", &f.Cursor), number("limit", &f.Limit),
 	}
 }
 

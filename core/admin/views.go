@@ -113,10 +113,34 @@ type Rejection struct {
 	Path       string    `json:"path,omitempty"`
 }
 
-// Page is one page of a list; Next is the cursor of the following one, empty at the end.
+// Page is one page of a list; Next is the cursor of the following one, empty at the end. No answer takes long: a page may
+// hold less than was asked for, or nothing, though there is a next one. Looked is there then: all that was received at
+// that time or later was looked at. Fill goes on by itself.
 type Page[T any] struct {
-	Items []T    `json:"items"`
-	Next  string `json:"next,omitempty"`
+	Items  []T        `json:"items"`
+	Next   string     `json:"next,omitempty"`
+	Looked *time.Time `json:"looked_to,omitempty"`
+}
+
+// Fill reads a list, from a cursor on, until there are limit items or the list ends. It tells how far back it has looked
+// in between; looked may be nil. An error comes with what was there before it.
+func Fill[T any](
+	cursor string, limit int, read func(cursor string, limit int) (Page[T], error), looked func(time.Time),
+) (Page[T], error) {
+	all := Page[T]{Items: []T{}, Next: cursor}
+	for {
+		p, err := read(all.Next, limit-len(all.Items))
+		if err != nil {
+			return all, err
+		}
+		all.Items, all.Next = append(all.Items, p.Items...), p.Next
+		if p.Next == "" || len(all.Items) >= limit {
+			return all, nil
+		}
+		if p.Looked != nil && looked != nil {
+			looked(*p.Looked)
+		}
+	}
 }
 
 // Status is what a host holds and how its parts are.
@@ -269,6 +293,9 @@ func viewRejection(r core.Rejection) Rejection {
 
 func viewAll[T, V any](ts []T, next string, view func(T) V) Page[V] {
 	p := Page[V]{Items: make([]V, len(ts)), Next: next}
+	if looked := store.Looked(next); !looked.IsZero() {
+		p.Looked = &looked
+	}
 	for i, t := range ts {
 		p.Items[i] = view(t)
 	}

@@ -329,6 +329,7 @@ type DeliveryFilter struct {
 // RejectionFilter narrows a list; zero fields match all.
 type RejectionFilter struct {
 	Source, Cause string
+	Since, Until  time.Time // Until is exclusive
 	Cursor        string
 	Limit         int
 }

@@ -94,6 +94,7 @@ func newRetryRequests() *cobra.Command {
 	}
 	var o admin.RequestOrder
 	c.Flags().StringVar(&o.Filter.Source, "source", "", "only of this source")
+	c.Flags().StringVar(&o.Filter.Tenant, "tenant", "", "only of this tenant")
 	stateFlag(c, &o.Filter.State, core.RequestDead)
 	timeFlags(c, &o.Filter.Since, &o.Filter.Until)
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "change nothing: tell how many it would be")
@@ -321,6 +322,15 @@ func (b *bar) show(n, of int) {
 	}
 	b.shown = true
 	fmt.Fprint(b.out, "\r", barLine(n, of, b.label))
+}
+
+// say shows a text in the bar's place.
+func (b *bar) say(text string) {
+	if b == nil {
+		return
+	}
+	b.shown = true
+	fmt.Fprint(b.out, "\r\x1b[K", text)
 }
 
 func (b *bar) clear() {

@@ -44,7 +44,10 @@ func newEvents() *cobra.Command {
 			}
 			return p.types(n)
 		}
-		res, err := ctl.Events(c.Context(), f)
+		res, err := fill(p, f.Cursor, f.Limit, func(cursor string, limit int) (admin.Page[admin.ListedEvent], error) {
+			f.Cursor, f.Limit = cursor, limit
+			return ctl.Events(c.Context(), f)
+		})
 		if err != nil {
 			return err
 		}

@@ -117,7 +117,11 @@ func (p *planner) fromStore(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	newest, err := ctl.Requests(ctx, store.RequestFilter{Source: p.filter.Source, Until: p.filter.Until, Limit: 1})
+	newest, err := admin.Fill("", 1, func(cursor string, limit int) (admin.Page[admin.Request], error) {
+		return ctl.Requests(ctx, store.RequestFilter{
+			Source: p.filter.Source, Until: p.filter.Until, Cursor: cursor, Limit: limit,
+		})
+	}, nil)
 	if err != nil || len(newest.Items) == 0 {
 		return err
 	}

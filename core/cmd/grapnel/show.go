@@ -89,6 +89,15 @@ func page[T any](p printer, items []T, next, headings string, row func(T) []stri
 	return nil
 }
 
+// fill reads a list until it has as many as were asked for. On a terminal it tells how far back it has looked.
+func fill[T any](
+	p printer, cursor string, limit int, read func(cursor string, limit int) (admin.Page[T], error),
+) (admin.Page[T], error) {
+	b := newBar(p.err, "")
+	defer b.clear()
+	return admin.Fill(cursor, limit, read, func(t time.Time) { b.say("looked back to " + at(t)) })
+}
+
 // at writes a time as the machine's zone has it, and says which that is.
 func at(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000 MST") }
 
@@ -182,12 +191,18 @@ func newRequests() *cobra.Command {
 	var f store.RequestFilter
 	list := &cobra.Command{Use: "list", Short: "List requests, newest first", Args: cobra.NoArgs}
 	list.Flags().StringVar(&f.Source, "source", "", "only of this source")
+	list.Flags().StringVar(&f.Tenant, "tenant", "", "only of this tenant")
+	list.Flags().StringVar(&f.Type, "type", "", "only with an event of this `type`, or pattern such as 'youforce.*'")
+	list.Flags().StringVar(&f.Subject, "subject", "", "only with an event of this subject, such as employee/4101")
 	stateFlag(list, &f.State, core.RequestReceived, core.RequestRouted, core.RequestDead)
 	list.Flags().BoolVar(&f.Unrouted, "unrouted", false, "only those with an event that no route matched")
 	timeFlags(list, &f.Since, &f.Until)
 	pageFlags(list, &f.Cursor, &f.Limit)
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
-		res, err := ctl.Requests(c.Context(), f)
+		res, err := fill(p, f.Cursor, f.Limit, func(cursor string, limit int) (admin.Page[admin.Request], error) {
+			f.Cursor, f.Limit = cursor, limit
+			return ctl.Requests(c.Context(), f)
+		})
 		if err != nil {
 			return err
 		}
@@ -218,7 +233,10 @@ func newDeliveries() *cobra.Command {
 		core.DeliveryDead)
 	pageFlags(list, &f.Cursor, &f.Limit)
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
-		res, err := ctl.Deliveries(c.Context(), f)
+		res, err := fill(p, f.Cursor, f.Limit, func(cursor string, limit int) (admin.Page[admin.Delivery], error) {
+			f.Cursor, f.Limit = cursor, limit
+			return ctl.Deliveries(c.Context(), f)
+		})
 		if err != nil {
 			return err
 		}
@@ -251,9 +269,13 @@ func newRejections() *cobra.Command {
 	list := &cobra.Command{Use: "list", Short: "List rejections, newest first", Args: cobra.NoArgs}
 	list.Flags().StringVar(&f.Source, "source", "", "only of this source")
 	list.Flags().StringVar(&f.Cause, "cause", "", "only of this cause, such as bad_signature")
+	timeFlags(list, &f.Since, &f.Until)
 	pageFlags(list, &f.Cursor, &f.Limit)
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
-		res, err := ctl.Rejections(c.Context(), f)
+		res, err := fill(p, f.Cursor, f.Limit, func(cursor string, limit int) (admin.Page[admin.Rejection], error) {
+			f.Cursor, f.Limit = cursor, limit
+			return ctl.Rejections(c.Context(), f)
+		})
 		if err != nil {
 			return err
 		}

@@ -300,7 +300,7 @@ func (t *target) settle(ctx context.Context) error {
 			return nil
 		case t.tail == nil:
 			page, err := t.control.Requests(ctx, store.RequestFilter{State: "received", Limit: 1})
-			if err != nil || len(page.Items) == 0 {
+			if err != nil || len(page.Items) == 0 && page.Next == "" {
 				return err
 			}
 		default:

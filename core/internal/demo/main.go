@@ -172,7 +172,7 @@ func wait(ctx context.Context, exited chan error, done func() (bool, error)) err
 // settled returns the deliveries of what was received since a time, and whether nothing of it waits.
 func settled(ctx context.Context, control *admin.Client, since time.Time) ([]admin.Delivery, bool, error) {
 	waiting, err := control.Requests(ctx, store.RequestFilter{Since: since, State: "received", Limit: 1})
-	if err != nil || len(waiting.Items) > 0 {
+	if err != nil || len(waiting.Items) > 0 || waiting.Next != "" {
 		return nil, false, err
 	}
 	var all []admin.Delivery

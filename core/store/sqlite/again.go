@@ -255,7 +255,7 @@ func ended(of string, state core.DeliveryState) string {
 }
 
 // deliveryConditions turns a filter, but for its state, into conditions, bounds of sequences, and hashes for the filters.
-// ofEvents: there are hashes of events. found is false if nothing can match.
+// ofEvents: some conditions are of events. found is false if nothing can match.
 func (s *Store) deliveryConditions(
 	c *conn, f *store.DeliveryFilter, q *query, seqs *bounds,
 ) (hashes []uint64, ofEvents, found bool, err error) {
@@ -266,7 +266,7 @@ func (s *Store) deliveryConditions(
 		return nil, false, false, err
 	}
 	hashes = q.events(f.Type, f.Subject, f.Tenant)
-	ofEvents = len(hashes) > 0
+	ofEvents = f.Type != "" || f.Subject != "" || f.Tenant != ""
 	for _, part := range []struct {
 		column, value string
 		kind          int
@@ -298,6 +298,9 @@ func (s *Store) ofRequest(c *conn, id string, seqs *bounds) (found bool, err err
 func (q *query) events(kind, subject, tenant string) (hashes []uint64) {
 	if strings.Contains(kind, "*") {
 		q.where("e.type GLOB ?", strings.NewReplacer("[", "[[]", "?", "[?]").Replace(kind))
+		if first := firstSegment(kind); !strings.Contains(first, "*") {
+			hashes = append(hashes, hashOf(ofPrefix, first))
+		}
 		kind = ""
 	}
 	for _, part := range []struct {

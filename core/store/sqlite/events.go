@@ -32,17 +32,18 @@ func (s *Store) ListEvents(ctx context.Context, f store.EventFilter) (es []store
 		}
 		const routed = "FROM deliveries AS d WHERE d.key >= e.key << 12 AND d.key < (e.key + 1) << 12"
 		from, order := "events AS e CROSS JOIN requests AS r ON r.seq = e.key >> 12", "e.key DESC"
+		within := "r.seq >= ? AND r.seq <= ? AND e.key >= ? AND e.key < ?"
 		jump := "SELECT max(key) FROM events WHERE key < ?"
 		if f.Unrouted {
-			from = `requests AS r INDEXED BY requests_unrouted CROSS JOIN events AS e
-				ON e.key >= r.seq << 12 AND e.key < (r.seq + 1) << 12`
+			from = "requests AS r INDEXED BY requests_unrouted CROSS JOIN events AS e"
 			order = "r.seq DESC, e.key DESC"
+			within = "r.seq >= ? AND r.seq <= ? AND e.key >= max(?, r.seq << 12) AND e.key < min(?, (r.seq + 1) << 12)"
 			q.where("r.unrouted > 0 AND NOT EXISTS (SELECT 1 " + routed + ")")
 			// The events of the request that the place is in are looked at from there on.
 			jump = `SELECT max(seq) << 12 | 4095 FROM requests INDEXED BY requests_unrouted
 				WHERE unrouted > 0 AND seq <= (? - 1) >> 12`
 		}
-		q.where("r.seq >= ? AND r.seq <= ? AND e.key >= ? AND e.key < ?")
+		q.where(within)
 		st, err := c.transient("SELECT " + eventColumns + ", r.received_at, (SELECT count(*) " + routed + ") FROM " + from +
 			" WHERE " + q.String() + " ORDER BY " + order)
 		if err != nil {

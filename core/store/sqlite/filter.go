@@ -1,6 +1,9 @@
 package sqlite
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Requests, events and deliveries are found by source, tenant, type, subject, route and sink through filters: for every
 // 4096 requests there is one Bloom filter of what they and theirs have. A search walks the filters from the newest, and
@@ -49,7 +52,8 @@ func (f *filter) has(h uint64) bool {
 
 // The kinds of texts in filters; they are part of the database's format, as bytes of hash.
 const (
-	ofType = iota
+	ofType   = iota
+	ofPrefix // the first segment of a type, for patterns
 	ofSubject
 	ofTenant
 	ofSource
@@ -58,7 +62,7 @@ const (
 	kinds
 )
 
-const kindBytes = "kstord"
+const kindBytes = "kpstord"
 
 func hashOf(kind int, text string) uint64 { return hash(kindBytes[kind], text) }
 
@@ -68,6 +72,20 @@ type openFilter struct {
 	used  int64         // orders them by use
 	last  [kinds]string // what was added last: most have the same
 	filter
+}
+
+// noteType adds the type of an event.
+func (f *openFilter) noteType(name string) {
+	if name != f.last[ofType] {
+		f.note(ofType, name)
+		f.note(ofPrefix, firstSegment(name))
+	}
+}
+
+// firstSegment cuts a type, or a pattern of types, at its first dot.
+func firstSegment(name string) string {
+	name, _, _ = strings.Cut(name, ".")
+	return name
 }
 
 // note adds a text of a row.
@@ -141,7 +159,11 @@ func (w *writer) fillFilter(f *openFilter) error {
 		st.int(2, (f.block+1)<<filterShift<<q.shift)
 		if err := st.rows(func() bool {
 			for i, kind := range q.kinds {
-				f.note(kind, st.ColumnText(i))
+				if text := st.ColumnText(i); kind == ofType {
+					f.noteType(text)
+				} else {
+					f.note(kind, text)
+				}
 			}
 			return true
 		}); err != nil {

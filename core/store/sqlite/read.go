@@ -342,7 +342,7 @@ func (q *query) timeBounds(c *conn, seqs *bounds, since, until time.Time) error 
 
 // firstSince finds by halving the first request that was received at or after a time.
 func (c *conn) firstSince(t time.Time) (int64, error) {
-	st, err := c.stmt("SELECT min(seq), max(seq) FROM requests")
+	st, err := c.stmt("SELECT (SELECT min(seq) FROM requests), (SELECT max(seq) FROM requests)")
 	if err != nil {
 		return 0, err
 	}
@@ -547,7 +547,7 @@ type deliveryList struct {
 	query    query // conditions
 	seqs     bounds
 	hashes   []uint64
-	ofEvents bool // some are of events
+	ofEvents bool // some conditions are of events
 	limit    int
 	before   int64
 	found    []*core.Delivery

@@ -114,6 +114,12 @@ func (s *Store) ListRejections(
 		q.where("id > (SELECT max(id) FROM rejections) - ?", int64(keptRejections))
 		q.equal("source", f.Source)
 		q.equal("cause", f.Cause)
+		if !f.Since.IsZero() {
+			q.where("at >= ?", f.Since.UnixMicro())
+		}
+		if !f.Until.IsZero() {
+			q.where("at < ?", f.Until.UnixMicro())
+		}
 		rs, err = c.rejections(&q, limit+1)
 		return err
 	})

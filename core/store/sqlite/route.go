@@ -168,7 +168,7 @@ func (w *writer) event(r *core.Request, e *core.Event) error {
 	if err != nil {
 		return err
 	}
-	f.note(ofType, e.Type)
+	f.noteType(e.Type)
 	f.note(ofSubject, e.Subject)
 	f.note(ofTenant, e.Tenant)
 	return nil

@@ -37,7 +37,7 @@ func (s *Store) walk(c *conn, w walk, look func(from, to int64) (enough bool, er
 	began := time.Now()
 	bottom := max(w.seqs.first, 0) << w.shift
 	at := min(w.before, min(w.seqs.end, math.MaxInt64>>w.shift)<<w.shift) // what is there or above was looked at
-	width := int64(firstLook)
+	top, width := at, int64(firstLook)
 	matched := int64(-1) // the block whose filter was asked last, and matched
 	for {
 		jump.int(1, at)
@@ -52,16 +52,19 @@ func (s *Store) walk(c *conn, w walk, look func(from, to int64) (enough bool, er
 		if head < bottom {
 			return 0, nil
 		}
+		if time.Since(began) > s.opts.listTime && at < top {
+			return at, nil
+		}
 		seq := head >> w.shift
 		block := seq >> filterShift
 		from := block << filterShift
-		look1 := true
-		if block != matched {
-			if look1, err = c.mayHave(block, w.all, w.any); err != nil {
+		may := block == matched
+		if !may {
+			if may, err = c.mayHave(block, w.all, w.any); err != nil {
 				return 0, err
 			}
 		}
-		if look1 {
+		if may {
 			matched = block
 			from = max(from, seq+1-width, w.seqs.first)
 			begun := time.Now()
@@ -76,12 +79,7 @@ func (s *Store) walk(c *conn, w walk, look func(from, to int64) (enough bool, er
 				width = max(width/4, 1)
 			}
 		}
-		if at = max(from<<w.shift, bottom); at == bottom {
-			return 0, nil
-		}
-		if time.Since(began) > s.opts.listTime {
-			return at, nil
-		}
+		at = max(from<<w.shift, bottom)
 	}
 }
 
