@@ -16,6 +16,11 @@ type Control interface {
 	Status(ctx context.Context) (Status, error)
 	// Rates tells what happened in the last hour. Without a running host: ErrNotRunning.
 	Rates(ctx context.Context) (Rates, error)
+	// Reload loads the configuration again and tells what came of it, a mistake in it included. Reloads lists what was loaded,
+	// the newest first, and Config shows what runs. Without a running host: ErrNotRunning.
+	Reload(ctx context.Context) (Reload, error)
+	Reloads(ctx context.Context) (Page[Reload], error)
+	Config(ctx context.Context) (Config, error)
 	Requests(ctx context.Context, f store.RequestFilter) (Page[Request], error)
 	Request(ctx context.Context, id string) (Request, error)
 	Body(ctx context.Context, id string) (RawBody, error) // of a request
@@ -67,8 +72,9 @@ type Direct struct {
 	Describe func(*Status)
 	Upgrader Upgrader
 	// Rater counts the last hour, where a host runs; nil: none does.
-	Rater   func() Rates
-	Changes *Tail // likewise
+	Rater    func() Rates
+	Changes  *Tail    // likewise
+	Reloader Reloader // likewise
 	// Explainer is set where a host runs, too.
 	Explainer Explainer
 	// Renderer returns a renderer of the routes as they are now, for retries and replays.

@@ -65,6 +65,9 @@ func routes(c Control, who caller) *patterns {
 		})
 	}
 	handle("GET /v1/status", func(r *http.Request) (any, error) { return c.Status(r.Context()) })
+	handle("POST /v1/reload", func(r *http.Request) (any, error) { return c.Reload(r.Context()) })
+	handle("GET /v1/reloads", func(r *http.Request) (any, error) { return c.Reloads(r.Context()) })
+	handle("GET /v1/config", func(r *http.Request) (any, error) { return c.Config(r.Context()) })
 	handle("GET /v1/rates", func(r *http.Request) (any, error) { return c.Rates(r.Context()) })
 	handle("GET /v1/requests", func(r *http.Request) (any, error) {
 		var f store.RequestFilter

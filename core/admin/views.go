@@ -152,6 +152,7 @@ type Status struct {
 	Routes  []RouteStatus  `json:"routes,omitempty"` // in the order of the configuration
 	Sinks   []SinkStatus   `json:"sinks,omitempty"`
 	Plugins []Plugin       `json:"plugins,omitempty"`
+	Config  *ConfigStatus  `json:"config,omitempty"` // that runs
 }
 
 // SourceStatus is what came in at a source since start.

@@ -41,6 +41,7 @@ func (b *block) token(c *Admin) {
 		}
 		return
 	}
+	b.l.hide(a.Expr.Range())
 	v, unset, ok := b.l.evalUnset(a.Expr)
 	if !ok || len(unset) > 0 {
 		return

@@ -64,6 +64,7 @@ type Config struct {
 	Storage Storage
 	Plugins Plugins
 	Log     Log
+	Reload  Reload
 
 	Sources  []Source   // enabled ones, in order of files and lines, like the lists below
 	Sinks    []Sink     // enabled ones

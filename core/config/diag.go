@@ -77,6 +77,11 @@ type Diagnostics struct {
 	masks []string // texts that never show
 	// blocks are those of sources and sinks, by kind and name, for Refuse.
 	blocks map[blockName]*hclsyntax.Block
+
+	path     string             // as Load was told
+	top      []*hclsyntax.Block // all blocks of the top level
+	reads    []string           // what file() read, or tried to
+	secretAt []hcl.Range        // expressions that make secrets
 }
 
 type blockName struct {

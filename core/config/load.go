@@ -89,7 +89,7 @@ func newLoader(ctx context.Context, path string, opt Options) *loader {
 	l := &loader{
 		ctx:       ctx,
 		opt:       opt,
-		diags:     &Diagnostics{files: map[string][]byte{}, blocks: map[blockName]*hclsyntax.Block{}},
+		diags:     &Diagnostics{path: path, files: map[string][]byte{}, blocks: map[blockName]*hclsyntax.Block{}},
 		cfg:       &Config{Path: path, Retention: map[string]time.Duration{}},
 		misreadAt: map[string]int{}, odd: map[string]bool{},
 		locals: map[string]*local{},
@@ -167,6 +167,7 @@ func (l *loader) load() {
 	l.admin(top["admin"])
 	l.storage(top["storage"])
 	l.log(top["log"])
+	l.reload(top["reload"])
 	l.plugins(top["plugins"])
 	// With a lock file that cannot be trusted no plugin is started, not even to be asked.
 	locked := l.readLock()
@@ -384,7 +385,7 @@ func tooDeep(src []byte, name string) (hcl.Range, bool) {
 
 // topBlocks are the blocks of the top level, and how many labels each has.
 var topBlocks = map[string]int{
-	"server": 0, "admin": 0, "storage": 1, "plugins": 0, "log": 0, "locals": 0, "source": 2, "sink": 2, "route": 1,
+	"server": 0, "admin": 0, "storage": 1, "plugins": 0, "log": 0, "reload": 0, "locals": 0, "source": 2, "sink": 2, "route": 1,
 }
 
 // split sorts the top level by kind of block and reports what does not belong there.
@@ -437,6 +438,9 @@ func (l *loader) split() map[string][]*hclsyntax.Block {
 			top[b.Type] = append(top[b.Type], b)
 		}
 	}
+	for _, blocks := range top {
+		l.diags.top = append(l.diags.top, blocks...)
+	}
 	return top
 }
 
@@ -479,6 +483,9 @@ func schemaDigest(info *core.PluginInfo) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8])
 }
+
+// hide has the texts of an expression that makes a secret left out where files are shown.
+func (l *loader) hide(at hcl.Range) { l.diags.secretAt = append(l.diags.secretAt, at) }
 
 // secret remembers a secret text.
 func (l *loader) secret(text string) {

@@ -181,6 +181,7 @@ func (d *decoder) value(v cty.Value, s *sdk.Schema, p place, sensitive bool) {
 	}
 	sensitive = sensitive || s.Sensitive
 	if sensitive {
+		d.l.hide(p.at())
 		for m := range marks {
 			if o, ok := m.(origin); ok {
 				d.l.taint[string(o)] = true

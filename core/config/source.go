@@ -205,6 +205,7 @@ func (b *block) credentials(s *Source) {
 		}
 		return
 	}
+	b.l.hide(a.Expr.Range())
 	v, unset, ok := b.l.evalUnset(a.Expr)
 	s.Unset = append(s.Unset, unset...)
 	if !ok {

@@ -252,6 +252,32 @@ func (c *certificates) watch(ctx context.Context) {
 	}
 }
 
+// MoveCertificate looks for the certificate and the key in other files from now on. If they are not good, the old ones stay.
+// The server has TLS.
+func (s *Server) MoveCertificate(certFile, keyFile string) error {
+	if err := s.certs.move(certFile, keyFile); err != nil {
+		return fmt.Errorf("ingress: %w", err)
+	}
+	return nil
+}
+
+func (c *certificates) move(certFile, keyFile string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	oldCert, oldKey := c.certFile, c.keyFile
+	c.certFile, c.keyFile = certFile, keyFile
+	certPEM, keyPEM, d, err := c.read()
+	if err == nil && d != c.taken {
+		err = c.take(certPEM, keyPEM, d)
+	}
+	if err != nil {
+		c.certFile, c.keyFile = oldCert, oldKey
+		return err
+	}
+	c.seen = d
+	return nil
+}
+
 // ReloadCertificate looks at the files of the certificate and the key at once; new connections use them. If they are
 // not good, the old ones stay, and the error says what is wrong. Without TLS it does nothing.
 func (s *Server) ReloadCertificate() error {

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"mime"
@@ -46,8 +47,20 @@ type endpoint struct {
 
 // routes finds endpoints by path.
 type routes struct {
-	byPath map[string]*endpoint
-	all    []*endpoint
+	byPath  map[string]*endpoint
+	all     []*endpoint
+	proxies proxies
+}
+
+// rateOf is the limiter of the endpoint's source, if it has the same rate, or else the endpoint's own.
+func (r *routes) rateOf(ep *endpoint) *limiter {
+	for _, old := range r.all {
+		if old.source == ep.source && old.rate != nil && ep.rate != nil &&
+			old.rate.interval == ep.rate.interval && old.rate.depth == ep.rate.depth {
+			return old.rate
+		}
+	}
+	return ep.rate
 }
 
 // find returns the endpoint of a path and the segment below it, where the endpoint takes one.
@@ -90,13 +103,16 @@ func (r *routes) above(p string) *endpoint {
 	return nil
 }
 
-// newRoutes compiles endpoints; all their mistakes are in the error.
-func (s *Server) newRoutes(endpoints []Endpoint) (*routes, error) {
-	r := &routes{byPath: make(map[string]*endpoint, len(endpoints))}
+// newRoutes compiles endpoints; all their mistakes are in the error. s.mu is held.
+func (s *Server) newRoutes(set Settings) (*routes, error) {
+	r := &routes{
+		byPath:  make(map[string]*endpoint, len(set.Endpoints)),
+		proxies: proxies{trusted: set.TrustedProxies, forwarded: s.cfg.Forwarded},
+	}
 	var errs []error
 	sources := map[string]bool{}
-	for _, e := range endpoints {
-		ep, err := s.compile(e)
+	for _, e := range set.Endpoints {
+		ep, err := s.compile(e, cmp.Or(max(set.MaxBody, 0), s.cfg.Limits.MaxBody))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("source %q: %w", e.Source, err))
 			continue
@@ -122,7 +138,7 @@ func (s *Server) newRoutes(endpoints []Endpoint) (*routes, error) {
 	return r, errors.Join(errs...)
 }
 
-func (s *Server) compile(e Endpoint) (*endpoint, error) {
+func (s *Server) compile(e Endpoint, maxBody int64) (*endpoint, error) {
 	ep := &endpoint{
 		source: e.Source, tenant: e.Tenant, path: e.Path, verifier: e.Verifier, allowIPs: e.AllowIPs,
 		methods: e.Methods, maxBody: e.MaxBody, status: e.Reply.Status, replyBody: e.Reply.Body, handshake: e.Handshake,
@@ -176,7 +192,7 @@ func (s *Server) compile(e Endpoint) (*endpoint, error) {
 		return nil, err
 	}
 	if ep.maxBody <= 0 {
-		ep.maxBody = s.cfg.Limits.MaxBody
+		ep.maxBody = maxBody
 	}
 	if e.Rate < 0 || e.Burst < 0 {
 		return nil, errors.New("rate and burst must not be negative")

@@ -24,16 +24,15 @@ import (
 	"github.com/grapnelhq/grapnel/core/store"
 )
 
-// Server receives webhooks. Order of calls: New, Listen, Serve (blocks), Shutdown from another goroutine. SetEndpoints,
+// Server receives webhooks. Order of calls: New, Listen, Serve (blocks), Shutdown from another goroutine. Prepare, Use,
 // ReloadCertificate, WatchCertificate (blocks) and Stats may be called at any time, from any goroutine.
 type Server struct {
-	cfg     Config
-	proxies proxies
-	http    *http.Server
-	ln      *listener
-	certs   *certificates   // nil: no TLS
-	ctx     context.Context // of acceptances; ends when a shutdown runs out of time
-	cancel  context.CancelFunc
+	cfg    Config
+	http   *http.Server
+	ln     *listener
+	certs  *certificates   // nil: no TLS
+	ctx    context.Context // of acceptances; ends when a shutdown runs out of time
+	cancel context.CancelFunc
 
 	routes   atomic.Pointer[routes]
 	draining atomic.Bool
@@ -63,7 +62,6 @@ func New(cfg Config) (*Server, error) {
 	cfg.Limits.setDefaults()
 	s := &Server{
 		cfg:      cfg,
-		proxies:  proxies{trusted: cfg.TrustedProxies, forwarded: cfg.Forwarded},
 		conns:    make(chan struct{}, cfg.Limits.MaxConns+spareConns(cfg.Limits.MaxConns)),
 		counters: map[string]*counters{},
 		nowhere:  newCounters(),
@@ -90,23 +88,47 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.http.ErrorLog.SetFlags(0)
 	s.http.ErrorLog.SetOutput(&httpLog{logger: cfg.Logger, limit: newLimiter(0.5, 10), now: s.cfg.Now})
-	if err := s.SetEndpoints(cfg.Endpoints); err != nil {
+	set := Settings{Endpoints: cfg.Endpoints, TrustedProxies: cfg.TrustedProxies, MaxBody: cfg.Limits.MaxBody}
+	p, err := s.Prepare(set)
+	if err != nil {
 		return nil, err
 	}
+	s.Use(p)
 	return s, nil
 }
 
-// SetEndpoints replaces the endpoints at once, for a reload. Requests that have begun go on with the old ones. If
-// there is a mistake, nothing changes.
-func (s *Server) SetEndpoints(endpoints []Endpoint) error {
+// Settings are what may change while a Server runs; they mean what they mean in Config.
+type Settings struct {
+	Endpoints      []Endpoint
+	TrustedProxies []netip.Prefix
+	MaxBody        int64
+}
+
+// Prepared are settings without mistakes, for one Server.
+type Prepared struct{ routes *routes }
+
+// Prepare checks settings for a reload; nothing changes yet.
+func (s *Server) Prepare(set Settings) (*Prepared, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, err := s.newRoutes(endpoints)
+	r, err := s.newRoutes(set)
 	if err != nil {
-		return fmt.Errorf("ingress: %w", err)
+		return nil, fmt.Errorf("ingress: %w", err)
 	}
-	s.routes.Store(r)
-	return nil
+	return &Prepared{r}, nil
+}
+
+// Use replaces the settings at once. Requests that have begun go on with the old ones. The rates of sources whose rate is the
+// same go on as well.
+func (s *Server) Use(p *Prepared) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.routes.Load(); old != nil {
+		for _, ep := range p.routes.all {
+			ep.rate = old.rateOf(ep)
+		}
+	}
+	s.routes.Store(p.routes)
 }
 
 // Listen opens the port, and loads the certificate where there is one. It returns the address, whose port the system
@@ -272,8 +294,8 @@ func (s *Server) checkHead(r *http.Request, x *exchange) (kind bodyKind, rf *ref
 			return bodyOther, x.unlessHandshake
 		}
 	}
-	if len(s.proxies.trusted) > 0 || len(ep.allowIPs) > 0 {
-		addr, sure := s.proxies.client(r)
+	if len(x.routes.proxies.trusted) > 0 || len(ep.allowIPs) > 0 {
+		addr, sure := x.routes.proxies.client(r)
 		x.client = addr
 		if len(ep.allowIPs) > 0 && (!sure || !ep.admits(addr)) {
 			return bodyOther, &refusal{

@@ -837,9 +837,14 @@ func TestReload(t *testing.T) {
 	}
 	moved := vwdEndpoint(t, "hr")
 	moved.Path = "/new"
-	if err := h.server.SetEndpoints([]Endpoint{moved}); err != nil {
+	p, err := h.server.Prepare(Settings{Endpoints: []Endpoint{moved}})
+	if err != nil {
 		t.Fatal(err)
 	}
+	if got := send("/hooks/hr", "0"); got != 200 {
+		t.Errorf("what is only prepared holds: %d", got)
+	}
+	h.server.Use(p)
 	if got := send("/hooks/hr", "2"); got != 404 {
 		t.Error(got)
 	}
@@ -847,14 +852,47 @@ func TestReload(t *testing.T) {
 		t.Error(got)
 	}
 	moved.Path = "bad"
-	if err := h.server.SetEndpoints([]Endpoint{moved}); err == nil {
+	if _, err := h.server.Prepare(Settings{Endpoints: []Endpoint{moved}}); err == nil {
 		t.Error("a bad endpoint was taken")
 	}
 	if got := send("/new", "4"); got != 200 {
 		t.Error(got)
 	}
-	if n := h.server.Stats().Sources["hr"].Accepted; n != 3 {
-		t.Errorf("%d accepted, want 3", n)
+	if n := h.server.Stats().Sources["hr"].Accepted; n != 4 {
+		t.Errorf("%d accepted, want 4", n)
+	}
+}
+
+// TestReloadKeepsRates has a source's bucket of requests stay as empty as it is, unless its rate changes.
+func TestReloadKeepsRates(t *testing.T) {
+	e := vwdEndpoint(t, "hr")
+	e.Rate, e.Burst = 1e-6, 2
+	h := start(t, func(c *Config, _ *memory) { c.Endpoints = []Endpoint{e} })
+	n := 0
+	send := func() int {
+		n++
+		return h.do(t, h.signed(t, "{}", "X-Vwd-Notification-Id", fmt.Sprint(n))).status
+	}
+	use := func(set Settings) {
+		p, err := h.server.Prepare(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.server.Use(p)
+	}
+	send()
+	use(Settings{Endpoints: []Endpoint{e}})
+	if a, b := send(), send(); a != 200 || b != 429 {
+		t.Errorf("after a reload: %d, %d", a, b)
+	}
+	e.Burst = 3
+	use(Settings{Endpoints: []Endpoint{e}, MaxBody: 1})
+	if got := send(); got != 413 {
+		t.Errorf("a body above the new limit: %d", got)
+	}
+	use(Settings{Endpoints: []Endpoint{e}})
+	if got := send(); got != 200 {
+		t.Errorf("with another rate: %d", got)
 	}
 }
 

@@ -215,7 +215,7 @@ func instanceManifest(out *core.Validation, info *core.PluginInfo, in *pluginv1.
 
 // find resolves a plugin, as it is on disk now: its development path, or the program that its pin chooses.
 func (h *Host) find(kind core.PluginKind, name string) (*binary, error) {
-	if path, ok := setting(h.opts.Dev, kind, name); ok {
+	if path, ok := h.devPath(kind, name); ok {
 		if err := pluginfile.CheckExecutable(path); err != nil {
 			return nil, fmt.Errorf("development plugin: %w", err)
 		}
@@ -225,7 +225,7 @@ func (h *Host) find(kind core.PluginKind, name string) (*binary, error) {
 		}
 		return h.read(Binary{Kind: kind, Name: name, Platform: pluginfile.Current(), Path: abs}, true)
 	}
-	pin, _ := setting(h.opts.Pins, kind, name)
+	pin, _ := h.pin(kind, name)
 	return h.choose(kind, name, pin)
 }
 

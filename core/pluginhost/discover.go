@@ -182,7 +182,7 @@ func (h *Host) noVersion(kind core.PluginKind, name string, pin Pin, versions []
 
 // checkVersion refuses a program whose file name has no version and that turns out to be another than was asked for.
 func (h *Host) checkVersion(b *binary, info *core.PluginInfo) error {
-	pin, _ := setting(h.opts.Pins, b.Kind, b.Name)
+	pin, _ := h.pin(b.Kind, b.Name)
 	if b.dev || pin.Constraint.Allows(info.Version) {
 		return nil
 	}
