@@ -118,8 +118,11 @@ func (s *site) fill(t testing.TB) [][2]string {
 	if err != nil || len(events.Items) != 1 {
 		t.Fatalf("%d unrouted events, %v", len(events.Items), err)
 	}
+	d := dead.Items[0]
 	return [][2]string{
-		{"overview", "/"},
+		{"overview", "/"}, {"request", "/requests/" + d.RequestID}, {"event", "/events/" + d.EventID},
+		{"delivery", "/deliveries/" + d.ID}, {"unrouted-event", "/events/" + events.Items[0].ID},
+		{"unrouted-request", "/requests/" + events.Items[0].RequestID},
 		{"again", "/again?do=replay&sink=partner"}, {"sink", "/sinks/partner"}, {"sink-paused", "/sinks/payroll"},
 		{"nothing", "/dead?subject=nobody"}, {"wrong", "/dead?since=never"},
 	}
