@@ -33,6 +33,7 @@ func (s *Site) funcs() template.FuncMap {
 		"config":     htmxConfig,
 		"sum":        sum[string, uint64],
 		"short":      short,
+		"seconds":    func(s float64) string { return span(time.Duration(s * float64(time.Second))) },
 		"sourceName": sourceName,
 		"path":       pathText,
 		"within":     within,
@@ -202,7 +203,7 @@ var signs = map[string]string{toneGood: "✓", toneBusy: "◷", toneWarn: "!", t
 // tone says how a state of anything is to look.
 func tone(state string) string {
 	switch state {
-	case "delivered", "routed", "working", "ready", "ok", "done", "sends", "accepted", "replayed", "retried", "stored":
+	case "delivered", "routed", "working", "ready", "ok", "done", "sends", "accepted", "replayed", "retried", "stored", "would be sent":
 		return toneGood
 	case "pending", "leased", "received", "starting", "draining", "probing", "checking", "retry":
 		return toneBusy

@@ -11,7 +11,7 @@ import (
 
 func rejectionPages() []page {
 	return []page{
-		{pattern: "GET /rejections", template: "rejections", serve: (*call).rejections, nav: &place{"Act", "Rejected requests", "j"}},
+		{pattern: "GET /rejections", template: "rejections", serve: (*call).rejections, nav: &place{"Act", "Rejected", "j"}},
 	}
 }
 

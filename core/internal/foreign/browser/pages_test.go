@@ -35,10 +35,12 @@ func TestPages(t *testing.T) {
 	}
 	for _, p := range pages {
 		name, path := p[0], p[1]
+		b.look(light)
+		b.visit(path)
+		b.waitFor(name+" has a heading", `document.querySelector("main h1")`)
+		evaluate[int](b, string(axe)+"; 1") // by the debugger: the policy of the page holds for its own scripts
 		for _, l := range []look{light, dark, narrow} {
 			b.look(l)
-			b.visit(path)
-			b.waitFor(name+" has a heading", `document.querySelector("main h1")`)
 			b.keep(name + "-" + l.name)
 			if l.narrow {
 				if over := evaluate[int](b, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
@@ -46,7 +48,7 @@ func TestPages(t *testing.T) {
 				}
 				continue
 			}
-			for _, fault := range check(b, string(axe)) {
+			for _, fault := range check(b) {
 				t.Errorf("%s, %s: %s", path, l.name, fault)
 			}
 		}
@@ -54,9 +56,8 @@ func TestPages(t *testing.T) {
 }
 
 // check is what axe-core finds of serious and critical faults.
-func check(b *tab, axe string) (faults []string) {
+func check(b *tab) (faults []string) {
 	b.t.Helper()
-	evaluate[int](b, axe+"; 1") // by the debugger: the policy of the page holds for its own scripts
 	found := evaluate[[]byte](b, `axe.run({ resultTypes: ["violations"] }).then(r => JSON.stringify(r.violations))`)
 	var text string
 	var violations []struct {
