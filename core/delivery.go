@@ -86,6 +86,7 @@ type Outcome struct {
 	State         []byte
 	StateSet      bool
 	Notes         []string
+	Spans         []Span // what the plugin measured, where the delivery's CallTrace is sampled
 }
 
 // Crashed is the outcome of a delivery that alone in a quarantine process made that process die; Reason holds the

@@ -22,6 +22,7 @@ type Decoded struct {
 	Refused string // not empty: dead for good
 	Crashed bool   // Refused says how the decoder process died on this request alone; it counts, it is not final
 	Notes   []string
+	Spans   []Span // what the plugin measured, where the request's CallTrace is sampled
 }
 
 // MaxEvents is the most events per request and MaxDeliveries the most deliveries per event; ids have room for no more.

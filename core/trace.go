@@ -1,6 +1,10 @@
 package core
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/grapnelhq/grapnel/sdk"
+)
 
 // Trace is the place of a request in a distributed trace: a W3C traceparent and, after a space, its tracestate if there is
 // one. It names the span of the acceptance; what happens to the request afterwards, however late, is below that. Empty: the
@@ -34,4 +38,10 @@ func (t Trace) Log(args ...any) []any {
 		return append(args, "trace_id", id)
 	}
 	return args
+}
+
+// Span is a step of the work on one item that a plugin measured.
+type Span struct {
+	Plugin, Version string // whose
+	sdk.Span
 }

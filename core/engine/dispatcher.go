@@ -514,9 +514,13 @@ func (d *dispatcher) work(ctx, calls context.Context, outcomes chan<- settled) {
 		}
 		call, cancel := context.WithTimeout(calls, conf.Timeout)
 		started := time.Now()
+		traced := conf.delivering(ds)
 		results, err := conf.Plugin.Deliver(call, ds)
 		took := time.Since(started)
 		cancel()
+		if traced != nil {
+			traced(results, err)
+		}
 		if err == nil && len(results) == len(ds) {
 			conf.Observer.Called(len(ds), took)
 			outcomes <- d.apply(conf, ds, results, probe, started, took)
@@ -804,11 +808,11 @@ func (d *dispatcher) apply(
 		switch s := &out.settlements[i]; s.State {
 		case core.DeliveryDelivered:
 		case core.DeliveryDead:
-			d.log.Warn("the delivery is dead", "delivery_id", dl.ID, "route", dl.Route, "attempt", s.Attempt.Number,
-				"outcome", s.Attempt.Outcome)
+			d.log.Warn("the delivery is dead", dl.Trace.Log("delivery_id", dl.ID, "route", dl.Route,
+				"attempt", s.Attempt.Number, "outcome", s.Attempt.Outcome)...)
 		default:
-			d.log.Info("delivery attempted", "delivery_id", dl.ID, "route", dl.Route, "attempt", s.Attempt.Number,
-				"outcome", s.Attempt.Outcome, "state", s.State)
+			d.log.Info("delivery attempted", dl.Trace.Log("delivery_id", dl.ID, "route", dl.Route,
+				"attempt", s.Attempt.Number, "outcome", s.Attempt.Outcome, "state", s.State)...)
 		}
 	}
 	if waits > 0 || len(release) > 0 {

@@ -63,6 +63,7 @@ type Source struct {
 	Router  Router // of this source alone
 	// Observer sees what the pipeline does; nil: nobody looks.
 	Observer SourceObserver
+	Tracer   Tracer // nil: nothing is traced
 }
 
 // Sink configures one dispatcher.
@@ -89,6 +90,7 @@ type Sink struct {
 	Digest string
 	// Observer sees what the dispatcher does; nil: nobody looks.
 	Observer SinkObserver
+	Tracer   Tracer // nil: nothing is traced
 }
 
 // Options configures an engine.

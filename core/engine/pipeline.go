@@ -242,11 +242,15 @@ func (p *pipeline) decode(taking, ctx context.Context, b *batch) {
 		for i, at := range open {
 			ask[i] = rs[at]
 		}
+		traced := b.conf.decoding(ask)
 		began := time.Now()
 		answers, err := b.conf.Decoder.Decode(ctx, ask)
 		took := time.Since(began)
 		if err == nil && len(answers) != len(ask) {
 			err = fmt.Errorf("%d results for %d requests", len(answers), len(ask))
+		}
+		if traced != nil {
+			traced(answers, err)
 		}
 		if err != nil {
 			if ctx.Err() != nil {
@@ -306,6 +310,7 @@ func (p *pipeline) waitReady(ctx context.Context, b *batch, failures *int, why e
 // route turns a decoded batch into deliveries, commits them and hands them to the dispatchers.
 func (p *pipeline) route(ctx context.Context, b *batch) {
 	decisions := make([]*store.Decision, len(b.requests))
+	traced := b.conf.routing(b.requests)
 	began := time.Now()
 	for i, r := range b.requests {
 		decisions[i] = decide(b.conf.Router, r, &b.decoded[i])
@@ -314,13 +319,16 @@ func (p *pipeline) route(ctx context.Context, b *batch) {
 	sinks := p.sinks() // the same until they have what they gave room to
 	reserve(sinks, decisions)
 	committed := p.commit(ctx, sinks, decisions)
+	if traced != nil {
+		traced(decisions, committed)
+	}
 	p.handOver(sinks, decisions, committed)
 	if committed {
 		b.conf.observe(decisions)
 	}
 	for _, d := range decisions {
 		if committed && d.Dead != "" {
-			p.log.Warn("the request is dead", "request_id", d.Request.ID(), "reason", d.Dead)
+			p.log.Warn("the request is dead", d.Request.Trace.Log("request_id", d.Request.ID(), "reason", d.Dead)...)
 		}
 	}
 }
@@ -330,6 +338,9 @@ func decide(router Router, r *core.Request, d *core.Decoded) *store.Decision {
 	dec := &store.Decision{Request: r, Crashes: r.Crashes, Notes: d.Notes}
 	if dec.Deliveries, dec.Dead = core.Decide(r, d, router.Route); dec.Dead == "" {
 		dec.Events = d.Events
+	}
+	for _, dl := range dec.Deliveries {
+		dl.Trace = r.Trace
 	}
 	return dec
 }
@@ -361,7 +372,8 @@ func (p *pipeline) handOver(sinks map[string]*dispatcher, ds []*store.Decision, 
 	for _, dec := range ds {
 		for i, d := range dec.Deliveries {
 			if d.State == core.DeliveryDead && committed && !dec.Stale {
-				p.log.Warn("the delivery is dead", "delivery_id", d.ID, "sink", d.Sink, "route", d.Route, "reason", d.Reason)
+				p.log.Warn("the delivery is dead", d.Trace.Log("delivery_id", d.ID, "sink", d.Sink, "route", d.Route,
+					"reason", d.Reason)...)
 			}
 			sink := sinks[d.Sink]
 			if sink == nil || d.State != core.DeliveryPending {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -27,6 +28,13 @@ type Rejections interface {
 	RecordRejection(r core.Rejection)
 }
 
+// Tracer follows requests from their acceptance on. It must not block.
+type Tracer interface {
+	// Accepting is called before a request that has passed all gates is stored. It may set Trace. What it returns, unless nil,
+	// is called when the store has answered.
+	Accepting(r *core.Request, h http.Header) func(store.Acceptance, error)
+}
+
 // Config is all that a Server needs. Fields without a default are required.
 type Config struct {
 	Listen            string // "host:port"; default ":8080"
@@ -39,6 +47,7 @@ type Config struct {
 	Acceptor   Acceptor
 	Rejections Rejections
 	Admit      func() (cause string) // "", or why nothing is accepted now: CauseDiskShort or CauseNotReady; default: ""
+	Tracer     Tracer                // nil: nothing is traced
 	Logger     hclog.Logger
 	Now        func() time.Time // default time.Now
 }

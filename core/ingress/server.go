@@ -478,7 +478,14 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, que
 	ep := x.ep
 	req, _ := x.request(r, query)
 	// Not the request's context: once the body is here, it is stored, whether or not its sender waits for the answer.
+	var traced func(store.Acceptance, error)
+	if s.cfg.Tracer != nil {
+		traced = s.cfg.Tracer.Accepting(req, r.Header)
+	}
 	acceptance, err := s.cfg.Acceptor.Accept(s.ctx, req)
+	if traced != nil {
+		traced(acceptance, err)
+	}
 	if err != nil {
 		rf := &refusal{
 			status: http.StatusServiceUnavailable, cause: CauseStore, detail: "it could not be stored", failed: err,

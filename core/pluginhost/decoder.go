@@ -107,7 +107,7 @@ func (d *Decoder) fill(i *instance, rs []*core.Request, id string) *decodeCall {
 	for k, r := range rs {
 		m := &c.requests[k]
 		m.Id, m.Source, m.Tenant, m.ReceivedAt = r.ID(), r.Source, r.Tenant, r.ReceivedAt.UnixNano()
-		m.Method, m.Query, m.Body = r.Method, valid(r.Query), r.Body
+		m.Method, m.Query, m.Body, m.Traceparent = r.Method, valid(r.Query), r.Body, r.CallTrace
 		first := line
 		for _, h := range r.Headers {
 			c.headers[line].Name, c.headers[line].Value = valid(h.Name), valid(h.Value)
@@ -127,6 +127,7 @@ func (d *Decoder) done(c *decodeCall) {
 	for k := range c.requests {
 		m := &c.requests[k]
 		m.Id, m.Source, m.Tenant, m.Method, m.Query, m.Body, m.Headers = "", "", "", "", "", nil, nil
+		m.Traceparent = ""
 	}
 	for k := range c.headers {
 		c.headers[k].Name, c.headers[k].Value = "", ""
@@ -312,6 +313,9 @@ func (d *Decoder) decoded(i *instance, r *core.Request, a *pluginv1.DecodeResult
 	var out core.Decoded
 	if len(a.GetNotes()) > 0 {
 		out.Notes = p.notes(nil, a.GetNotes())
+	}
+	if len(a.GetSpans()) > 0 {
+		out.Spans = p.spans(r.CallTrace, a.GetSpans())
 	}
 	if why := a.GetRefused(); why != "" {
 		out.Refused = p.reason(why)

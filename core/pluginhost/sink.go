@@ -60,6 +60,7 @@ func (s *Sink) fill(i *instance, ds []*core.Delivery, id string) *deliverCall {
 		m := &c.deliveries[k]
 		m.Id, m.Attempt, m.Sequence, m.Route = d.ID, int32(min(d.Attempts+1, math.MaxInt32)), int64(d.Key), d.Route
 		m.OrderKey, m.Message, m.Replay, m.Force = d.OrderKey, i.complete(d.Message), d.Replay > 0, d.Force
+		m.Traceparent = d.CallTrace
 		if info.WantState {
 			m.State = d.KeyState
 		}
@@ -83,7 +84,7 @@ func (s *Sink) done(c *deliverCall) {
 	for k := range c.deliveries {
 		m := &c.deliveries[k]
 		m.Message, m.Data, m.State = nil, nil, nil
-		m.Id, m.Route, m.OrderKey = "", "", ""
+		m.Id, m.Route, m.OrderKey, m.Traceparent = "", "", "", ""
 		e := m.Event
 		e.Id, e.Source, e.Type, e.Subject, e.Time, e.PartitionKey = "", "", "", "", "", ""
 		e.Provider, e.Operation, e.Tenant = "", "", ""
@@ -296,6 +297,9 @@ func (i *instance) outcome(d *core.Delivery, a *pluginv1.Outcome) core.Outcome {
 	o := core.Outcome{Reason: p.reason(a.GetReason())}
 	if len(a.GetNotes()) > 0 {
 		o.Notes = p.notes(nil, a.GetNotes())
+	}
+	if len(a.GetSpans()) > 0 {
+		o.Spans = p.spans(d.CallTrace, a.GetSpans())
 	}
 	switch a.GetKind() {
 	case pluginv1.Outcome_KIND_DELIVERED:
