@@ -65,6 +65,7 @@ type Config struct {
 	Plugins Plugins
 	Log     Log
 	Reload  Reload
+	Tracing *Tracing // nil: nothing is traced
 
 	Sources  []Source   // enabled ones, in order of files and lines, like the lists below
 	Sinks    []Sink     // enabled ones

@@ -168,6 +168,7 @@ func (l *loader) load() {
 	l.storage(top["storage"])
 	l.log(top["log"])
 	l.reload(top["reload"])
+	l.tracing(top["tracing"])
 	l.plugins(top["plugins"])
 	// With a lock file that cannot be trusted no plugin is started, not even to be asked.
 	locked := l.readLock()
@@ -385,7 +386,8 @@ func tooDeep(src []byte, name string) (hcl.Range, bool) {
 
 // topBlocks are the blocks of the top level, and how many labels each has.
 var topBlocks = map[string]int{
-	"server": 0, "admin": 0, "storage": 1, "plugins": 0, "log": 0, "reload": 0, "locals": 0, "source": 2, "sink": 2, "route": 1,
+	"server": 0, "admin": 0, "storage": 1, "plugins": 0, "log": 0, "reload": 0, "tracing": 0, "locals": 0,
+	"source": 2, "sink": 2, "route": 1,
 }
 
 // split sorts the top level by kind of block and reports what does not belong there.

@@ -76,6 +76,7 @@ func TestBlocks(t *testing.T) {
 		{"admin", "", `admin { zzzzzz = 1 }`, nil},
 		{"storage", "", `storage "sqlite" { zzzzzz = 1 }`, nil},
 		{"reload", "", `reload { zzzzzz = 1 }`, nil},
+		{"tracing", "", `tracing { zzzzzz = 1 }`, nil},
 		{"source", "", "source \"peopleforce\" \"x\" {\n secrets = [\"sixteen characters\"]\n zzzzzz = 1\n}", []string{"secrets"}},
 		{"sink", "", "sink \"file\" \"x\" {\n dir = \"x\"\n delivery { zzzzzz = 1 }\n}", nil},
 		{"sink", "retry", "sink \"file\" \"x\" {\n dir = \"x\"\n delivery {\n retry { zzzzzz = 1 }\n }\n}", nil},

@@ -24,6 +24,7 @@ import (
 	"github.com/grapnelhq/grapnel/core/route"
 	"github.com/grapnelhq/grapnel/core/store"
 	"github.com/grapnelhq/grapnel/core/store/sqlite"
+	"github.com/grapnelhq/grapnel/core/tracing"
 )
 
 // host is one running host: what run starts it also stops, in the opposite order.
@@ -39,6 +40,7 @@ type host struct {
 	short   atomic.Bool    // of disk: nothing is accepted
 	hangup  chan os.Signal
 	metrics *metrics.Metrics
+	tracing *tracing.Tracing // nil: nothing is traced
 }
 
 // running is what the host runs by. A reload puts another one in its place: who needs two things that fit together takes
@@ -86,6 +88,11 @@ func (h *host) run(ctx context.Context) (err error) {
 		defer cancel()
 		err = errors.Join(err, h.plugins.Close(stop))
 	}()
+	stopTracing, err := h.startTracing(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	if err := h.wire(ctx); err != nil {
 		return err
 	}

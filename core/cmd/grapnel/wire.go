@@ -55,7 +55,7 @@ func (h *host) wire(ctx context.Context) error {
 				},
 				WantsState: s.Info.WantState, State: states[s.Name], Renew: renew(h.store, table.Renderer()),
 				Locate:   func(route string, path []string) string { return table.Locate(route, s.Name, path) },
-				Observer: h.metrics.Sink(s.Name),
+				Observer: h.metrics.Sink(s.Name), Tracer: h.engineTracer(),
 			}
 		})
 	}
@@ -78,6 +78,7 @@ func (h *host) wire(ctx context.Context) error {
 			}
 			opt.Sources[i] = engine.Source{
 				Name: s.Name, Decoder: plugin, Router: table.Router(s.Name), Observer: h.metrics.Source(s.Name),
+				Tracer: h.engineTracer(),
 			}
 		})
 	}
@@ -95,6 +96,9 @@ func (h *host) wire(ctx context.Context) error {
 			BodyTimeout: srv.Limits.ReadTimeout, IdleTimeout: srv.Limits.IdleTimeout, MaxConns: srv.Limits.Connections,
 		},
 		Acceptor: h.store, Rejections: h.tail.Store(h.store), Admit: h.admit, Logger: h.log.Named("ingress"),
+	}
+	if h.tracing != nil {
+		icfg.Tracer = h.tracing
 	}
 	if srv.TLS != nil {
 		icfg.CertFile, icfg.KeyFile = srv.TLS.Cert, srv.TLS.Key

@@ -90,7 +90,11 @@ func TestHostImports(t *testing.T) {
 				"github.com/hashicorp/go-plugin", "google.golang.org/grpc", "google.golang.org/protobuf",
 				module + "/sdk/wire", module + "/sdk/proto", module + "/sdk/serve",
 			},
-			[]string{module + "/core/pluginhost"},
+			[]string{module + "/core/pluginhost", module + "/core/internal/otlptest"},
+		},
+		{
+			[]string{"go.opentelemetry.io"},
+			[]string{module + "/core/tracing", module + "/core/internal/otlptest"},
 		},
 		{[]string{"github.com/hashicorp/hcl/v2", "github.com/zclconf/go-cty"}, []string{module + "/core/config", module + "/core/expr"}},
 		{
@@ -113,7 +117,7 @@ func TestHostImports(t *testing.T) {
 
 // TestSideways checks that the parts of the host do not know each other: cmd/grapnel wires them.
 func TestSideways(t *testing.T) {
-	parts := []string{"ingress", "engine", "pluginhost", "config", "admin", "store/sqlite", "route", "metrics"}
+	parts := []string{"ingress", "engine", "pluginhost", "config", "admin", "store/sqlite", "route", "metrics", "tracing"}
 	// Shared ground: the vocabulary and pure packages.
 	for _, p := range packages(t, ".") {
 		for _, imp := range p.Imports {
