@@ -51,7 +51,7 @@ type running struct {
 }
 
 func newHost(cfg *config.Config, log hclog.Logger) *host {
-	h := &host{log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), metrics: metrics.New()}
+	h := &host{log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), metrics: metrics.New(metrics.Options{Version: version})}
 	h.metrics.Read(h.read)
 	h.current.Store(&running{cfg, routeTable(cfg)})
 	return h
@@ -107,7 +107,7 @@ func (h *host) openStore(ctx context.Context) (err error) {
 	st := h.config().Storage
 	for began := time.Now(); ; {
 		h.store, err = sqlite.Open(ctx, sqlite.Options{
-			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
+			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"), Observer: h.metrics.Store(),
 			// Nothing is accepted or erased before there is an engine.
 			OnAccepted: func(rs []*core.Request) {
 				h.tail.Accepted(rs) // first: they are the engine's then

@@ -67,6 +67,7 @@ func (h *host) wire(ctx context.Context) error {
 				})
 			if err == nil {
 				endpoints[i], err = endpoint(s, cfg.Server.Limits.Rate)
+				endpoints[i].Observer = h.metrics.Source(s.Name)
 			}
 			if err != nil {
 				errs[len(cfg.Sinks)+i] = fmt.Errorf("%s: source %q: %w", s.Range, s.Name, err)
@@ -77,8 +78,8 @@ func (h *host) wire(ctx context.Context) error {
 					"reason", why)
 			}
 			opt.Sources[i] = engine.Source{
-				Name: s.Name, Decoder: plugin, Router: table.Router(s.Name), Observer: h.metrics.Source(s.Name),
-				Tracer: h.engineTracer(),
+				Name: s.Name, Decoder: plugin, Router: table.Router(s.Name).Observe(h.routeObserver),
+				Observer: h.metrics.Source(s.Name), Tracer: h.engineTracer(),
 			}
 		})
 	}
