@@ -6,6 +6,10 @@ import (
 	"github.com/grapnelhq/grapnel/sdk"
 )
 
+// BuiltinSource is the name of the source that the host itself sends events from, and the first part of their types. No
+// source block can have it, and only routes that name it take its events.
+const BuiltinSource = "grapnel"
+
 // RequestState is the state of a stored request.
 type RequestState string
 

@@ -47,6 +47,11 @@ type Control interface {
 	// It reports from the caller's goroutine. Without a running host: ErrNotRunning.
 	Tail(ctx context.Context, after string, report func(Change) error) error
 
+	// Alerts tells where each alert stands. TestAlert sends a message of one that says it is a test. Without a running host:
+	// ErrNotRunning.
+	Alerts(ctx context.Context) (Page[Alert], error)
+	TestAlert(ctx context.Context, name string) (AlertTest, error)
+
 	Rejections(ctx context.Context, f store.RejectionFilter) (Page[Rejection], error)
 	Rejection(ctx context.Context, id int64) (Rejection, error)
 
@@ -77,6 +82,7 @@ type Direct struct {
 	Reloader Reloader // likewise
 	// Explainer is set where a host runs, too.
 	Explainer Explainer
+	Alerting  Alerting // nil: no host runs
 	// Renderer returns a renderer of the routes as they are now, for retries and replays.
 	Renderer func(ctx context.Context) (Renderer, error)
 }

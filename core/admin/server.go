@@ -117,6 +117,10 @@ func routes(c Control, who caller) *patterns {
 		changed, err := c.ResumeSink(r.Context(), r.PathValue("sink"))
 		return resumed{changed}, err
 	})
+	handle("GET /v1/alerts", func(r *http.Request) (any, error) { return c.Alerts(r.Context()) })
+	handle("POST /v1/alerts/{name}/test", func(r *http.Request) (any, error) {
+		return c.TestAlert(r.Context(), r.PathValue("name"))
+	})
 	handle("GET /v1/rejections", func(r *http.Request) (any, error) {
 		var f store.RejectionFilter
 		if err := parse(r.URL.Query(), rejectionFields(&f)); err != nil {

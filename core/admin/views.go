@@ -153,6 +153,7 @@ type Status struct {
 	Sinks   []SinkStatus   `json:"sinks,omitempty"`
 	Plugins []Plugin       `json:"plugins,omitempty"`
 	Config  *ConfigStatus  `json:"config,omitempty"` // that runs
+	Firing  []AlertThing   `json:"firing,omitempty"` // alerts that fire
 }
 
 // SourceStatus is what came in at a source since start.

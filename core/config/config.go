@@ -67,9 +67,13 @@ type Config struct {
 	Reload  Reload
 	Tracing *Tracing // nil: nothing is traced
 
-	Sources  []Source   // enabled ones, in order of files and lines, like the lists below
-	Sinks    []Sink     // enabled ones
-	Routes   []Route    // enabled ones
+	Sources []Source // enabled ones, in order of files and lines, like the lists below
+	Sinks   []Sink   // enabled ones
+	Alerts  []Alert  // enabled ones
+	// Builtin is the source that alerts come from; nil: there is no alert. It is not among Sources: it has no endpoint and
+	// no plugin.
+	Builtin  *Source
+	Routes   []Route    // enabled ones, and one for each alert that has `to` blocks
 	Disabled []Disabled // blocks that stay out
 	// Retention is how long settled requests of sources are kept whose blocks say so, by name, instead of
 	// Storage.Retention. Disabled sources are in it.
@@ -222,7 +226,8 @@ type Breaker struct {
 // Route is an enabled route block.
 type Route struct {
 	Name    string
-	Sources []string        // names of sources; nil: all
+	Alert   string          // of the alert whose route it is; empty: it is a route block's
+	Sources []string        // names of sources; nil: all but the built-in one
 	On      []string        // event types, or patterns whose * crosses dots; nil: all
 	When    *expr.Condition // nil: always
 	To      []To            // to enabled sinks
@@ -233,7 +238,8 @@ type Route struct {
 type To struct {
 	Sink         string
 	Message      *expr.Message
-	SchemaDigest string // Sink.SchemaDigest
+	SchemaDigest string     // Sink.SchemaDigest
+	OrderBy      *expr.Text // of an alert's message: by alert and thing; nil: Sink.Delivery.OrderBy is in force
 	Range        Range
 }
 

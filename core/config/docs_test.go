@@ -60,7 +60,7 @@ func TestExample(t *testing.T) {
 		t.Error(l.diags.All())
 	}
 	for kind := range topBlocks {
-		if len(top[kind]) == 0 && kind != "log" && kind != "reload" && kind != "tracing" {
+		if len(top[kind]) == 0 && !slices.Contains([]string{"log", "reload", "tracing", "alert"}, kind) {
 			t.Errorf("no %s block", kind)
 		}
 	}

@@ -189,10 +189,11 @@ func (l *loader) load() {
 		}
 	}
 	l.allSources(top["source"])
+	l.builtin(top["source"], top["alert"])
 	l.allSinks(top["sink"])
-	l.compile(top["route"])
+	l.compile(top["route"], top["alert"])
 	l.sortSecrets()
-	l.digest(top["route"])
+	l.digest(slices.Concat(top["route"], top["alert"]))
 }
 
 // read finds and parses the files. It reports whether there is anything to work on.
@@ -387,7 +388,7 @@ func tooDeep(src []byte, name string) (hcl.Range, bool) {
 // topBlocks are the blocks of the top level, and how many labels each has.
 var topBlocks = map[string]int{
 	"server": 0, "admin": 0, "storage": 1, "plugins": 0, "log": 0, "reload": 0, "tracing": 0, "locals": 0,
-	"source": 2, "sink": 2, "route": 1,
+	"source": 2, "sink": 2, "route": 1, "alert": 1,
 }
 
 // split sorts the top level by kind of block and reports what does not belong there.
@@ -400,7 +401,7 @@ func (l *loader) split() map[string][]*hclsyntax.Block {
 	labels := []string{"no label", "one label", "two labels"}
 	shape := map[string]string{
 		"storage": `storage "sqlite" {`, "source": `source "plugin" "name" {`, "sink": `sink "plugin" "name" {`,
-		"route": `route "name" {`,
+		"route": `route "name" {`, "alert": `alert "name" {`,
 	}
 	top := map[string][]*hclsyntax.Block{}
 	for _, body := range l.bodies {
@@ -426,7 +427,11 @@ func (l *loader) split() map[string][]*hclsyntax.Block {
 				if s := shape[b.Type]; s != "" {
 					detail = "Write " + s + " … }"
 				}
-				l.error(blockHeader(b), fmt.Sprintf("A %s block has %s", b.Type, labels[want]), detail)
+				article := "A"
+				if b.Type == "alert" {
+					article = "An"
+				}
+				l.error(blockHeader(b), fmt.Sprintf("%s %s block has %s", article, b.Type, labels[want]), detail)
 				l.odd[b.Type] = true
 				continue
 			}

@@ -17,7 +17,7 @@ import (
 
 // compile compiles everything that is evaluated per event. Sources and sinks are loaded by now, so that it is known
 // which locals are secret.
-func (l *loader) compile(routes []*hclsyntax.Block) {
+func (l *loader) compile(routes, alerts []*hclsyntax.Block) {
 	l.values = l.routeLocals()
 	l.cfg.Set = expr.NewSet(map[string]cty.Value{"local": cty.ObjectVal(l.values)}, nil)
 	l.cfg.Set.SetSources(l.diags.files)
@@ -39,6 +39,7 @@ func (l *loader) compile(routes []*hclsyntax.Block) {
 	for _, hb := range routes {
 		l.route(hb, seen)
 	}
+	l.alerts(alerts)
 	l.checkTypes()
 	l.judgeMessages()
 }
@@ -223,6 +224,9 @@ func (b *block) sourceName(e hclsyntax.Expression, form string) (string, bool) {
 		return name, false
 	default:
 		detail, guess := "", nearest(name, slices.Sorted(maps.Keys(b.l.sources)))
+		if plugin == core.BuiltinSource {
+			detail = "It is what alerts come from: there is none without an alert block."
+		}
 		if guess != "" {
 			detail = fmt.Sprintf("Did you mean source.%s.%s?", b.l.sources[guess].plugin, guess)
 		}
@@ -232,9 +236,13 @@ func (b *block) sourceName(e hclsyntax.Expression, form string) (string, bool) {
 	return "", false
 }
 
-// sourceRef reads source.<plugin>.<name>.
+// sourceRef reads source.<plugin>.<name>, or source.grapnel.
 func sourceRef(e hclsyntax.Expression) (plugin, name string, ok bool) {
 	t, diags := hcl.AbsTraversalForExpr(e)
+	if len(t) == 2 && !diags.HasErrors() && t.RootName() == "source" {
+		own, _ := t[1].(hcl.TraverseAttr)
+		return own.Name, own.Name, own.Name == core.BuiltinSource
+	}
 	if diags.HasErrors() || len(t) != 3 || t.RootName() != "source" {
 		return "", "", false
 	}
@@ -319,7 +327,7 @@ func patternMistake(p string) string {
 func (b *block) plausible(pattern string, at hcl.Range, r *Route) {
 	names := r.Sources
 	if len(names) == 0 {
-		names = slices.Sorted(maps.Keys(b.l.sources))
+		names = slices.DeleteFunc(slices.Sorted(maps.Keys(b.l.sources)), func(s string) bool { return b.l.sources[s].builtin })
 	}
 	var types, providers []string
 	for _, name := range names {
@@ -342,6 +350,9 @@ func (b *block) plausible(pattern string, at hcl.Range, r *Route) {
 	}
 	siblings := slices.DeleteFunc(slices.Clone(types), func(t string) bool { return parent(t) != parent(pattern) })
 	switch {
+	case len(r.Sources) == 0 && b.l.cfg.Builtin != nil && strings.HasPrefix(pattern, core.BuiltinSource+"."):
+		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern),
+			"Alerts go to routes that name where they come from: from = [source.grapnel].")
 	case guess != "":
 		b.l.warn(at, fmt.Sprintf("No source of this route is known to send %q", pattern),
 			fmt.Sprintf("Did you mean %q?", guess))

@@ -18,6 +18,8 @@ import (
 type sourceBlock struct {
 	plugin string
 	info   *core.PluginInfo // nil: unknown
+	// builtin: it is the host's own, and routes that name no source do not mean it.
+	builtin bool
 }
 
 func (l *loader) allSources(blocks []*hclsyntax.Block) {
@@ -28,7 +30,7 @@ func (l *loader) allSources(blocks []*hclsyntax.Block) {
 		s := l.source(hb, what)
 		if first {
 			l.diags.blocks[blockName{core.PluginDecoder, hb.Labels[1]}] = hb
-			l.sources[hb.Labels[1]] = &sourceBlock{hb.Labels[0], s.Info}
+			l.sources[hb.Labels[1]] = &sourceBlock{plugin: hb.Labels[0], info: s.Info}
 		}
 	}
 	l.paths()

@@ -105,7 +105,7 @@ func (l *loader) knownTypes() []expr.KnownType {
 // takes tells which events a route takes, as expr.CheckedRoute asks for it.
 func (l *loader) takes(r *Route) func(source, eventType string) bool {
 	return func(source, eventType string) bool {
-		if r.Sources != nil && !slices.Contains(r.Sources, source) {
+		if r.Sources == nil && l.sources[source].builtin || r.Sources != nil && !slices.Contains(r.Sources, source) {
 			return false
 		}
 		if eventType != "" || r.On == nil {

@@ -3,7 +3,6 @@ package route
 import (
 	"encoding/json"
 	"errors"
-	"slices"
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/expr"
@@ -95,7 +94,7 @@ func (x *Explainer) explain(r *Route, req *core.Request, ev *core.Event, made ma
 		}
 	}
 	switch {
-	case r.Sources != nil && !slices.Contains(r.Sources, req.Source):
+	case !r.from(req.Source):
 		e.Verdict = OtherSource
 		return e
 	case !r.listens(ev.Type):

@@ -3,7 +3,6 @@ package route
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/expr"
@@ -84,7 +83,7 @@ func (r *Renderer) Render(d *core.Delivery, req *core.Request) {
 }
 
 func (r *Renderer) evaluate(f found, d *core.Delivery, req *core.Request) (message []byte, order string, sends bool, err error) {
-	if f.route.Sources != nil && !slices.Contains(f.route.Sources, req.Source) || !f.route.listens(d.Event.Type) {
+	if !f.route.from(req.Source) || !f.route.listens(d.Event.Type) {
 		return nil, "", false, nil
 	}
 	r.record.Reset(d.Event, req)

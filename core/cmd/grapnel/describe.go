@@ -19,6 +19,13 @@ func (h *host) describe(s *admin.Status) {
 			Secrets: c.Secrets,
 		})
 	}
+	for _, a := range h.alerts.Alerts() {
+		for _, t := range a.Things {
+			if t.Fires() {
+				s.Firing = append(s.Firing, t)
+			}
+		}
+	}
 	s.Routes = describeRoutes(h.config())
 	for _, d := range h.engine.Status() {
 		s.Sinks = append(s.Sinks, admin.SinkStatus{

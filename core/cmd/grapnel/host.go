@@ -41,6 +41,7 @@ type host struct {
 	hangup  chan os.Signal
 	metrics *metrics.Metrics
 	tracing *tracing.Tracing // nil: nothing is traced
+	alerts  *alerting
 }
 
 // running is what the host runs by. A reload puts another one in its place: who needs two things that fit together takes
@@ -51,9 +52,10 @@ type running struct {
 }
 
 func newHost(cfg *config.Config, log hclog.Logger) *host {
-	h := &host{log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), metrics: metrics.New(metrics.Options{Version: version})}
+	h := &host{log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), metrics: metrics.New()}
 	h.metrics.Read(h.read)
 	h.current.Store(&running{cfg, routeTable(cfg)})
+	h.alerts = newAlerting(h)
 	return h
 }
 
@@ -107,7 +109,7 @@ func (h *host) openStore(ctx context.Context) (err error) {
 	st := h.config().Storage
 	for began := time.Now(); ; {
 		h.store, err = sqlite.Open(ctx, sqlite.Options{
-			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"), Observer: h.metrics.Store(),
+			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
 			// Nothing is accepted or erased before there is an engine.
 			OnAccepted: func(rs []*core.Request) {
 				h.tail.Accepted(rs) // first: they are the engine's then
@@ -160,6 +162,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	direct := &admin.Direct{
 		Store: h.tail.Store(h.store), Changes: h.tail, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
 		Rater:    h.rates,
+		Alerting: h.alerts,
 		Renderer: func(context.Context) (admin.Renderer, error) { return h.table().Renderer(), nil },
 	}
 	direct.Explainer = &hostExplainer{h, direct}
@@ -190,6 +193,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	})
 	running.Go(func() { err = errors.Join(err, h.engine.Run(working, h.config().Server.ShutdownTimeout)) })
 	running.Go(func() { h.metrics.Run(working) })
+	running.Go(func() { h.alerts.run(working) })
 	running.Go(func() { h.watchDisk(working) })
 	running.Go(func() { h.purge(working) })
 	running.Go(func() { h.ingress.WatchCertificate(working) })

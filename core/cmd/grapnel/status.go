@@ -37,6 +37,16 @@ func (p printer) status(s admin.Status) error {
 		host = "runs, version " + s.Version
 	}
 	fmt.Fprintf(p.out, "The host %s.\n\n", host)
+	if len(s.Firing) > 0 {
+		rows := make([][]string, len(s.Firing))
+		for i, t := range s.Firing {
+			rows[i] = []string{t.Alert, t.Subject, t.Since.Local().Format(time.DateTime), short(t.Text)}
+		}
+		if err := p.table("FIRING SUBJECT SINCE NOTE", rows); err != nil {
+			return err
+		}
+		fmt.Fprintln(p.out)
+	}
 	if err := p.table("STORED", [][]string{
 		{"requests", counts(s.Stats.Requests)},
 		{"unrouted events", counts(s.Stats.Unrouted)},

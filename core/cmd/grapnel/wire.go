@@ -67,7 +67,6 @@ func (h *host) wire(ctx context.Context) error {
 				})
 			if err == nil {
 				endpoints[i], err = endpoint(s, cfg.Server.Limits.Rate)
-				endpoints[i].Observer = h.metrics.Source(s.Name)
 			}
 			if err != nil {
 				errs[len(cfg.Sinks)+i] = fmt.Errorf("%s: source %q: %w", s.Range, s.Name, err)
@@ -78,8 +77,8 @@ func (h *host) wire(ctx context.Context) error {
 					"reason", why)
 			}
 			opt.Sources[i] = engine.Source{
-				Name: s.Name, Decoder: plugin, Router: table.Router(s.Name).Observe(h.routeObserver),
-				Observer: h.metrics.Source(s.Name), Tracer: h.engineTracer(),
+				Name: s.Name, Decoder: plugin, Router: table.Router(s.Name), Observer: h.metrics.Source(s.Name),
+				Tracer: h.engineTracer(),
 			}
 		})
 	}
@@ -87,6 +86,7 @@ func (h *host) wire(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	opt.Sources = append(opt.Sources, h.builtinSource())
 	h.engine = engine.New(opt)
 
 	srv := cfg.Server
@@ -131,7 +131,7 @@ func routes(cfg *config.Config) []route.Route {
 		all[i] = route.Route{Name: r.Name, Sources: r.Sources, On: r.On, When: r.When, Range: r.Range.String()}
 		for _, to := range r.To {
 			all[i].To = append(all[i].To, route.To{
-				Sink: to.Sink, Message: to.Message, OrderBy: sinks[to.Sink].Delivery.OrderBy,
+				Sink: to.Sink, Message: to.Message, OrderBy: cmp.Or(to.OrderBy, sinks[to.Sink].Delivery.OrderBy),
 				SchemaDigest: to.SchemaDigest, Range: to.Range.String(),
 			})
 		}

@@ -1,5 +1,0 @@
-//go:build !linux
-
-package metrics
-
-func usageOf(int) usage { return usage{} }
