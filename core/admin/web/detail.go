@@ -33,20 +33,17 @@ type requestPage struct {
 	Size   int // of the body
 	Events []eventView
 	More   int // events that are not shown
+	Why    *admin.Explanation
+	Silent string // why there is no explanation
 }
 
 // eventView is an event with what the routes made of it.
 type eventView struct {
 	admin.Event
-	Changes []change
-	Routes  []routeView
-	Index   int
-}
-
-// routeView is what a route made of an event.
-type routeView struct {
-	Route      string
-	Deliveries []admin.Delivery // with their attempts, the first ones
+	Changes   []change
+	Routes    []routeView
+	Index     int
+	Explained bool // the routes that run have said why
 }
 
 func (c *call) request() error {
@@ -55,6 +52,10 @@ func (c *call) request() error {
 		return err
 	}
 	p := requestPage{Request: r, Size: len(bodyOf(&r)), More: max(0, len(r.Events)-maxEventsShown)}
+	var explained map[string]*admin.ExplainedEvent
+	if r.State == string(core.RequestRouted) {
+		p.Why, explained, p.Silent = c.explained(r.ID)
+	}
 	shown := 0
 	for i := range r.Events[:len(r.Events)-p.More] {
 		e := &r.Events[i]
@@ -70,6 +71,7 @@ func (c *call) request() error {
 			}
 			v.add(d)
 		}
+		v.explain(explained[e.ID])
 		p.Events = append(p.Events, v)
 	}
 	return c.page("Request", p)
@@ -83,7 +85,7 @@ func (v *eventView) add(d admin.Delivery) {
 			return
 		}
 	}
-	v.Routes = append(v.Routes, routeView{d.Route, []admin.Delivery{d}})
+	v.Routes = append(v.Routes, routeView{Route: d.Route, Verdict: verdictYes, Deliveries: []admin.Delivery{d}})
 }
 
 // bodyOf is the body of a request, byte for byte.
@@ -166,10 +168,10 @@ func (c *call) download(name string, b []byte) {
 
 // eventPage is an event with what came of it.
 type eventPage struct {
-	admin.EventDetail
-	Changes []change
-	JSON    layout
-	Routes  []routeView
+	Detail admin.EventDetail
+	View   eventView
+	JSON   layout
+	Silent string
 }
 
 func (c *call) event() error {
@@ -178,8 +180,7 @@ func (c *call) event() error {
 		return err
 	}
 	cs := changesOf(e.Changes)
-	p := eventPage{EventDetail: e, Changes: shorten(cs), JSON: pretty(orNull(e.Data), cs)}
-	v := eventView{}
+	v := eventView{Changes: shorten(cs)}
 	for i, d := range e.Deliveries {
 		if i < maxDeliveriesShown {
 			if d, err = c.control.Delivery(c, d.ID); err != nil {
@@ -188,7 +189,9 @@ func (c *call) event() error {
 		}
 		v.add(d)
 	}
-	p.Routes = v.Routes
+	_, explained, silent := c.explained(e.ID)
+	v.explain(explained[e.ID])
+	p := eventPage{Detail: e, View: v, JSON: pretty(orNull(e.Data), cs), Silent: silent}
 	return c.page("Event", p)
 }
 

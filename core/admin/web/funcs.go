@@ -203,7 +203,8 @@ var signs = map[string]string{toneGood: "✓", toneBusy: "◷", toneWarn: "!", t
 // tone says how a state of anything is to look.
 func tone(state string) string {
 	switch state {
-	case "delivered", "routed", "working", "ready", "ok", "done", "sends", "accepted", "replayed", "retried", "stored", "would be sent":
+	case "delivered", "routed", "working", "ready", "ok", "done", "sends", "accepted", "replayed", "retried", "stored",
+		"matched", "would be sent":
 		return toneGood
 	case "pending", "leased", "received", "starting", "draining", "probing", "checking", "retry":
 		return toneBusy
