@@ -204,13 +204,13 @@ var signs = map[string]string{toneGood: "✓", toneBusy: "◷", toneWarn: "!", t
 func tone(state string) string {
 	switch state {
 	case "delivered", "routed", "working", "ready", "ok", "done", "sends", "accepted", "replayed", "retried", "stored",
-		"matched", "would be sent":
+		"matched", "would be sent", "applied":
 		return toneGood
 	case "pending", "leased", "received", "starting", "draining", "probing", "checking", "retry":
 		return toneBusy
-	case "paused", "suspended", "failing", "backoff", "on hold", "degraded", "unrouted":
+	case "paused", "suspended", "failing", "backoff", "on hold", "degraded", "unrouted", "warning":
 		return toneWarn
-	case "dead", "down", "failed", "crashed", "rejected", "refused", "firing", "error", "fails":
+	case "dead", "down", "failed", "crashed", "rejected", "refused", "firing", "error", "fails", "invalid":
 		return toneBad
 	default:
 		return toneCalm

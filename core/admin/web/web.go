@@ -119,7 +119,7 @@ func (s *Site) Close() { s.works.close() }
 func (s *Site) list() []page {
 	return slices.Concat(
 		overviewPages(), historyPages(), detailPages(), searchPages(),
-		letterPages(), unroutedPages(), rejectionPages(), sinkPages(), pluginPages(),
+		letterPages(), unroutedPages(), rejectionPages(), sinkPages(), pluginPages(), configurationPages(),
 	)
 }
 
