@@ -21,6 +21,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/expr"
 )
 
 const (
@@ -223,9 +224,9 @@ func (l *loader) parse(name string) *hclsyntax.Body {
 
 func (l *loader) parseText(name string, src []byte) *hclsyntax.Body {
 	l.diags.files[name] = src
-	if at, deep := tooDeep(src, name); deep {
+	if at, summary, detail := outOfBounds(src, name); summary != "" {
 		l.partial = true
-		l.error(at, "Expressions are nested too deeply", fmt.Sprintf("The limit is %d.", maxDepth))
+		l.error(at, summary, detail)
 		return nil
 	}
 	f, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
@@ -356,8 +357,8 @@ func ioMessage(err error) string {
 	return err.Error()
 }
 
-// tooDeep keeps recursion in the parser within bounds.
-func tooDeep(src []byte, name string) (hcl.Range, bool) {
+// outOfBounds finds what would take parser and evaluation too long: deep recursion, and numbers nobody can write out.
+func outOfBounds(src []byte, name string) (at hcl.Range, summary, detail string) {
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
 	depth, signs, questions := 0, 0, 0
 	for _, t := range tokens {
@@ -379,10 +380,18 @@ func tooDeep(src []byte, name string) (hcl.Range, bool) {
 			signs = 0
 		}
 		if max(depth, signs, questions) > maxDepth {
-			return t.Range, true
+			return t.Range, "Expressions are nested too deeply", fmt.Sprintf("The limit is %d.", maxDepth)
+		}
+		if t.Type != hclsyntax.TokenNumberLit {
+			continue
+		}
+		if v, err := cty.ParseNumberVal(string(t.Bytes)); err == nil {
+			if why := expr.OutOfRange(v); why != "" {
+				return t.Range, "Number out of range", why
+			}
 		}
 	}
-	return hcl.Range{}, false
+	return hcl.Range{}, "", ""
 }
 
 // topBlocks are the blocks of the top level, and how many labels each has.

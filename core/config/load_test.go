@@ -502,13 +502,14 @@ func TestCatalogFails(t *testing.T) {
 	}
 }
 
-func TestTooDeep(t *testing.T) {
+func TestOutOfBounds(t *testing.T) {
 	for name, expression := range map[string]string{
 		"brackets":     strings.Repeat("[", 100000),
 		"parentheses":  strings.Repeat("(", 100000),
 		"templates":    strings.Repeat(`"${`, 100000),
 		"signs":        strings.Repeat("!", 100000) + "true",
 		"conditionals": strings.Repeat("true ? 1 : ", 50000) + "2",
+		"number":       `"${9999999E9899999}"`,
 		"large":        "\"" + strings.Repeat("x", maxFile) + "\"",
 	} {
 		t.Run(name, func(t *testing.T) {

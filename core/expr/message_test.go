@@ -626,13 +626,14 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestNesting bounds what takes quadratic time here and what takes hcl itself exponential time.
-func TestNesting(t *testing.T) {
+// TestWorkIsBounded bounds what takes quadratic time here and what takes hcl itself exponential time.
+func TestWorkIsBounded(t *testing.T) {
 	for _, c := range []struct {
 		name, before, middle, after string
 		most                        int
 	}{
-		{"try", "try(", "event.data.id", ", null)", maxLazy},
+		{"try", "try(", "event.data.id", ", null)", maxDoubling},
+		{"jsonencode", "jsonencode(", "event.data.id", ")", maxDoubling},
 		{"not", "!", "true", "", maxDepth - 2},
 		{"or", "", "true", " || event.type == \"a\"", maxDepth - 3},
 	} {
@@ -655,5 +656,14 @@ func TestNesting(t *testing.T) {
 				}
 			}
 		})
+	}
+	for text, ok := range map[string]bool{"1e400": true, "-1e-400": true, "1e500": false, "9999999E9899999": false} {
+		e, diags := hclsyntax.ParseExpression([]byte(text), "test.hcl", hcl.InitialPos)
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		if _, diags = newTestSet(false).Text(e); diags.HasErrors() == ok {
+			t.Errorf("%s: %v", text, diags)
+		}
 	}
 }

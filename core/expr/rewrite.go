@@ -35,7 +35,7 @@ func (s *Set) rewrite(e hcl.Expression, argument bool) (
 			Subject:  e.Range().Ptr(),
 		}}
 	}
-	if diags := hclsyntax.Walk(native, &nesting{}); diags.HasErrors() {
+	if diags := hclsyntax.Walk(native, &bounds{}); diags.HasErrors() {
 		return nil, cty.NilVal, diags
 	}
 	rw := &rewriter{set: s}
@@ -71,53 +71,71 @@ func check(e hclsyntax.Expression, s *Set) (v cty.Value, diags hcl.Diagnostics) 
 const (
 	// maxDepth is how deep an expression may be: what is checked and rewritten looks at everything below it once more.
 	maxDepth = 500
-	// maxLazy is how deep calls of try and can may stand inside each other: each level makes hcl evaluate what is in it twice.
-	maxLazy = 6
+	// maxDoubling is how deep calls may stand inside each other that double the work, or the length of their result.
+	maxDoubling = 6
+	// maxExponent is the magnitude of a number's exponent, to the base of ten. Whoever wants one as text writes all its digits.
+	maxExponent = 400
 )
 
-// nesting is a walker that refuses more levels than maxDepth and maxLazy, and says so once.
-type nesting struct {
-	depth, lazy int
-	refused     bool
+// bounds is a walker that refuses what would take too long, and says so once.
+type bounds struct {
+	depth, doubling int
+	refused         bool
 }
 
-func isLazy(n hclsyntax.Node) bool {
+// doubles reports whether each call inside another of its kind doubles something: hcl evaluates what is in try and can twice,
+// and JSON in JSON has a backslash before every backslash.
+func doubles(n hclsyntax.Node) bool {
 	call, ok := n.(*hclsyntax.FunctionCallExpr)
-	return ok && (call.Name == "try" || call.Name == "can")
+	return ok && (call.Name == "try" || call.Name == "can" || call.Name == "jsonencode")
 }
 
 // Enter implements hclsyntax.Walker.
-func (w *nesting) Enter(n hclsyntax.Node) hcl.Diagnostics {
-	w.depth++
-	if isLazy(n) {
-		w.lazy++
+func (b *bounds) Enter(n hclsyntax.Node) hcl.Diagnostics {
+	b.depth++
+	if doubles(n) {
+		b.doubling++
 	}
-	detail := ""
+	lit, _ := n.(*hclsyntax.LiteralValueExpr)
+	summary, detail := "Expression nested too deeply", ""
 	switch {
-	case w.refused:
+	case b.refused:
 		return nil
-	case w.depth > maxDepth:
+	case b.depth > maxDepth:
 		detail = fmt.Sprintf("An expression may be %d levels deep; in a chain like a || b || c every operator is a level. "+
 			"Ask whether a list holds a value instead: contains([…], event.type).", maxDepth)
-	case w.lazy > maxLazy:
-		detail = fmt.Sprintf("Calls of try and can may stand inside each other %d levels deep, because each level doubles the "+
-			"work. One try takes any number of alternatives: try(a, b, c).", maxLazy)
+	case b.doubling > maxDoubling:
+		detail = fmt.Sprintf("Calls of try, can and jsonencode may stand inside each other %d levels deep, because each level "+
+			"doubles the work. One try takes any number of alternatives: try(a, b, c).", maxDoubling)
+	case lit != nil && OutOfRange(lit.Val) != "":
+		summary, detail = "Number out of range", OutOfRange(lit.Val)
 	default:
 		return nil
 	}
-	w.refused = true
-	return hcl.Diagnostics{{
-		Severity: hcl.DiagError, Summary: "Expression nested too deeply", Detail: detail, Subject: n.Range().Ptr(),
-	}}
+	b.refused = true
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: n.Range().Ptr()}}
 }
 
 // Exit implements hclsyntax.Walker.
-func (w *nesting) Exit(n hclsyntax.Node) hcl.Diagnostics {
-	w.depth--
-	if isLazy(n) {
-		w.lazy--
+func (b *bounds) Exit(n hclsyntax.Node) hcl.Diagnostics {
+	b.depth--
+	if doubles(n) {
+		b.doubling--
 	}
 	return nil
+}
+
+// OutOfRange says why a value is a number too large or too small to be written out; "": it is not.
+func OutOfRange(v cty.Value) string {
+	if v.IsNull() || !v.IsKnown() || v.Type() != cty.Number {
+		return ""
+	}
+	exponent := v.AsBigFloat().MantExp(nil)
+	const bits = maxExponent * 10 / 3 // a decimal digit takes a little more than three
+	if -bits <= exponent && exponent <= bits {
+		return ""
+	}
+	return fmt.Sprintf("A number's exponent may be up to %d, or down to -%[1]d.", maxExponent)
 }
 
 func (rw *rewriter) fail(rng hcl.Range, summary, format string, args ...any) {
