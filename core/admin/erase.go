@@ -161,6 +161,9 @@ func placeFields(cursor *string, limit *int) []field {
 	return []field{text("cursor", cursor), number("limit", limit)}
 }
 
+// eraseFields are the parameters of an erasure; what is erased is in the body.
+func eraseFields(dryRun *bool) []field { return []field{flag("dry_run", dryRun)} }
+
 // progressEvery is how often an erasure reports at most.
 const progressEvery = 100 * time.Millisecond
 
@@ -168,7 +171,7 @@ const progressEvery = 100 * time.Millisecond
 func handleErase(c Control, w http.ResponseWriter, r *http.Request) {
 	var o EraseOrder
 	var dryRun bool
-	err := parse(r.URL.Query(), []field{flag("dry_run", &dryRun)})
+	err := parse(r.URL.Query(), eraseFields(&dryRun))
 	if err != nil {
 		err = badRequest{err}
 	} else {

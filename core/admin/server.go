@@ -64,6 +64,7 @@ func routes(c Control, who caller) *patterns {
 			}
 		})
 	}
+	mux.HandleFunc("GET /v1/openapi.json", handleOpenAPI)
 	handle("GET /v1/status", func(r *http.Request) (any, error) { return c.Status(r.Context()) })
 	handle("POST /v1/reload", func(r *http.Request) (any, error) { return c.Reload(r.Context()) })
 	handle("GET /v1/reloads", func(r *http.Request) (any, error) { return c.Reloads(r.Context()) })
