@@ -405,8 +405,11 @@ func TestMigrationBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range own {
+	for i, f := range own {
 		name := "migrations/" + f.Name()
+		if !strings.HasPrefix(f.Name(), fmt.Sprintf("%04d_", i+1)) {
+			t.Errorf("%s is number %d", f.Name(), i+1)
+		}
 		script, err := migrationFiles.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
