@@ -163,12 +163,15 @@ func parseTime(text string) (time.Time, error) {
 }
 
 // pager leads to the pages of a list.
-type pager struct{ Newest, Older string }
+type pager struct {
+	Newest, Older string
+	Looked        time.Time // the page came back short: so far it has looked; zero: it is full, or the last one
+}
 
 func (c *call) pager(next string) pager {
 	var p pager
 	if next != "" {
-		p.Older = c.with("cursor", next)
+		p.Older, p.Looked = c.with("cursor", next), store.Looked(next)
 	}
 	if c.r.URL.Query().Get("cursor") != "" {
 		p.Newest = c.with("cursor", "")
@@ -198,9 +201,7 @@ func (c *call) others(shared ...string) []option {
 		if path := "/" + name; path != c.r.URL.Path {
 			mine := maps.Clone(q)
 			if name == "requests" {
-				for _, n := range []string{"type", "subject", "tenant", "request"} {
-					delete(mine, n)
-				}
+				delete(mine, "request")
 			}
 			os = append(os, option{address(path, mine), name})
 		}
@@ -215,8 +216,9 @@ func (c *call) requests() error {
 	}
 	q := c.r.URL.Query()
 	f := store.RequestFilter{
-		Source: q.Get("source"), State: core.RequestState(q.Get("state")), Unrouted: q.Get("unrouted") == "true",
-		Cursor: q.Get("cursor"), Limit: pageSize,
+		Source: q.Get("source"), Type: strings.TrimSpace(q.Get("type")), Subject: strings.TrimSpace(q.Get("subject")),
+		Tenant: strings.TrimSpace(q.Get("tenant")), State: core.RequestState(q.Get("state")),
+		Unrouted: q.Get("unrouted") == "true", Cursor: q.Get("cursor"), Limit: pageSize,
 	}
 	if f.Since, f.Until, err = c.window(); err != nil {
 		return err
@@ -227,11 +229,12 @@ func (c *call) requests() error {
 	}
 	return c.page("Requests", list[admin.Request]{
 		Form: c.filters([]formField{
-			sourceField(&s), stateField("received", "routed", "dead"), lastField(),
+			sourceField(&s), typeField(), subjectField(), stateField("received", "routed", "dead"), lastField(),
 			{Name: "unrouted", Label: "with an event that no route took", Kind: "check"},
-		}, []formField{sinceField(), untilField()}),
-		Items: p.Items, Pager: c.pager(p.Next), Others: c.others("source", "last", "since", "until"),
-		Empty: sum(s.Stats.Requests) == 0,
+		}, []formField{tenantField(), sinceField(), untilField()}),
+		Items: p.Items, Pager: c.pager(p.Next),
+		Others: c.others("source", "type", "subject", "tenant", "last", "since", "until"),
+		Empty:  sum(s.Stats.Requests) == 0,
 	})
 }
 

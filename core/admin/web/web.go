@@ -118,7 +118,7 @@ func (s *Site) Close() { s.works.close() }
 // list is every page there is, in the order of the navigation.
 func (s *Site) list() []page {
 	return slices.Concat(
-		overviewPages(), historyPages(), detailPages(), searchPages(),
+		overviewPages(), tailPages(), historyPages(), detailPages(), searchPages(),
 		letterPages(), unroutedPages(), rejectionPages(), sinkPages(), pluginPages(), configurationPages(),
 	)
 }

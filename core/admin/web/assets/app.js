@@ -106,8 +106,10 @@
       k: () => choose(-1),
       n: () => one('[data-page="n"]')?.click(),
       p: () => one('[data-page="p"]')?.click(),
+      " ": () => one("[data-tail-pause]:not([hidden])")?.click(),
       c: () => one("main [data-copy]:not([hidden])")?.click(),
     };
+    if (e.key === " " && (!one("[data-tail-pause]") || e.target.closest("button, a, summary"))) return;
     if (Object.hasOwn(keys, e.key)) { e.preventDefault(); keys[e.key](); }
   });
 
