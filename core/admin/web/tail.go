@@ -24,6 +24,7 @@ func tailPages() []page {
 
 const (
 	tailFirst = 25               // requests that are there at the beginning
+	tailMade  = 200              // deliveries, likewise
 	tailPace  = 60               // requests and rejections shown a second: nobody reads more
 	tailBeat  = 15 * time.Second // between signs of life, for proxies that close what is silent
 	tailWrite = 10 * time.Second // for a browser to take what is written to it
@@ -31,10 +32,38 @@ const (
 
 // tailPage is the page of what comes in.
 type tailPage struct {
-	Form     form
-	Requests []admin.Request
-	Stream   string // where it goes on
-	Silent   string // why nothing follows
+	Form   form
+	Rows   []tailRow
+	Stream string // where it goes on
+	Silent string // why nothing follows
+}
+
+// tailRow is a request with what is known to have come of it.
+type tailRow struct {
+	admin.Request
+	Made []admin.Delivery
+}
+
+// tailRows are the newest requests.
+func (c *call) tailRows(source string) ([]tailRow, error) {
+	p, err := c.control.Requests(c, store.RequestFilter{Source: source, Limit: tailFirst})
+	if err != nil || len(p.Items) == 0 {
+		return nil, err
+	}
+	oldest := p.Items[len(p.Items)-1].ReceivedAt
+	ds, err := c.control.Deliveries(c, store.DeliveryFilter{Source: source, Since: oldest, Limit: tailMade})
+	if err != nil {
+		return nil, err
+	}
+	made := map[string][]admin.Delivery{}
+	for _, d := range slices.Backward(ds.Items) {
+		made[d.RequestID] = append(made[d.RequestID], d)
+	}
+	rows := make([]tailRow, len(p.Items))
+	for i, r := range p.Items {
+		rows[i] = tailRow{r, made[r.ID]}
+	}
+	return rows, nil
 }
 
 func (c *call) tail() error {
@@ -43,13 +72,12 @@ func (c *call) tail() error {
 		return err
 	}
 	source := c.r.URL.Query().Get("source")
-	p, err := c.control.Requests(c, store.RequestFilter{Source: source, Limit: tailFirst})
+	rows, err := c.tailRows(source)
 	if err != nil {
 		return err
 	}
 	data := tailPage{
-		Form:     c.filters([]formField{sourceField(&s)}, nil),
-		Requests: p.Items, Stream: address("/tail/stream", c.r.URL.Query()),
+		Form: c.filters([]formField{sourceField(&s)}, nil), Rows: rows, Stream: address("/tail/stream", c.r.URL.Query()),
 	}
 	if !s.Running {
 		data.Silent = "No host runs: nothing comes in."
@@ -94,7 +122,7 @@ func (c *call) tailStream() error {
 			if source != "" && ch.Request.Source != source || !pace.room(ch.Request.ID) {
 				return nil
 			}
-			return c.tell(s, ch.ID, ch.Kind, ch.Request)
+			return c.tell(s, ch.ID, ch.Kind, tailRow{*ch.Request, nil})
 		case admin.ChangeDelivery:
 			if source != "" && sourceName(ch.Delivery.Source) != source || pace.left(ch.Delivery.RequestID) {
 				return nil
@@ -123,11 +151,11 @@ func (c *call) tailBegins(s *stream, source string, ch admin.Change) error {
 	if err := c.tell(s, ch.ID, ch.Kind, nil); err != nil {
 		return err
 	}
-	p, err := c.control.Requests(c, store.RequestFilter{Source: source, Limit: tailFirst})
+	rows, err := c.tailRows(source)
 	if err != nil {
 		return err
 	}
-	for _, r := range slices.Backward(p.Items) {
+	for _, r := range slices.Backward(rows) {
 		if err := c.tell(s, "", "before", r); err != nil {
 			return err
 		}
