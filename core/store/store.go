@@ -112,7 +112,11 @@ type Store interface {
 	// Reads for people. Lists are newest first; next is the cursor of the following page, "" at the end. No read takes long:
 	// a page may hold less than asked for, or nothing, though there is a next one. Looked tells then how far it has come.
 	ListRequests(ctx context.Context, f RequestFilter) (rs []*core.Request, next string, err error) // without Body
-	GetRequest(ctx context.Context, id string) (*RequestDetail, error)                              // ErrNotFound
+	// SearchRequests is a step of a search for requests whose body has a text, or the data of whose events has it where the
+	// body is no JSON. It finds them as ListRequests does, looked says how many bodies it read, and next where it has come
+	// to. Looked of it tells the time of that, also if the page is full. It rests afterwards, for the sake of who writes.
+	SearchRequests(ctx context.Context, f RequestFilter, text *Text) (found []*core.Request, looked int, next string, err error)
+	GetRequest(ctx context.Context, id string) (*RequestDetail, error) // ErrNotFound
 	ListEvents(ctx context.Context, f EventFilter) (es []ListedEvent, next string, err error)
 	// Its deliveries have their Event without Data.
 	ListDeliveries(ctx context.Context, f DeliveryFilter) (ds []*core.Delivery, next string, err error)

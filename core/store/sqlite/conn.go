@@ -3,6 +3,7 @@ package sqlite
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -32,7 +33,8 @@ func openConn(path string, cacheKiB int, pragmas ...string) (*conn, error) {
 		"PRAGMA journal_mode = WAL",
 		"PRAGMA wal_autocheckpoint = 0", // maintain does it, beside the writer
 		"PRAGMA temp_store = MEMORY",
-		"PRAGMA fullfsync = ON", // macOS: an fsync that reaches the disk
+		"PRAGMA automatic_index = OFF", // an index that is made for one query is made of a whole table
+		"PRAGMA fullfsync = ON",        // macOS: an fsync that reaches the disk
 		fmt.Sprintf("PRAGMA cache_size = -%d", cacheKiB),
 	}
 	for _, p := range append(all, pragmas...) {
@@ -140,6 +142,13 @@ func (s *stmt) readBytes(col int) []byte {
 	b := make([]byte, s.ColumnLen(col))
 	s.ColumnBytes(col, b)
 	return b
+}
+
+// bytesInto is readBytes into memory that is there, if it is large enough.
+func (s *stmt) bytesInto(b []byte, col int) []byte {
+	n := s.ColumnLen(col)
+	b = slices.Grow(b[:0], n)[:n]
+	return b[:s.ColumnBytes(col, b)]
 }
 
 func (s *stmt) readTime(col int) time.Time {

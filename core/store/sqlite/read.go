@@ -377,24 +377,10 @@ func (s *Store) ListRequests(ctx context.Context, f store.RequestFilter) (rs []*
 	}
 	short := ""
 	err = s.search(ctx, func(c *conn) error {
-		var q query
-		seqs := bounds{0, before}
-		if err := q.timeBounds(c, &seqs, f.Since, f.Until); err != nil {
+		q, from, w, err := s.requestWalk(c, &f, before)
+		if err != nil {
 			return err
 		}
-		hashes := q.requests(&f)
-		from, jump := "requests AS r", "SELECT max(seq) FROM requests WHERE seq < ?"
-		switch {
-		case f.State == core.RequestDead:
-			from = "requests AS r INDEXED BY requests_dead"
-			jump = "SELECT max(seq) FROM requests INDEXED BY requests_dead WHERE state = 'dead' AND seq < ?"
-		case f.Unrouted:
-			from = "requests AS r INDEXED BY requests_unrouted"
-			jump = "SELECT max(seq) FROM requests INDEXED BY requests_unrouted WHERE unrouted > 0 AND seq < ?"
-		case f.State == core.RequestReceived:
-			seqs.within(s.routed.Load()+1, math.MaxInt64)
-		}
-		q.where("r.seq >= ? AND r.seq < ?")
 		st, err := c.transient("SELECT " + requestColumns + ", b.headers FROM " + from +
 			" LEFT JOIN bodies AS b ON b.seq = r.seq WHERE " + q.String() + " ORDER BY r.seq DESC")
 		if err != nil {
@@ -402,7 +388,7 @@ func (s *Store) ListRequests(ctx context.Context, f store.RequestFilter) (rs []*
 		}
 		defer st.Finalize()
 		q.bind(st)
-		at, err := s.walk(c, walk{seqs: seqs, before: before, jump: jump, all: hashes}, func(from, to int64) (bool, error) {
+		at, err := s.walk(c, w, func(from, to int64) (bool, error) {
 			n := len(q.values)
 			st.int(n+1, from)
 			st.int(n+2, to)
@@ -427,6 +413,28 @@ func (s *Store) ListRequests(ctx context.Context, f store.RequestFilter) (rs []*
 	}
 	rs, next = cut(rs, limit, func(r *core.Request) int64 { return r.Seq })
 	return rs, next, nil
+}
+
+// requestWalk makes of a filter conditions, the last two on the sequence, the table with its index, and a walk.
+func (s *Store) requestWalk(c *conn, f *store.RequestFilter, before int64) (q query, from string, w walk, err error) {
+	w = walk{seqs: bounds{0, before}, before: before, jump: "SELECT max(seq) FROM requests WHERE seq < ?"}
+	if err := q.timeBounds(c, &w.seqs, f.Since, f.Until); err != nil {
+		return q, "", w, err
+	}
+	w.all = q.requests(f)
+	from = "requests AS r"
+	switch {
+	case f.State == core.RequestDead:
+		from += " INDEXED BY requests_dead"
+		w.jump = "SELECT max(seq) FROM requests INDEXED BY requests_dead WHERE state = 'dead' AND seq < ?"
+	case f.Unrouted:
+		from += " INDEXED BY requests_unrouted"
+		w.jump = "SELECT max(seq) FROM requests INDEXED BY requests_unrouted WHERE unrouted > 0 AND seq < ?"
+	case f.State == core.RequestReceived:
+		w.seqs.within(s.routed.Load()+1, math.MaxInt64)
+	}
+	q.where("r.seq >= ? AND r.seq < ?")
+	return q, from, w, nil
 }
 
 // requests adds the conditions of a filter, but for its times, and returns the hashes for the filters.

@@ -73,9 +73,9 @@ func (s *Store) walk(c *conn, w walk, look func(from, to int64) (enough bool, er
 				return 0, err
 			}
 			switch took := time.Since(begun); {
-			case took < s.opts.listTime/16:
+			case took < s.opts.listTime/32:
 				width = min(2*width, mostLook)
-			case took > s.opts.listTime/4:
+			case took > s.opts.listTime/8:
 				width = max(width/4, 1)
 			}
 		}
