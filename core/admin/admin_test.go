@@ -214,7 +214,7 @@ func TestClientSeesWhatTheStoreHolds(t *testing.T) {
 	}{
 		{store.RequestFilter{}, 3}, {store.RequestFilter{Source: "people"}, 2},
 		{store.RequestFilter{State: core.RequestDead}, 1},
-		{store.RequestFilter{Unrouted: true}, 1}, {store.RequestFilter{Limit: 2}, 2},
+		{store.RequestFilter{Unrouted: true}, 1}, {store.RequestFilter{Subject: "thing/1", Type: "x.*"}, 1}, {store.RequestFilter{Limit: 2}, 2},
 		{store.RequestFilter{Since: day.Add(6 * time.Hour), Until: day.Add(7 * time.Hour)}, 1},
 	} {
 		got, err := c.Requests(ctx, f.filter)
@@ -575,5 +575,48 @@ func TestSinks(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"wake " + dead.Items[0].Sink}, *s.told); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestSearch(t *testing.T) {
+	s := serve(t, t.TempDir())
+	since := time.Date(2026, 3, 4, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name string
+		Control
+	}{{"client", s.client}, {"direct", s.direct}} {
+		search := func(o SearchOrder) (sources []string, p SearchProgress) {
+			t.Helper()
+			p, err := c.SearchRequests(t.Context(), o, func(r SearchReport) {
+				if r.Item != nil {
+					sources = append(sources, r.Item.Source)
+				}
+			})
+			if err != nil {
+				t.Fatal(c.name, err)
+			}
+			return sources, p
+		}
+		got, p := search(SearchOrder{Text: `"N":`, Filter: store.RequestFilter{Since: since}})
+		if diff := cmp.Diff([]string{"hr", "people"}, got); diff != "" || p.Looked != 3 || p.Found != 2 || p.Next != "" || p.Share != 1 {
+			t.Errorf("%s: %s, %+v", c.name, diff, p)
+		}
+		got, p = search(SearchOrder{Text: `"N":`, Filter: store.RequestFilter{Since: since, Limit: 1}})
+		if len(got) != 1 || p.Next == "" || p.LookedTo == nil {
+			t.Errorf("%s: the first page has %v, %+v", c.name, got, p)
+		}
+		got, p = search(SearchOrder{Text: `"N":`, Filter: store.RequestFilter{Since: since, Limit: 1, Cursor: p.Next}})
+		if len(got) != 1 || got[0] != "people" {
+			t.Errorf("%s: the second page has %v, %+v", c.name, got, p)
+		}
+		if got, p = search(SearchOrder{Text: `"N":`}); len(got) > 0 || p.Looked != 0 { // the last day
+			t.Errorf("%s: without a time it found %v, %+v", c.name, got, p)
+		}
+		if _, err := c.SearchRequests(t.Context(), SearchOrder{}, nil); err == nil {
+			t.Errorf("%s: a search for nothing", c.name)
+		}
+		if _, err := c.SearchRequests(t.Context(), SearchOrder{Text: "x", Filter: store.RequestFilter{Cursor: "x"}}, nil); err == nil {
+			t.Errorf("%s: a foreign cursor was taken", c.name)
+		}
 	}
 }

@@ -22,6 +22,9 @@ type Control interface {
 	Reloads(ctx context.Context) (Page[Reload], error)
 	Config(ctx context.Context) (Config, error)
 	Requests(ctx context.Context, f store.RequestFilter) (Page[Request], error)
+	// SearchRequests looks for a text in bodies, newest first, and reports what it finds and how far it has come from the
+	// caller's goroutine; report may be nil. The end of ctx stops it.
+	SearchRequests(ctx context.Context, o SearchOrder, report func(SearchReport)) (SearchProgress, error)
 	Request(ctx context.Context, id string) (Request, error)
 	Body(ctx context.Context, id string) (RawBody, error) // of a request
 	// Export reads requests with their bodies, oldest first, in pages.

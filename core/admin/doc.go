@@ -5,6 +5,7 @@
 //	GET  /v1/status                     what is stored, sinks, plugins
 //	GET  /v1/requests                   ?source= tenant= type= subject= state= unrouted= since= until= cursor= limit=
 //	GET  /v1/requests/{id}
+//	POST /v1/requests/search            {"text": "…"}; the filters of the list
 //	POST /v1/requests/retry             {"ids": […]} or ?source= tenant= state= since= until=, and dry_run= items=
 //	POST /v1/requests/erase             {"subject": "…", "source": "…", "tenant": "…"} or {"ids": […]}; ?dry_run=
 //	GET  /v1/receipts                   ?cursor= limit=
@@ -22,7 +23,7 @@
 //	GET  /v1/rejections                 ?source= cause= since= until= cursor= limit=
 //	GET  /v1/rejections/{id}
 //
-// Retries and replays answer with a line of JSON per step and per delivery, erasures with one now and then, upgrades with
+// Retries, replays and searches answer with a line of JSON per step and per delivery or request, erasures with one now and then, upgrades with
 // one per stage; the last one has the result or an error.
 //
 // An answer other than 200 is {"error": "…"}; 404 means that there is no such thing.

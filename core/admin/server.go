@@ -155,6 +155,7 @@ func routes(c Control, who caller) *patterns {
 	if who == owner { // it takes paths of programs
 		mux.HandleFunc("POST /v1/plugins/upgrade", func(w http.ResponseWriter, r *http.Request) { handleUpgrade(c, w, r) })
 	}
+	mux.HandleFunc("POST /v1/requests/search", func(w http.ResponseWriter, r *http.Request) { handleSearch(c, w, r) })
 	mux.HandleFunc("POST /v1/requests/erase", func(w http.ResponseWriter, r *http.Request) { handleErase(c, w, r) })
 	mux.HandleFunc("POST /v1/requests/retry", func(w http.ResponseWriter, r *http.Request) {
 		var o RequestOrder

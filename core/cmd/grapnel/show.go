@@ -189,16 +189,33 @@ func joinStates[S ~string](states []S) string {
 
 func newRequests() *cobra.Command {
 	var f store.RequestFilter
-	list := &cobra.Command{Use: "list", Short: "List requests, newest first", Args: cobra.NoArgs}
+	list := &cobra.Command{
+		Use: "list", Short: "List requests, newest first", Args: cobra.NoArgs,
+		Example: `  grapnel requests list --state dead
+  grapnel requests list --type 'peopleforce.employee.*' --subject employee/4101 --since 7d
+  grapnel requests list --text lovelace --since 2h`,
+	}
 	list.Flags().StringVar(&f.Source, "source", "", "only of this source")
 	list.Flags().StringVar(&f.Tenant, "tenant", "", "only of this tenant")
 	list.Flags().StringVar(&f.Type, "type", "", "only with an event of this `type`, or pattern such as 'youforce.*'")
 	list.Flags().StringVar(&f.Subject, "subject", "", "only with an event of this subject, such as employee/4101")
 	stateFlag(list, &f.State, core.RequestReceived, core.RequestRouted, core.RequestDead)
 	list.Flags().BoolVar(&f.Unrouted, "unrouted", false, "only those with an event that no route matched")
+	text := list.Flags().String("text", "", "only with this `text` in the body, in either case; of the last day unless --since says more")
 	timeFlags(list, &f.Since, &f.Until)
 	pageFlags(list, &f.Cursor, &f.Limit)
+	const headings = "RECEIVED SOURCE STATE ID REASON"
+	row := func(r admin.Request) []string {
+		return []string{at(r.ReceivedAt), r.Source, r.State, r.ID, short(r.Reason)}
+	}
 	withControl(list, func(c *cobra.Command, ctl admin.Control, p printer, _ []string) error {
+		if *text != "" {
+			found, next, err := searchRequests(c.Context(), ctl, p, admin.SearchOrder{Filter: f, Text: *text})
+			if p.json || err != nil {
+				return err
+			}
+			return page(p, found, next, headings, row)
+		}
 		res, err := fill(p, f.Cursor, f.Limit, func(cursor string, limit int) (admin.Page[admin.Request], error) {
 			f.Cursor, f.Limit = cursor, limit
 			return ctl.Requests(c.Context(), f)
@@ -209,10 +226,15 @@ func newRequests() *cobra.Command {
 		if len(res.Items) == 0 {
 			p.note(unknownNames(c, f.Source, "", ""))
 		}
-		return page(p, res.Items, res.Next, "RECEIVED SOURCE STATE ID REASON", func(r admin.Request) []string {
-			return []string{at(r.ReceivedAt), r.Source, r.State, r.ID, short(r.Reason)}
-		})
+		return page(p, res.Items, res.Next, headings, row)
 	})
+	run := list.RunE
+	list.RunE = func(c *cobra.Command, args []string) error {
+		if emptyFlag(c, []string{"text"}) != "" {
+			return usage(c, "--text is empty: leave it out for any")
+		}
+		return run(c, args)
+	}
 
 	show := &cobra.Command{Use: "show ID", Short: "Show a request with its events and deliveries", Args: cobra.ExactArgs(1)}
 	withControl(show, func(c *cobra.Command, ctl admin.Control, p printer, args []string) error {

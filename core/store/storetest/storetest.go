@@ -74,6 +74,8 @@ func Run(t *testing.T, h Harness) {
 		"list events":       testListEvents,
 		"read requests":     testReadRequests,
 		"list deliveries":   testListDeliveries,
+		"list by events":    testListByEvents,
+		"search requests":   testSearchRequests,
 		"rejections":        testRejections,
 		"stats":             testStats,
 		"purge":             testPurge,
