@@ -224,6 +224,11 @@ func (b *tab) fill(selector, text string) {
 		chromedp.Evaluate[chromedp.Void](`document.activeElement.select()`), chromedp.KeyEvent(text))
 }
 
+// clickOn clicks what an XPath finds.
+func clickOn(path string) chromedp.Action[chromedp.Void] {
+	return chromedp.Click(path, chromedp.NodeVisible)
+}
+
 // key presses keys, wherever the focus is.
 func (b *tab) key(keys string) {
 	b.t.Helper()

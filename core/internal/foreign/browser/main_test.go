@@ -16,7 +16,8 @@ var (
 	chrome   chromium         // likewise
 
 	pictures = flag.String("ui.pictures", "", "a folder that gets a picture of every page")
-	million  = flag.Int("ui.requests", 20_000, "how many requests filters are timed over")
+	requests = flag.Int("ui.requests", 3_000, "how many requests filters are timed over")
+	database = flag.String("ui.database", "", "a database that filters are timed over instead; a copy of it is")
 )
 
 func TestMain(m *testing.M) {
