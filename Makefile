@@ -3,8 +3,8 @@
 VERSION   ?= 0.1.0-dev
 PLUGINS   := $(notdir $(wildcard plugins/*))
 MODULES   := . sdk $(addprefix plugins/,$(PLUGINS)) $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
-# Modules whose dependencies are kept tidy; the last two are for the tests behind the tag foreign only.
-TIDIED    := $(MODULES) core/internal/foreign/pocketbase core/internal/foreign/browser
+# Modules whose dependencies are kept tidy; the last three are for the tests behind the tag foreign only.
+TIDIED    := $(MODULES) $(addprefix core/internal/foreign/,pocketbase browser otelcol)
 LDFLAGS   := -s -w -X main.version=$(VERSION) -X github.com/grapnelhq/grapnel/sdk/serve.version=$(VERSION)
 GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS     := $(CURDIR)/bin/tools
