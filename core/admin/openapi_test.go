@@ -35,6 +35,7 @@ var schemaRoots = []reflect.Type{
 	reflect.TypeFor[Explanation](), reflect.TypeFor[GivenRequest](), reflect.TypeFor[Report](),
 	reflect.TypeFor[Config](), reflect.TypeFor[Reload](), reflect.TypeFor[Page[Reload]](),
 	reflect.TypeFor[Page[Alert]](), reflect.TypeFor[AlertTest](),
+	reflect.TypeFor[searching](), reflect.TypeFor[SearchReport](),
 	reflect.TypeFor[EraseOrder](), reflect.TypeFor[EraseReport](), reflect.TypeFor[ErasePreview](),
 	reflect.TypeFor[UpgradeOrder](), reflect.TypeFor[UpgradeReport](),
 }
@@ -62,6 +63,7 @@ func fieldLists() map[string][]field {
 		"GET /v1/tail":               tailFields(&word),
 		"POST /v1/requests/retry":    requestOrder(&ro),
 		"POST /v1/requests/erase":    eraseFields(&dryRun),
+		"POST /v1/requests/search":   requestFields(&requests),
 		"POST /v1/deliveries/retry":  deliveryOrder(&dos, false),
 		"POST /v1/deliveries/replay": deliveryOrder(&dos, true),
 	}
