@@ -80,7 +80,7 @@ type Diagnostics struct {
 
 	path     string             // as Load was told
 	top      []*hclsyntax.Block // all blocks of the top level
-	reads    []string           // what file() read, or tried to
+	reads    Stamps             // of what file() read, or tried to
 	secretAt []hcl.Range        // expressions that make secrets
 }
 

@@ -329,8 +329,8 @@ func (l *loader) functionTable() map[string]function.Function {
 		Type:        function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			path := args[0].AsString()
-			l.diags.reads = append(l.diags.reads, l.abs(path))
 			b, err := readFile(l.abs(path))
+			l.diags.reads[l.abs(path)] = stampOf(b, err)
 			if err != nil && l.opt.Incomplete {
 				return l.standIn(origin("file " + path)), nil
 			}

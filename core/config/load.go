@@ -90,7 +90,7 @@ func newLoader(ctx context.Context, path string, opt Options) *loader {
 	l := &loader{
 		ctx:       ctx,
 		opt:       opt,
-		diags:     &Diagnostics{path: path, files: map[string][]byte{}, blocks: map[blockName]*hclsyntax.Block{}},
+		diags:     &Diagnostics{path: path, reads: Stamps{}, files: map[string][]byte{}, blocks: map[blockName]*hclsyntax.Block{}},
 		cfg:       &Config{Path: path, Retention: map[string]time.Duration{}},
 		misreadAt: map[string]int{}, odd: map[string]bool{},
 		locals: map[string]*local{},

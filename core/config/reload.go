@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"os"
@@ -27,20 +29,73 @@ func (l *loader) reload(blocks []*hclsyntax.Block) {
 	b.finish()
 }
 
-// Inputs lists the files that a configuration is made of, as far as is known: those that there are now, the lock file,
-// whether or not there is one, and the files that file() read in an earlier load, if said is of one.
-func Inputs(path string, said *Diagnostics) []string {
-	files := []string{path}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		files, _ = hclFiles(path) // a folder that is gone has none
+// Stamps are the contents of files, by path. What cannot be read is like nothing else.
+type Stamps map[string][sha256.Size]byte
+
+func stampOf(content []byte, err error) [sha256.Size]byte {
+	if err != nil {
+		return [sha256.Size]byte{}
+	}
+	return sha256.Sum256(content)
+}
+
+// Loaded returns the contents of the files that a load has read: those of the configuration, its lock file, and what file()
+// read.
+func (d *Diagnostics) Loaded() Stamps {
+	all := maps.Clone(d.reads)
+	for name, src := range d.files {
+		all[name] = sha256.Sum256(src)
+	}
+	return all
+}
+
+// Now returns the contents of the same files as they are now, of what came to the configuration's folder since, and without
+// what went. It differs from Loaded when another load may come to something else.
+func (d *Diagnostics) Now() Stamps {
+	all := Stamps{}
+	for name := range d.reads {
+		all[name] = stampOf(readFile(name))
+	}
+	files := []string{d.path}
+	if info, err := os.Stat(d.path); err == nil && info.IsDir() {
+		files, _ = hclFiles(d.path) // a folder that is gone has none
 		files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, testFile) })
 	}
-	files = append(files, LockPath(path))
-	if said != nil {
-		files = append(files, said.reads...)
+	for _, name := range append(files, LockPath(d.path)) {
+		if b, err := readFile(name); err == nil {
+			all[name] = sha256.Sum256(b)
+		}
 	}
-	slices.Sort(files)
-	return slices.Compact(files)
+	return all
+}
+
+// Block returns a block of the top level as it is written, "" if there is none, or several.
+func (d *Diagnostics) Block(kind, name string) string {
+	text := ""
+	for _, b := range d.top {
+		if b.Type != kind || len(b.Labels) == 0 || b.Labels[len(b.Labels)-1] != name {
+			continue
+		}
+		if text != "" {
+			return ""
+		}
+		r := b.Range()
+		text = string(d.files[r.Filename][r.Start.Byte:b.CloseBraceRange.End.Byte])
+	}
+	return text
+}
+
+// GuessStorage is LoadStorage for who has a configuration that may be broken, and wants to find the host that runs by an
+// earlier state of it.
+func GuessStorage(path string) (storage Storage, broken bool) {
+	l := newLoader(context.Background(), path, Options{})
+	if !l.read(path) {
+		return l.cfg.Storage, true
+	}
+	top := l.split()
+	l.declareLocals(top["locals"])
+	l.storage(top["storage"])
+	return l.cfg.Storage, l.partial || l.diags.HasErrors()
 }
 
 // NeedsRestart adds that a setting, such as "server.limits.connections", cannot be changed while a host runs.

@@ -93,7 +93,7 @@ func (h *Host) describe(ctx context.Context, b *binary) (*core.PluginInfo, error
 	if fresh {
 		err := h.ask(ctx, b, func(ctx context.Context, c *child) error {
 			var err error
-			response, err = c.plugin.Describe(ctx, &pluginv1.DescribeRequest{Context: h.callContext})
+			response, err = c.plugin.Describe(ctx, &pluginv1.DescribeRequest{Context: h.callContext.Load()})
 			return err
 		})
 		if err != nil {
@@ -144,7 +144,7 @@ func (h *Host) validate(ctx context.Context, b *binary, info *core.PluginInfo, c
 	var response *pluginv1.ValidateResponse
 	err := h.ask(ctx, b, func(ctx context.Context, c *child) error {
 		var err error
-		response, err = c.plugin.Validate(ctx, &pluginv1.ValidateRequest{Context: h.callContext, Config: config})
+		response, err = c.plugin.Validate(ctx, &pluginv1.ValidateRequest{Context: h.callContext.Load(), Config: config})
 		return err
 	})
 	if err != nil {
@@ -171,7 +171,7 @@ func (h *Host) ValidateMessages(ctx context.Context, name string, config []byte,
 	if err != nil {
 		return nil, err
 	}
-	r := &pluginv1.ValidateRequest{Context: h.callContext, Config: config}
+	r := &pluginv1.ValidateRequest{Context: h.callContext.Load(), Config: config}
 	for _, d := range drafts {
 		m := &pluginv1.Draft{Message: d.Message}
 		for _, path := range d.Varies {

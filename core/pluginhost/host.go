@@ -62,7 +62,7 @@ type Host struct {
 	run         *runDir
 	launcher    launcher
 	policy      policy
-	callContext *pluginv1.CallContext
+	callContext atomic.Pointer[pluginv1.CallContext]
 	ids         atomic.Int64 // of instances
 	ctx         context.Context
 	cancel      context.CancelFunc
@@ -111,7 +111,6 @@ func New(opts Options) (*Host, error) {
 		memoryLimit:    opts.MemoryLimit,
 		abandonedLimit: cmp.Or(max(opts.AbandonedLimit, 0), 256),
 		maxEvents:      core.MaxEvents,
-		callContext:    &pluginv1.CallContext{LogLevel: logLevel(opts.Logger.GetLevel())},
 		binaries:       map[string]*binary{},
 		resolved:       map[core.PluginKind]map[string]*binary{core.PluginDecoder: {}, core.PluginSink: {}},
 		infos:          map[string]*core.PluginInfo{},
@@ -120,6 +119,7 @@ func New(opts Options) (*Host, error) {
 		decoders:       map[string][]*Decoder{},
 		upgrading:      map[string]bool{},
 	}
+	h.SetLogLevel(opts.Logger.GetLevel())
 	if opts.MaxEvents > 0 {
 		h.maxEvents = min(opts.MaxEvents, core.MaxEvents)
 	}

@@ -448,7 +448,7 @@ func (p *process) logNotes(block string, notes []*pluginv1.Note) {
 	}
 }
 
-func (p *process) callContext() *pluginv1.CallContext { return p.h.callContext }
+func (p *process) callContext() *pluginv1.CallContext { return p.h.callContext.Load() }
 
 // state returns the machine's state.
 func (p *process) state() State {

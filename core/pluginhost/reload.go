@@ -3,7 +3,10 @@ package pluginhost
 import (
 	"slices"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/grapnelhq/grapnel/core"
+	pluginv1 "github.com/grapnelhq/grapnel/sdk/proto/grapnel/plugin/v1"
 )
 
 // Choose has other programs chosen for what is described and opened from now on, and more secrets cut from what plugins
@@ -12,14 +15,24 @@ func (h *Host) Choose(dev map[string]string, pins map[string]Pin, secrets []stri
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.opts.Dev, h.opts.Pins = dev, pins
+	var added []string
 	for _, s := range secrets {
 		if !slices.Contains(h.opts.Secrets, s) {
-			h.opts.Secrets = append(slices.Clip(h.opts.Secrets), s)
+			added = append(added, s)
 		}
 	}
-	for _, b := range h.binaries {
-		b.redact.add(secrets...)
+	if len(added) == 0 {
+		return
 	}
+	h.opts.Secrets = slices.Concat(h.opts.Secrets, added)
+	for _, b := range h.binaries {
+		b.redact.add(added...)
+	}
+}
+
+// SetLogLevel tells plugins, with their next calls, what is worth to be written.
+func (h *Host) SetLogLevel(level hclog.Level) {
+	h.callContext.Store(&pluginv1.CallContext{LogLevel: logLevel(level)})
 }
 
 func (h *Host) pin(kind core.PluginKind, name string) (Pin, bool) {

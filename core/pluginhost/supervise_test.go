@@ -88,7 +88,7 @@ func (f *fakePlugin) launchTimes(since time.Time) []time.Duration {
 func newFakeProcess(f *fakePlugin) *process {
 	h := &Host{
 		policy: defaultPolicy(), openTimeout: 10 * time.Second, openRetry: time.Second, closeTimeout: time.Second,
-		drainTimeout: 30 * time.Second, laneIdle: time.Second, abandonedLimit: 3, callContext: &pluginv1.CallContext{},
+		drainTimeout: 30 * time.Second, laneIdle: time.Second, abandonedLimit: 3,
 		processes: map[string]*process{},
 	}
 	info := &core.PluginInfo{Kind: core.PluginSink, Name: "fake"}

@@ -33,7 +33,19 @@ func (c catalog) Names(kind core.PluginKind) []string {
 // newPluginHost makes a host for the plugins that a configuration names. What plugins say of themselves is remembered
 // between runs, by the hash of their programs, so that a check of a configuration starts nothing it knows.
 func newPluginHost(p config.Plugins, secrets []string, log hclog.Logger) (*pluginhost.Host, error) {
-	dev, pins := map[string]string{}, map[string]pluginhost.Pin{}
+	dev, pins := choices(p, log)
+	cache := ""
+	if dir, err := os.UserCacheDir(); err == nil {
+		cache = filepath.Join(dir, "grapnel", "plugins")
+	}
+	return pluginhost.New(pluginhost.Options{
+		Dir: p.Dir, Dev: dev, Pins: pins, MemoryLimit: p.MemoryLimit, CacheDir: cache, Secrets: secrets, Logger: log,
+	})
+}
+
+// choices are the programs that a configuration and its lock file choose.
+func choices(p config.Plugins, log hclog.Logger) (dev map[string]string, pins map[string]pluginhost.Pin) {
+	dev, pins = map[string]string{}, map[string]pluginhost.Pin{}
 	for _, pin := range p.Pins {
 		name := string(pin.Kind) + "-" + pin.Name
 		if pin.Dev != "" {
@@ -48,11 +60,5 @@ func newPluginHost(p config.Plugins, secrets []string, log hclog.Logger) (*plugi
 		pin.Version, pin.SHA256 = locked.Version, locked.Hash(pluginfile.Current())
 		pins[name] = pin
 	}
-	cache := ""
-	if dir, err := os.UserCacheDir(); err == nil {
-		cache = filepath.Join(dir, "grapnel", "plugins")
-	}
-	return pluginhost.New(pluginhost.Options{
-		Dir: p.Dir, Dev: dev, Pins: pins, MemoryLimit: p.MemoryLimit, CacheDir: cache, Secrets: secrets, Logger: log,
-	})
+	return dev, pins
 }

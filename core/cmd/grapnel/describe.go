@@ -10,7 +10,7 @@ import (
 
 // describe completes the status with what only a running host knows.
 func (h *host) describe(s *admin.Status) {
-	s.Running, s.Version = true, version
+	s.Running, s.Version, s.Config = true, version, h.configStatus()
 	in := h.ingress.Stats()
 	for _, name := range slices.Sorted(maps.Keys(in.Sources)) {
 		c := in.Sources[name]

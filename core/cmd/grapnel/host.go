@@ -42,19 +42,17 @@ type host struct {
 	metrics *metrics.Metrics
 	tracing *tracing.Tracing // nil: nothing is traced
 	alerts  *alerting
+	reloads *reloads
+	ended   chan struct{} // closed when the engine has ended
 }
 
-// running is what the host runs by. A reload puts another one in its place: who needs two things that fit together takes
-// both from one.
-type running struct {
-	cfg   *config.Config
-	table *route.Table
-}
-
-func newHost(cfg *config.Config, log hclog.Logger) *host {
-	h := &host{log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), metrics: metrics.New()}
+func newHost(cfg *config.Config, said *config.Diagnostics, log hclog.Logger) *host {
+	h := &host{
+		log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), metrics: metrics.New(),
+		reloads: newReloads(), ended: make(chan struct{}),
+	}
 	h.metrics.Read(h.read)
-	h.current.Store(&running{cfg, routeTable(cfg)})
+	h.current.Store(newRunning(cfg, said))
 	h.alerts = newAlerting(h)
 	return h
 }
@@ -161,7 +159,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	defer stopWork()
 	direct := &admin.Direct{
 		Store: h.tail.Store(h.store), Changes: h.tail, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
-		Rater:    h.rates,
+		Rater: h.rates, Reloader: reloader{h},
 		Alerting: h.alerts,
 		Renderer: func(context.Context) (admin.Renderer, error) { return h.table().Renderer(), nil },
 	}
@@ -191,7 +189,10 @@ func (h *host) serve(ctx context.Context) (err error) {
 			failed <- err
 		}
 	})
-	running.Go(func() { err = errors.Join(err, h.engine.Run(working, h.config().Server.ShutdownTimeout)) })
+	running.Go(func() {
+		defer close(h.ended)
+		err = errors.Join(err, h.engine.Run(working, h.config().Server.ShutdownTimeout))
+	})
 	running.Go(func() { h.metrics.Run(working) })
 	running.Go(func() { h.alerts.run(working) })
 	running.Go(func() { h.watchDisk(working) })
@@ -199,6 +200,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	running.Go(func() { h.ingress.WatchCertificate(working) })
 	running.Go(func() { h.admin.watchCertificate(working) })
 	running.Go(func() { h.reloadOnHangup(working) })
+	running.Go(func() { h.watchFiles(working) })
 	h.log.Info("the host is ready", "listen", address.String(), "version", version,
 		"sources", len(h.config().Sources), "sinks", len(h.config().Sinks), "routes", len(h.config().Routes))
 
@@ -214,21 +216,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	stopWork()
 	cause = errors.Join(cause, control.Shutdown(stop), h.admin.shutdown(stop))
 	running.Wait()
+	h.reloads.drains.Wait()
+	h.stopAsking(stop)
 	return errors.Join(cause, err)
-}
-
-// reloadOnHangup reads the certificate again when it is asked to.
-func (h *host) reloadOnHangup(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-h.hangup:
-			if err := errors.Join(h.ingress.ReloadCertificate(), h.admin.reloadCertificate()); err != nil {
-				h.log.Error("cannot read the certificate again, the one in use stays", "error", err)
-			} else {
-				h.log.Info("read the certificate again", "reason", "SIGHUP")
-			}
-		}
-	}
 }

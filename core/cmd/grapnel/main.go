@@ -68,7 +68,7 @@ func execute(ctx context.Context, args []string) int {
 
 func newRoot() *cobra.Command {
 	root := group("grapnel", "Receive webhooks, never lose one, route them to plugins",
-		newInit(), newRun(), newValidate(), newExplain(), newTest(), newPlan(), newFmt(), newSend(),
+		newInit(), newRun(), newReload(), newValidate(), newExplain(), newTest(), newPlan(), newFmt(), newSend(),
 		newRequests(), newEvents(), newDeliveries(), newRejections(), newSinks(), newAlerts(), newStatus(),
 		newPlugin(), newDocs(), newVersion(),
 	)

@@ -82,6 +82,16 @@ func runningHost(ctx context.Context, configPath string) (*admin.Client, error) 
 		return nil, err
 	}
 	dir := filepath.Dir(storage.Path)
+	client, err := hostOf(ctx, dir)
+	if errors.Is(err, admin.ErrNotRunning) {
+		return nil, fmt.Errorf("no host runs on %s, so there is nothing to swap: `grapnel run --config %s` starts with the "+
+			"newest version of each plugin that the configuration and its lock file allow", dir, configPath)
+	}
+	return client, err
+}
+
+// hostOf finds the host that runs on a data folder, or returns admin.ErrNotRunning.
+func hostOf(ctx context.Context, dir string) (*admin.Client, error) {
 	socket, err := admin.SocketPath(dir)
 	if err != nil {
 		return nil, err
@@ -89,10 +99,6 @@ func runningHost(ctx context.Context, configPath string) (*admin.Client, error) 
 	client := admin.NewClient(socket)
 	if _, err := client.Status(ctx); err != nil {
 		client.Close()
-		if errors.Is(err, admin.ErrNotRunning) {
-			return nil, fmt.Errorf("no host runs on %s, so there is nothing to swap: `grapnel run --config %s` starts with the "+
-				"newest version of each plugin that the configuration and its lock file allow", dir, configPath)
-		}
 		return nil, err
 	}
 	return client, nil

@@ -5,6 +5,7 @@ import (
 	"os/signal"
 	"runtime/pprof"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -16,16 +17,19 @@ func newRun() *cobra.Command {
 		Long: `Run the host until it gets SIGINT or SIGTERM. It then refuses new webhooks, lets what is under way end, and stops;
 what waits is in the store and goes on with the next start.
 
-The files of server { tls {} } are read again when they change, and at once on SIGHUP.`,
+On SIGHUP, and on ` + "`grapnel reload`" + `, it loads its configuration again; with mistakes in it, it goes on with the one that
+it has. The files of server { tls {} } are read again when they change, and at once on SIGHUP.`,
 		Args: cobra.NoArgs,
 	}
 	path := configFlag(c)
 	profile := c.Flags().String("cpuprofile", "", "write a CPU profile to this `file`")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := loadConfig(c, *path)
-		if err != nil {
+		began := time.Now()
+		cfg, said := load(c, *path)
+		if err := showDiagnostics(c, said); err != nil {
 			return err
 		}
+		loaded := time.Since(began)
 		if *profile != "" {
 			f, err := os.Create(*profile)
 			if err != nil {
@@ -37,7 +41,8 @@ The files of server { tls {} } are read again when they change, and at once on S
 			}
 			defer pprof.StopCPUProfile()
 		}
-		h := newHost(cfg, newLogger(os.Stderr, cfg.Log))
+		h := newHost(cfg, said, newLogger(os.Stderr, cfg.Log))
+		h.started(began, loaded)
 		if !onTerminal() {
 			signal.Notify(h.hangup, syscall.SIGHUP) // to the end: it must not kill a host that starts or stops
 		}

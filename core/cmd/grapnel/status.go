@@ -47,6 +47,9 @@ func (p printer) status(s admin.Status) error {
 		}
 		fmt.Fprintln(p.out)
 	}
+	if err := p.configStatus(s.Config); err != nil {
+		return err
+	}
 	if err := p.table("STORED", [][]string{
 		{"requests", counts(s.Stats.Requests)},
 		{"unrouted events", counts(s.Stats.Unrouted)},
@@ -112,6 +115,27 @@ func (p printer) status(s admin.Status) error {
 	}
 	fmt.Fprintln(p.out)
 	return p.table("PLUGIN VERSION STATE PID RESTARTS MEMORY BLOCKS LAST-CRASH", rows)
+}
+
+// configStatus prints which configuration runs, and why the files say something else, if they do.
+func (p printer) configStatus(c *admin.ConfigStatus) error {
+	if c == nil {
+		return nil
+	}
+	how := "loaded at " + c.LoadedAt.Local().Format(time.DateTime)
+	if c.Trigger != byStart {
+		how += " (" + c.Trigger + ")"
+	}
+	if c.Draining {
+		how += ", calls that began before it go on as they were"
+	}
+	fmt.Fprintf(p.out, "Configuration: %s.\n", how)
+	if f := c.Failed; f != nil {
+		fmt.Fprintf(p.out, "What the files say now does not run: the reload at %s (%s) was %s: %s\n",
+			f.At.Local().Format(time.DateTime), f.Trigger, f.Result, short(f.Error))
+	}
+	_, err := fmt.Fprintln(p.out)
+	return err
 }
 
 // holders says how many dead letters hold their order keys.

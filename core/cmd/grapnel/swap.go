@@ -28,6 +28,10 @@ var _ admin.Upgrader = upgrader{}
 func (u upgrader) Upgrade(
 	ctx context.Context, o admin.UpgradeOrder, trial time.Duration, report func(admin.UpgradeProgress),
 ) (admin.Upgraded, error) {
+	if err := u.reloads.take(ctx); err != nil {
+		return admin.Upgraded{}, &admin.UpgradeError{Reason: "a reload or another upgrade goes on: " + err.Error()}
+	}
+	defer u.reloads.give()
 	kind, name, err := u.used(o.Plugin)
 	if err != nil {
 		return admin.Upgraded{}, err

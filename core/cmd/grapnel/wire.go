@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
+	"time"
 
+	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/auth"
 	"github.com/grapnelhq/grapnel/core/config"
 	"github.com/grapnelhq/grapnel/core/engine"
@@ -16,82 +19,40 @@ import (
 	"github.com/grapnelhq/grapnel/core/store"
 )
 
+// running is what the host runs by. A reload puts another one in its place: who needs two things that fit together takes
+// both from one.
+type running struct {
+	cfg     *config.Config
+	said    *config.Diagnostics // by the load; nil: not known
+	table   *route.Table
+	sinks   map[string]*pluginhost.Sink
+	sources map[string]*pluginhost.Decoder
+}
+
+func newRunning(cfg *config.Config, said *config.Diagnostics) *running {
+	return &running{
+		cfg: cfg, said: said, table: routeTable(cfg),
+		sinks: map[string]*pluginhost.Sink{}, sources: map[string]*pluginhost.Decoder{},
+	}
+}
+
 // wire opens the plugins and makes engine and ingress.
 func (h *host) wire(ctx context.Context) error {
-	cfg, table := h.config(), h.table()
-	opt := engine.Options{
-		Store: h.tail.Store(h.store), Logger: h.log.Named("engine"),
-		Sinks: make([]engine.Sink, len(cfg.Sinks)), Sources: make([]engine.Source, len(cfg.Sources)),
+	next := h.current.Load()
+	b := &build{host: h, next: next}
+	if err := errors.Join(b.open(ctx)...); err != nil {
+		return err
 	}
-	endpoints := make([]ingress.Endpoint, len(cfg.Sources))
-
-	states, err := h.sinkStates(ctx)
+	states, err := h.sinkStates(ctx, next.cfg.Sinks)
 	if err != nil {
 		return err
 	}
-	errs := make([]error, len(cfg.Sinks)+len(cfg.Sources))
-	var opening sync.WaitGroup
-	for i, s := range cfg.Sinks {
-		opening.Go(func() {
-			plugin, err := h.plugins.OpenSink(ctx, s.Name, s.Plugin, s.Config,
-				pluginhost.SinkOptions{Isolated: s.Isolated, Wait: true})
-			if err != nil {
-				errs[i] = fmt.Errorf("%s: sink %q: %w", s.Range, s.Name, err)
-				return
-			}
-			if why := plugin.Reason(); why != "" {
-				h.log.Error("a sink cannot be opened yet, its deliveries wait", "sink", s.Name, "at", s.Range.String(), "reason", why)
-			}
-			opt.Sinks[i] = engine.Sink{
-				Name: s.Name, Plugin: plugin,
-				Concurrency: s.Delivery.Concurrency, Batch: s.Delivery.Batch, Timeout: s.Delivery.Timeout,
-				Retry: engine.RetryPolicy{
-					MaxAttempts: s.Delivery.Retry.MaxAttempts, MaxAge: s.Delivery.Retry.MaxAge,
-					Min: s.Delivery.Retry.Min, Max: s.Delivery.Retry.Max,
-				},
-				Rate: s.Delivery.Rate, HoldDead: s.Delivery.HoldDead,
-				Breaker: engine.BreakerPolicy{
-					Failures: cmp.Or(s.Delivery.Breaker.Failures, -1), Min: s.Delivery.Breaker.Min, Max: s.Delivery.Breaker.Max,
-				},
-				WantsState: s.Info.WantState, State: states[s.Name], Renew: renew(h.store, table.Renderer()),
-				Locate:   func(route string, path []string) string { return table.Locate(route, s.Name, path) },
-				Observer: h.metrics.Sink(s.Name), Tracer: h.engineTracer(),
-			}
-		})
-	}
-	for i, s := range cfg.Sources {
-		opening.Go(func() {
-			plugin, err := h.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config,
-				pluginhost.DecoderOptions{
-					Isolated: s.Isolated, Wait: true, Provider: s.Info.Provider.Name, Manifest: s.Info.Provider,
-				})
-			if err == nil {
-				endpoints[i], err = endpoint(s, cfg.Server.Limits.Rate)
-			}
-			if err != nil {
-				errs[len(cfg.Sinks)+i] = fmt.Errorf("%s: source %q: %w", s.Range, s.Name, err)
-				return
-			}
-			if why := plugin.Reason(); why != "" {
-				h.log.Error("a source's decoder cannot be opened yet, its requests wait", "source", s.Name, "at", s.Range.String(),
-					"reason", why)
-			}
-			opt.Sources[i] = engine.Source{
-				Name: s.Name, Decoder: plugin, Router: table.Router(s.Name), Observer: h.metrics.Source(s.Name),
-				Tracer: h.engineTracer(),
-			}
-		})
-	}
-	opening.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	opt.Sources = append(opt.Sources, h.builtinSource())
-	h.engine = engine.New(opt)
-
-	srv := cfg.Server
+	h.engine = engine.New(engine.Options{
+		Store: h.tail.Store(h.store), Logger: h.log.Named("engine"), Sinks: b.engineSinks(states), Sources: b.engineSources(),
+	})
+	srv := next.cfg.Server
 	icfg := ingress.Config{
-		Listen: srv.Listen, TrustedProxies: srv.TrustedProxies, Endpoints: endpoints,
+		Listen: srv.Listen, TrustedProxies: srv.TrustedProxies, Endpoints: b.endpoints,
 		Limits: ingress.Limits{
 			MaxBody: srv.Limits.MaxBody, MaxHeader: srv.Limits.MaxHeader, ReadHeaderTimeout: srv.Limits.HeaderTimeout,
 			BodyTimeout: srv.Limits.ReadTimeout, IdleTimeout: srv.Limits.IdleTimeout, MaxConns: srv.Limits.Connections,
@@ -108,9 +69,228 @@ func (h *host) wire(ctx context.Context) error {
 	return err
 }
 
-// sinkStates reads what is kept about the sinks. A sink that is not to hold order keys any more lets them go.
-func (h *host) sinkStates(ctx context.Context) (map[string]store.SinkState, error) {
-	for _, s := range h.config().Sinks {
+// build opens what a configuration needs: all of it at the start, and beside what runs, what that does not have, for a
+// reload.
+type build struct {
+	*host
+	old, next *running // old: nil at the start
+	endpoints []ingress.Endpoint
+
+	mu     sync.Mutex
+	opened []*pluginhost.Handle // by this build
+	late   []string             // what cannot be opened yet, in words
+}
+
+// blockError is why a block cannot be opened.
+type blockError struct {
+	kind core.PluginKind
+	name string
+	at   config.Range
+	err  error
+}
+
+// Error implements error.
+func (e *blockError) Error() string {
+	what := "sink"
+	if e.kind == core.PluginDecoder {
+		what = "source"
+	}
+	return fmt.Sprintf("%s: %s %q: %v", e.at, what, e.name, e.err)
+}
+
+// Unwrap implements errors.Unwrap.
+func (e *blockError) Unwrap() error { return e.err }
+
+// open fills next. At the start, a block that its plugin refuses waits; in a reload it is a mistake.
+func (b *build) open(ctx context.Context) []error {
+	cfg := b.next.cfg
+	errs := make([]error, len(cfg.Sinks)+len(cfg.Sources))
+	sinks, sources := make([]*pluginhost.Sink, len(cfg.Sinks)), make([]*pluginhost.Decoder, len(cfg.Sources))
+	b.endpoints = make([]ingress.Endpoint, len(cfg.Sources))
+	var opening sync.WaitGroup
+	for i, s := range cfg.Sinks {
+		opening.Go(func() {
+			var err error
+			if sinks[i], err = b.sink(ctx, s); err != nil {
+				errs[i] = &blockError{core.PluginSink, s.Name, s.Range, err}
+			}
+		})
+	}
+	for i, s := range cfg.Sources {
+		opening.Go(func() {
+			var err error
+			if sources[i], err = b.source(ctx, s); err == nil {
+				b.endpoints[i], err = endpoint(s, cfg.Server.Limits.Rate)
+			}
+			if err != nil {
+				errs[len(cfg.Sinks)+i] = &blockError{core.PluginDecoder, s.Name, s.Range, err}
+			}
+		})
+	}
+	opening.Wait()
+	for i, s := range cfg.Sinks {
+		b.next.sinks[s.Name] = sinks[i]
+	}
+	for i, s := range cfg.Sources {
+		b.next.sources[s.Name] = sources[i]
+	}
+	return errs
+}
+
+// sink returns the sink of a block: the one that runs if nothing of it has changed that its plugin sees.
+func (b *build) sink(ctx context.Context, s config.Sink) (*pluginhost.Sink, error) {
+	if b.old != nil {
+		for _, was := range b.old.cfg.Sinks {
+			plugin := b.old.sinks[s.Name]
+			if was.Name == s.Name && was.Plugin == s.Plugin && string(was.Config) == string(s.Config) &&
+				was.Isolated == s.Isolated && isChosen(&plugin.Handle, was.Info, s.Info) {
+				return plugin, nil
+			}
+		}
+		if err := b.choose(ctx, core.PluginSink, s.Plugin, s.Info); err != nil {
+			return nil, err
+		}
+	}
+	plugin, err := b.plugins.OpenSink(ctx, s.Name, s.Plugin, s.Config,
+		pluginhost.SinkOptions{Isolated: s.Isolated, Wait: b.old == nil})
+	if err != nil {
+		return nil, err
+	}
+	b.note(&plugin.Handle, fmt.Sprintf("sink %q cannot be opened yet", s.Name))
+	if why := plugin.Reason(); why != "" {
+		b.log.Error("a sink cannot be opened yet, its deliveries wait", "sink", s.Name, "at", s.Range.String(), "reason", why)
+	}
+	return plugin, nil
+}
+
+// source is sink for a source's decoder.
+func (b *build) source(ctx context.Context, s config.Source) (*pluginhost.Decoder, error) {
+	if b.old != nil {
+		for _, was := range b.old.cfg.Sources {
+			plugin := b.old.sources[s.Name]
+			if was.Name == s.Name && was.Plugin == s.Plugin && string(was.Config) == string(s.Config) &&
+				was.Isolated == s.Isolated && reflect.DeepEqual(was.Info.Provider, s.Info.Provider) &&
+				isChosen(&plugin.Handle, was.Info, s.Info) {
+				return plugin, nil
+			}
+		}
+		if err := b.choose(ctx, core.PluginDecoder, s.Plugin, s.Info); err != nil {
+			return nil, err
+		}
+	}
+	plugin, err := b.plugins.OpenDecoder(ctx, s.Name, s.Plugin, s.Config, pluginhost.DecoderOptions{
+		Isolated: s.Isolated, Wait: b.old == nil, Provider: s.Info.Provider.Name, Manifest: s.Info.Provider,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.note(&plugin.Handle, fmt.Sprintf("the decoder of source %q cannot be opened yet", s.Name))
+	if why := plugin.Reason(); why != "" {
+		b.log.Error("a source's decoder cannot be opened yet, its requests wait", "source", s.Name, "at", s.Range.String(),
+			"reason", why)
+	}
+	return plugin, nil
+}
+
+// note remembers what was opened.
+func (b *build) note(hd *pluginhost.Handle, late string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.opened = append(b.opened, hd)
+	if why := hd.Reason(); why != "" {
+		b.late = append(b.late, late+": "+why)
+	}
+}
+
+// isChosen reports whether a block runs in the program that its configuration chooses. Where the configuration chooses what
+// it chose before, an upgrade since then stands.
+func isChosen(hd *pluginhost.Handle, was, now *core.PluginInfo) bool {
+	return was.SHA256 == now.SHA256 || hd.Program().SHA256 == now.SHA256 && hd.Made().SHA256 == now.SHA256
+}
+
+// choose has the plugin host open the program that the configuration was checked with.
+func (b *build) choose(ctx context.Context, kind core.PluginKind, name string, want *core.PluginInfo) error {
+	info, err := b.plugins.Describe(ctx, kind, name)
+	if err == nil && info.SHA256 != want.SHA256 {
+		err = fmt.Errorf("the program %s was replaced while the configuration was loaded", info.Path)
+	}
+	return err
+}
+
+// abandon closes what was opened.
+func (b *build) abandon() {
+	closeAll(b.opened)
+}
+
+// closeAll closes blocks that nobody calls any more, or not for long.
+func closeAll(handles []*pluginhost.Handle) {
+	var closing sync.WaitGroup
+	for _, hd := range handles {
+		closing.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+			defer cancel()
+			_ = hd.Close(ctx) // what its calls come to is theirs
+		})
+	}
+	closing.Wait()
+}
+
+// closePatience is how long a block's last calls may take when it is closed.
+const closePatience = 35 * time.Second
+
+// left lists what runs and does not go on.
+func (b *build) left() []*pluginhost.Handle {
+	var left []*pluginhost.Handle
+	for name, s := range b.old.sinks {
+		if b.next.sinks[name] != s {
+			left = append(left, &s.Handle)
+		}
+	}
+	for name, s := range b.old.sources {
+		if b.next.sources[name] != s {
+			left = append(left, &s.Handle)
+		}
+	}
+	return left
+}
+
+func (b *build) engineSinks(states map[string]store.SinkState) []engine.Sink {
+	cfg, table := b.next.cfg, b.next.table
+	sinks := make([]engine.Sink, len(cfg.Sinks))
+	for i, s := range cfg.Sinks {
+		sinks[i] = engine.Sink{
+			Name: s.Name, Plugin: b.next.sinks[s.Name],
+			Concurrency: s.Delivery.Concurrency, Batch: s.Delivery.Batch, Timeout: s.Delivery.Timeout,
+			Retry: engine.RetryPolicy{
+				MaxAttempts: s.Delivery.Retry.MaxAttempts, MaxAge: s.Delivery.Retry.MaxAge,
+				Min: s.Delivery.Retry.Min, Max: s.Delivery.Retry.Max,
+			},
+			Rate: s.Delivery.Rate, HoldDead: s.Delivery.HoldDead,
+			Breaker: engine.BreakerPolicy{
+				Failures: cmp.Or(s.Delivery.Breaker.Failures, -1), Min: s.Delivery.Breaker.Min, Max: s.Delivery.Breaker.Max,
+			},
+			WantsState: s.Info.WantState, State: states[s.Name], Renew: renew(b.store, table.Renderer()), Digest: cfg.Digest,
+			Locate:   func(route string, path []string) string { return table.Locate(route, s.Name, path) },
+			Observer: b.metrics.Sink(s.Name), Tracer: b.engineTracer(),
+		}
+	}
+	return sinks
+}
+
+func (b *build) engineSources() []engine.Source {
+	sources := make([]engine.Source, len(b.next.cfg.Sources), len(b.next.cfg.Sources)+1)
+	for i, s := range b.next.cfg.Sources {
+		sources[i] = engine.Source{
+			Name: s.Name, Decoder: b.next.sources[s.Name], Router: b.next.table.Router(s.Name), Observer: b.metrics.Source(s.Name),
+			Tracer: b.engineTracer(),
+		}
+	}
+	return append(sources, b.builtinSource())
+}
+
+// sinkStates reads what is kept about the sinks. Those of the given ones that are not to hold order keys let them go.
+func (h *host) sinkStates(ctx context.Context, sinks []config.Sink) (map[string]store.SinkState, error) {
+	for _, s := range sinks {
 		if !s.Delivery.HoldDead {
 			if err := h.store.ReleaseHeld(ctx, s.Name); err != nil {
 				return nil, err
