@@ -31,7 +31,7 @@ type Event struct {
 	Alert     string    `json:"alert" doc:"Name of the alert block."`
 	State     State     `json:"state" enum:"fired|reminded|resolved" doc:"fired, reminded (it still holds) or resolved."`
 	Text      string    `json:"text" doc:"What is the matter, as a sentence."`
-	Subject   string    `json:"subject" doc:"What it is about: sink/<name>, source/<name> or plugin/<name>."`
+	Subject   string    `json:"subject" doc:"What it is about: its kind and name, such as sink/audit."`
 	Kind      string    `json:"kind" enum:"sink|source|plugin" doc:"Kind of the subject."`
 	Name      string    `json:"name" doc:"Name of the subject."`
 	Condition Condition `json:"condition" enum:"sink_parked|dead_letters|oldest_waiting|plugin_failed|source_silent|rejected_signatures" doc:"The alert's condition, such as sink_parked."`
@@ -43,7 +43,7 @@ type Event struct {
 	At        time.Time `json:"at" doc:"When this was said."`
 	Lasted    float64   `json:"lasted_seconds" doc:"How long it has held, until now or until it ended."`
 	Number    int64     `json:"number" doc:"The same for all events of one firing; grows."`
-	Reminder  int       `json:"reminder" doc:"The how-manieth reminder; 0: none."`
+	Reminder  int       `json:"reminder" doc:"Number of this reminder, from 1; otherwise 0."`
 	Test      bool      `json:"test" doc:"Somebody tries the alert: nothing is the matter."`
 	Link      string    `json:"link,omitempty" doc:"Where to look, if the configuration has an admin listener."`
 }
@@ -96,7 +96,9 @@ func Manifest() (*sdk.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &sdk.Provider{Name: core.BuiltinSource, Title: "Grapnel's own alerts"}
+	p := &sdk.Provider{
+		Name: core.BuiltinSource, Title: "Alerts of the host", Methods: []string{"POST"}, ContentTypes: []string{"application/json"},
+	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	fired := Event{
 		Alert: "stuck", State: Fired, Text: "The sink audit has been suspended for 10m: the token was revoked.",

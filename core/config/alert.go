@@ -26,6 +26,9 @@ type Alert struct {
 // alertRoute is the name of an alert's route. No route block can have it.
 func alertRoute(name string) string { return "alert." + name }
 
+// alertCondition is the condition of an alert's route.
+func alertCondition(name string) string { return fmt.Sprintf("event.data.alert == %q", name) }
+
 // conditions are the attributes of which an alert block has one.
 var conditions = []alert.Condition{
 	alert.SinkParked, alert.DeadLetters, alert.OldestWaiting, alert.PluginFailed, alert.SourceSilent, alert.RejectedSignatures,
@@ -52,8 +55,11 @@ func (l *loader) builtin(sources, alerts []*hclsyntax.Block) {
 		Kind: core.PluginDecoder, Name: core.BuiltinSource, Config: sdk.Schema{Kind: sdk.KindObject}, Provider: manifest,
 	}
 	l.sources[core.BuiltinSource] = &sourceBlock{plugin: core.BuiltinSource, info: info, builtin: true}
-	l.cfg.Builtin = &Source{Name: core.BuiltinSource, Plugin: core.BuiltinSource, Info: info, Auth: noAuth}
+	l.cfg.Builtin = &Source{Name: core.BuiltinSource, Plugin: core.BuiltinSource, Info: info, Auth: noAuth, Path: builtinPath}
 }
+
+// builtinPath is no path of a URL that a block can have: samples of alerts have it for those who only look.
+const builtinPath = "/:" + core.BuiltinSource
 
 // alertBlock is an alert block that was read, for what is to be said when all routes are known.
 type alertBlock struct {
@@ -73,8 +79,8 @@ func (l *loader) alerts(blocks []*hclsyntax.Block) {
 			all = append(all, a)
 		}
 	}
-	if l.partial || l.broken {
-		return
+	if l.partial || l.errors() > 0 {
+		return // sinks may be missing
 	}
 	for i := range all {
 		l.wayOut(&all[i])
@@ -99,8 +105,7 @@ func (l *loader) alert(hb *hclsyntax.Block, seen map[string]hcl.Range) (alertBlo
 
 	r := Route{Name: alertRoute(name), Sources: []string{core.BuiltinSource}, Alert: name, Range: a.Range}
 	t := typedRoute{sound: true}
-	text := fmt.Sprintf("event.data.alert == %q", name)
-	e, diags := hclsyntax.ParseExpression([]byte(text), a.Range.File, hb.LabelRanges[0].Start)
+	e, diags := hclsyntax.ParseExpression([]byte(alertCondition(name)), alertRoute(name), hcl.InitialPos)
 	if !diags.HasErrors() && namePattern.MatchString(name) {
 		r.When, diags = l.cfg.Set.Condition(e)
 		t.when = e

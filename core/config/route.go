@@ -20,7 +20,11 @@ import (
 func (l *loader) compile(routes, alerts []*hclsyntax.Block) {
 	l.values = l.routeLocals()
 	l.cfg.Set = expr.NewSet(map[string]cty.Value{"local": cty.ObjectVal(l.values)}, nil)
-	l.cfg.Set.SetSources(l.diags.files)
+	sources := maps.Clone(l.diags.files)
+	for _, hb := range alerts {
+		sources[alertRoute(hb.Labels[0])] = []byte(alertCondition(hb.Labels[0]))
+	}
+	l.cfg.Set.SetSources(sources)
 	for _, name := range slices.Sorted(maps.Keys(l.sinks)) {
 		s := l.sinks[name]
 		if s.disabled {

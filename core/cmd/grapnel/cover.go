@@ -81,7 +81,7 @@ func (r *testRun) cover() *coverage {
 				c.To.Of++ // said of the route
 			}
 		}
-		if rt.When != nil {
+		if rt.When != nil && rt.Alert == "" { // that of an alert's own route is its name
 			for _, never := range []struct {
 				name string
 				was  bool
@@ -124,8 +124,8 @@ func (r *testRun) asks(rt config.Route) []string {
 		return nil
 	}
 	found := map[string]bool{}
-	for _, src := range r.cfg.Sources {
-		if rt.Sources != nil && !slices.Contains(rt.Sources, src.Name) {
+	for _, src := range withBuiltin(r.cfg) {
+		if rt.Sources == nil && src.Name == core.BuiltinSource || rt.Sources != nil && !slices.Contains(rt.Sources, src.Name) {
 			continue
 		}
 		for _, e := range src.Info.Provider.Events {

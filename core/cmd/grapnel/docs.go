@@ -118,6 +118,12 @@ func configPages(c *cobra.Command, config string, place pluginPlace) (map[string
 		pages["source-"+s.Name+".md"] = page.Bytes()
 		fmt.Fprintf(&index, "| [source %s](source-%[1]s.md) | the events of %s |\n", s.Name, inline(title(s.Info.Provider)))
 	}
+	if cfg.Builtin != nil {
+		page := bytes.NewBufferString("# Alerts\n\nThe events of `source.grapnel`, which alert blocks send.\n")
+		writeTypes(page, cfg.Builtin.Info.Provider)
+		pages["alerts.md"] = page.Bytes()
+		fmt.Fprint(&index, "| [alerts](alerts.md) | the events of alerts |\n")
+	}
 	pages["README.md"] = index.Bytes()
 	return pages, nil
 }
@@ -169,6 +175,11 @@ func writeEvents(b *bytes.Buffer, p *sdk.Provider) {
 		}
 		fmt.Fprintf(b, ": %s\n", inline(s.Description))
 	}
+	writeTypes(b, p)
+}
+
+// writeTypes writes the event types of a manifest.
+func writeTypes(b *bytes.Buffer, p *sdk.Provider) {
 	fmt.Fprint(b, "\n## Events\n")
 	if len(p.Events) == 0 {
 		fmt.Fprint(b, "\nNone are declared.\n")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/config"
 	"github.com/grapnelhq/grapnel/core/dryrun"
 	"github.com/grapnelhq/grapnel/core/pluginhost"
@@ -51,6 +52,11 @@ func openDryRun(ctx context.Context, cfg *config.Config, log hclog.Logger, names
 	if err := errors.Join(errs...); err != nil {
 		d.close()
 		return nil, err
+	}
+	if cfg.Builtin != nil && (len(names) == 0 || slices.Contains(names, core.BuiltinSource)) {
+		sources = append(sources, dryrun.Source{
+			Name: core.BuiltinSource, Decoder: builtinDecoder{}, Router: d.table.Router(core.BuiltinSource),
+		})
 	}
 	d.Runner = dryrun.New(slices.DeleteFunc(sources, func(s dryrun.Source) bool { return s.Decoder == nil }))
 	return d, nil

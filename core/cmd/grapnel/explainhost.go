@@ -86,8 +86,10 @@ func (e *hostExplainer) explainer(now *running) *explainer {
 // decodeHere decodes the request in the quarantine of the decoder that runs: what it does to its process, it does to
 // nobody else's.
 func (x *explainer) decodeHere(ctx context.Context, h *host, now *running) (admin.Explanation, error) {
-	decoder := h.plugins.Decoder(x.req.Source)
-	if decoder == nil {
+	var decoder dryrun.Decoder = builtinDecoder{}
+	if d := h.plugins.Decoder(x.req.Source); d != nil {
+		decoder = d
+	} else if x.req.Source != core.BuiltinSource {
 		return admin.Explanation{}, fmt.Errorf("the source %q has no decoder that runs", x.req.Source)
 	}
 	r := *x.req

@@ -32,8 +32,9 @@ type gates struct {
 // newGates makes the endpoints. A source whose secrets are not there takes every request. Addresses are not asked for:
 // a file does not say where a request came from.
 func newGates(cfg *config.Config) (*gates, error) {
-	endpoints := make([]ingress.Endpoint, len(cfg.Sources))
-	for i, s := range cfg.Sources {
+	sources := withBuiltin(cfg)
+	endpoints := make([]ingress.Endpoint, len(sources))
+	for i, s := range sources {
 		if len(s.Unset) > 0 {
 			s.Scheme, s.Secrets = nil, nil
 		}
@@ -54,6 +55,14 @@ func newGates(cfg *config.Config) (*gates, error) {
 	return &gates{cfg, server}, err
 }
 
+// withBuiltin lists the sources of a configuration with the built-in one, which has an endpoint among gates only.
+func withBuiltin(cfg *config.Config) []config.Source {
+	if cfg.Builtin == nil {
+		return cfg.Sources
+	}
+	return append(slices.Clone(cfg.Sources), *cfg.Builtin)
+}
+
 // nobody stands where a server wants a store.
 type nobody struct{}
 
@@ -67,6 +76,9 @@ func (nobody) RecordRejection(core.Rejection) {}
 
 // source finds an enabled source.
 func findSource(cfg *config.Config, name string) (*config.Source, error) {
+	if cfg.Builtin != nil && name == core.BuiltinSource {
+		return cfg.Builtin, nil
+	}
 	var names []string
 	for i := range cfg.Sources {
 		if cfg.Sources[i].Name == name {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/auth"
 	"github.com/grapnelhq/grapnel/core/config"
 	"github.com/grapnelhq/grapnel/core/jsonscan"
@@ -158,6 +159,9 @@ type typedSample struct {
 
 func newSender(cfg *config.Config, name string, f sendFlags) (*sender, error) {
 	base := f.url
+	if name == core.BuiltinSource && cfg.Builtin != nil {
+		return nil, errors.New("what comes from the source grapnel is the host's own: try an alert with grapnel alerts test ALERT")
+	}
 	var names []string
 	for _, src := range cfg.Sources {
 		if src.Name != name {

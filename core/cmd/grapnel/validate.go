@@ -48,8 +48,12 @@ credentials. Nothing is delivered. What a host that runs keeps to itself, such a
 			return err
 		}
 		out := c.OutOrStdout()
-		fmt.Fprintf(out, "%s is valid: %s, %s, %s\n", *path,
-			plural(len(cfg.Sources), "source"), plural(len(cfg.Sinks), "sink"), plural(len(cfg.Routes), "route"))
+		routes, alerts := len(cfg.Routes), ""
+		if n := len(cfg.Alerts); n > 0 {
+			routes, alerts = ownRoutes(cfg), ", "+plural(n, "alert")
+		}
+		fmt.Fprintf(out, "%s is valid: %s, %s, %s%s\n", *path,
+			plural(len(cfg.Sources), "source"), plural(len(cfg.Sinks), "sink"), plural(routes, "route"), alerts)
 		for _, d := range cfg.Disabled {
 			fmt.Fprintf(out, "%s %q is disabled and stays out\n", d.Kind, d.Name)
 		}
@@ -71,6 +75,7 @@ type report struct {
 	Sources     int          `json:"sources"`
 	Sinks       int          `json:"sinks"`
 	Routes      int          `json:"routes"`
+	Alerts      int          `json:"alerts"`
 	Diagnostics []diagnostic `json:"diagnostics"`
 }
 
@@ -83,10 +88,22 @@ type diagnostic struct {
 	Column   int             `json:"column,omitempty"`
 }
 
+// ownRoutes counts the route blocks; alerts have routes, too.
+func ownRoutes(cfg *config.Config) int {
+	n := 0
+	for _, r := range cfg.Routes {
+		if r.Alert == "" {
+			n++
+		}
+	}
+	return n
+}
+
 func showReport(p printer, cfg *config.Config, diags *config.Diagnostics) error {
 	r := report{Valid: !diags.HasErrors(), Diagnostics: []diagnostic{}}
 	if r.Valid {
-		r.Sources, r.Sinks, r.Routes = len(cfg.Sources), len(cfg.Sinks), len(cfg.Routes)
+		r.Sources, r.Sinks, r.Routes = len(cfg.Sources), len(cfg.Sinks), ownRoutes(cfg)
+		r.Alerts = len(cfg.Alerts)
 	}
 	for _, d := range diags.All() {
 		r.Diagnostics = append(r.Diagnostics, diagnostic{

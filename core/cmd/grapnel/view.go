@@ -279,6 +279,10 @@ func (v *view) route(r *explainedRoute, eventType string, all bool) {
 			head("+", green, "sends")
 		}
 	case admin.VerdictSource:
+		if len(r.From) == 0 {
+			head("-", grey, "no: a route without from takes no alerts")
+			break
+		}
 		head("-", grey, "no: the source is not in from = "+v.text("["+strings.Join(r.From, ", ")+"]"))
 	case admin.VerdictType:
 		why := fmt.Sprintf("no: the type %s matches nothing in on = %s", eventType, quotedList(r.On))
