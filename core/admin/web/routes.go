@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -155,7 +154,7 @@ func (r *routeView) steps(s *expr.Step, depth int) {
 	case s.Bytes > 0:
 		v.Value = bytesText(s.Bytes)
 	default:
-		v.Value = visible([]byte(cut(maxStepText, string(orNull(json.RawMessage(s.Value))))))
+		v.Value = visible([]byte(cut(maxStepText, string(orNull(s.Value)))))
 		v.Tone = map[string]string{"true": toneGood, "false": toneWarn}[v.Value]
 	}
 	r.Steps = append(r.Steps, v)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 
@@ -17,7 +18,7 @@ func searchPages() []page {
 func (c *call) search() error {
 	q := strings.TrimSpace(c.r.URL.Query().Get("q"))
 	if to := pageOf(q); to != "" || q == "" {
-		return c.redirect(max(to, "/events"))
+		return c.redirect(cmp.Or(to, "/events"))
 	}
 	for name, f := range map[string]store.EventFilter{"subject": {Subject: q, Limit: 1}, "type": {Type: q, Limit: 1}} {
 		p, err := c.control.Events(c, f)

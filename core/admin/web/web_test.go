@@ -30,6 +30,7 @@ var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 type control struct {
 	admin.Control
 	status func(*admin.Status)
+	rates  *admin.Rates
 	err    error
 }
 
@@ -50,6 +51,9 @@ type fixture struct {
 	control *control
 	store   store.Store
 }
+
+// direct is the Control below.
+func (f *fixture) direct() *admin.Direct { return f.control.Control.(*admin.Direct) }
 
 // newFixture makes a site on an empty store.
 func newFixture(t *testing.T) *fixture {
@@ -135,7 +139,7 @@ func (f *fixture) add(t *testing.T, rs ...received) (ids []string) {
 				}
 				d.Deliveries = append(d.Deliveries, &core.Delivery{
 					Key: key, ID: core.DeliveryID(made.ID, dl.route, dl.sink, 0), Route: dl.route, Sink: dl.sink, OrderKey: dl.key,
-					Message: []byte(dl.message), State: state, Reason: dl.reason, Due: in.at,
+					Message: []byte(dl.message), State: state, Reason: dl.reason, Due: in.at, Event: &made,
 				})
 				lease := store.NoLease
 				if len(dl.attempts) > 0 {
