@@ -209,7 +209,7 @@ func tone(state string) string {
 		return toneGood
 	case "pending", "leased", "received", "starting", "draining", "probing", "checking", "retry":
 		return toneBusy
-	case "paused", "suspended", "failing", "backoff", "on hold", "degraded", "unrouted", "warning":
+	case "paused", "suspended", "failing", "backoff", "on hold", "degraded", "unrouted", "warning", "clearing":
 		return toneWarn
 	case "dead", "down", "failed", "crashed", "rejected", "refused", "firing", "error", "fails", "invalid":
 		return toneBad

@@ -119,7 +119,7 @@ func (s *Site) Close() { s.works.close() }
 func (s *Site) list() []page {
 	return slices.Concat(
 		overviewPages(), tailPages(), historyPages(), detailPages(), searchPages(),
-		letterPages(), unroutedPages(), rejectionPages(), sinkPages(), pluginPages(), configurationPages(),
+		letterPages(), unroutedPages(), rejectionPages(), sinkPages(), pluginPages(), configurationPages(), alertPages(),
 	)
 }
 
