@@ -64,6 +64,9 @@ func (t thingView) Href() string {
 func measure(v float64, unit string) string {
 	switch unit {
 	case "seconds":
+		if v < 1 {
+			return "0 s"
+		}
 		return span(time.Duration(v * float64(time.Second)))
 	case "count":
 		return strconv.FormatFloat(v, 'f', -1, 64)

@@ -70,6 +70,15 @@ route "payroll" {
   when = event.data.attributes.last_name == "Nobody"
   to "http" "payroll" {}
 }
+alert "letters" {
+  dead_letters = 2
+  for          = "0s"
+  to "file" "audit" {}
+}
+alert "parked" {
+  sink_parked = "10m"
+  to "file" "audit" {}
+}
 `
 
 // newSite starts a host. admin is more of its admin block.
