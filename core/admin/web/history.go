@@ -15,9 +15,10 @@ import (
 
 func historyPages() []page {
 	return []page{
-		{pattern: "GET /requests", template: "requests", serve: (*call).requests, nav: &place{"Watch", "Requests", "r"}},
-		{pattern: "GET /events", template: "events", serve: (*call).events, nav: &place{"Watch", "Events", "e"}},
-		{pattern: "GET /deliveries", template: "deliveries", serve: (*call).deliveries, nav: &place{"Watch", "Deliveries", "d"}},
+		{"GET /requests", "requests", (*call).requests, &place{"Watch", "Requests", "r"}},
+		{"GET /requests/found", "requests", (*call).found, nil},
+		{"GET /events", "events", (*call).events, &place{"Watch", "Events", "e"}},
+		{"GET /deliveries", "deliveries", (*call).deliveries, &place{"Watch", "Deliveries", "d"}},
 	}
 }
 
@@ -173,8 +174,8 @@ func (c *call) pager(next string) pager {
 	if next != "" {
 		p.Older, p.Looked = c.with("cursor", next), store.Looked(next)
 	}
-	if c.r.URL.Query().Get("cursor") != "" {
-		p.Newest = c.with("cursor", "")
+	if q := c.r.URL.Query(); q.Get("cursor") != "" || q.Get("behind") != "" {
+		p.Newest = c.with("cursor", "", "behind", "", "looked", "", "found", "")
 	}
 	return p
 }
@@ -186,6 +187,7 @@ type list[T any] struct {
 	Pager  pager
 	Others []option // the same selection in other lists: address, name
 	Empty  bool     // nothing has ever been received
+	Search *textSearch
 }
 
 // others leads to the other lists, with the filters that they share.
@@ -214,28 +216,43 @@ func (c *call) requests() error {
 	if err != nil {
 		return err
 	}
-	q := c.r.URL.Query()
-	f := store.RequestFilter{
-		Source: q.Get("source"), Type: strings.TrimSpace(q.Get("type")), Subject: strings.TrimSpace(q.Get("subject")),
-		Tenant: strings.TrimSpace(q.Get("tenant")), State: core.RequestState(q.Get("state")),
-		Unrouted: q.Get("unrouted") == "true", Cursor: q.Get("cursor"), Limit: pageSize,
-	}
-	if f.Since, f.Until, err = c.window(); err != nil {
+	f, err := c.requestFilter()
+	if err != nil {
 		return err
 	}
-	p, err := c.control.Requests(c, f)
+	var p admin.Page[admin.Request]
+	var search *textSearch
+	if text := strings.TrimSpace(c.r.URL.Query().Get("text")); text != "" {
+		p.Items, search, err = c.searchText(f, text)
+	} else {
+		p, err = c.control.Requests(c, f)
+	}
 	if err != nil {
 		return err
 	}
 	return c.page("Requests", list[admin.Request]{
 		Form: c.filters([]formField{
 			sourceField(&s), typeField(), subjectField(), stateField("received", "routed", "dead"), lastField(),
+			{Name: "text", Label: "Text in the body", Kind: "text"},
 			{Name: "unrouted", Label: "with an event that no route took", Kind: "check"},
 		}, []formField{tenantField(), sinceField(), untilField()}),
-		Items: p.Items, Pager: c.pager(p.Next),
+		Items: p.Items, Pager: c.pager(p.Next), Search: search,
 		Others: c.others("source", "type", "subject", "tenant", "last", "since", "until"),
 		Empty:  sum(s.Stats.Requests) == 0,
 	})
+}
+
+// requestFilter is what the address asks for.
+func (c *call) requestFilter() (store.RequestFilter, error) {
+	q := c.r.URL.Query()
+	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
+	f := store.RequestFilter{
+		Source: text("source"), Type: text("type"), Subject: text("subject"), Tenant: text("tenant"),
+		State: core.RequestState(text("state")), Unrouted: text("unrouted") == "true", Cursor: text("cursor"), Limit: pageSize,
+	}
+	var err error
+	f.Since, f.Until, err = c.window()
+	return f, err
 }
 
 func (c *call) events() error {
@@ -282,8 +299,8 @@ func (c *call) deliveries() error {
 	}
 	return c.page("Deliveries", list[admin.Delivery]{
 		Form: c.filters([]formField{
-			sourceField(&s), typeField(), subjectField(), sinkField(&s), stateField("pending", "delivered", "skipped", "dead"),
-			lastField(),
+			sourceField(&s), typeField(), subjectField(), sinkField(&s),
+			stateField("pending", "delivered", "skipped", "dead"), lastField(),
 		}, []formField{routeField(&s), tenantField(), requestField(), sinceField(), untilField()}),
 		Items: p.Items, Pager: c.pager(p.Next),
 		Others: c.others("source", "type", "subject", "tenant", "request", "last", "since", "until"),

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/admin"
 )
 
 // story stores a few requests of different fates, and returns their ids.
@@ -137,11 +139,54 @@ func TestSearchLeads(t *testing.T) {
 	for q, want := range map[string]string{
 		ids[0]: "/requests/" + ids[0], r.Events[0].ID: "/events/" + r.Events[0].ID,
 		" " + r.Deliveries[0].ID + " ": "/deliveries/" + r.Deliveries[0].ID, "person/1": "/events?subject=person%2F1",
-		"hr.person.*": "/events?type=hr.person.%2A", "": "/events",
+		"hr.person.*": "/events?type=hr.person.%2A", "": "/events", "Ada & co": "/requests?text=Ada+%26+co",
 	} {
 		d := get(t, f, address("/search", query("q", q)))
 		if got := d.header.Get("Location"); d.status != http.StatusSeeOther || got != want {
 			t.Errorf("%q leads to %q, want %q", q, got, want)
 		}
+	}
+}
+
+func TestTextInBodies(t *testing.T) {
+	f := newFixture(t)
+	rs := []received{{source: "shop", body: "needle"}, {source: "shop", body: "hay"}, {source: "people", body: "a needle, too"}}
+	for i := range rs {
+		rs[i].waits, rs[i].at = true, noon.Add(time.Duration(i-3)*time.Hour)
+	}
+	ids := f.add(t, rs...)
+	d := get(t, f, "/requests?text=needle&since=2026-01-01")
+	var got []string
+	for _, n := range d.all("tbody .idlink") {
+		got = append(got, attr(n, "title"))
+	}
+	if diff := cmp.Diff([]string{ids[2], ids[0]}, got); diff != "" {
+		t.Errorf("found: %s", diff)
+	}
+	if got := d.text(".search-state"); !strings.Contains(got, "3 bodies, 2 hits.") {
+		t.Errorf("the end of the search: %s", got)
+	}
+	if got := attr(d.one("input[name=text]"), "value"); got != "needle" {
+		t.Errorf("text: %q", got)
+	}
+	if n := len(get(t, f, "/requests?text=needle&source=shop&since=2026-01-01").all("tbody .idlink")); n != 1 {
+		t.Errorf("%d of the shop", n)
+	}
+	if got := get(t, f, "/requests?text=nowhere&since=2026-01-01").text(".search-state"); !strings.Contains(got, "0 hits") {
+		t.Errorf("nothing: %s", got)
+	}
+	// A search that takes long comes in parts, which go on where the one before ended.
+	f.control.search = func(o admin.SearchOrder, report func(admin.SearchReport)) (admin.SearchProgress, error) {
+		at := noon.Add(-time.Hour)
+		report(admin.SearchReport{Item: &admin.Request{ID: ids[1], ReceivedAt: at}})
+		return admin.SearchProgress{Looked: 10, Found: 1, LookedTo: &at, Next: "17@" + strconv.FormatInt(at.UnixMicro(), 10)}, nil
+	}
+	d = get(t, f, "/requests?text=needle")
+	next := attr(d.one("tr.search"), "hx-get")
+	if !strings.HasPrefix(next, "/requests/found?cursor=17%40") || attr(d.one("progress"), "value") != "4" {
+		t.Errorf("it goes on at %s, %s %%", next, attr(d.one("progress"), "value"))
+	}
+	if d = get(t, f, next); !strings.Contains(d.body, "20 bodies, 2 hits") || strings.Contains(d.body, "<html") {
+		t.Errorf("the next part: %s", d.body)
 	}
 }

@@ -29,7 +29,7 @@ func (c *call) search() error {
 			return c.redirect(address("/events", url.Values{name: {q}}))
 		}
 	}
-	return c.redirect(address("/events", url.Values{"subject": {q}}))
+	return c.redirect(address("/requests", query("text", q)))
 }
 
 // pageOf is the page of what an id names, empty where the text is no id.

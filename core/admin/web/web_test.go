@@ -31,6 +31,7 @@ type control struct {
 	admin.Control
 	status func(*admin.Status)
 	rates  *admin.Rates
+	search func(admin.SearchOrder, func(admin.SearchReport)) (admin.SearchProgress, error)
 	err    error
 }
 
@@ -43,6 +44,16 @@ func (c *control) Status(ctx context.Context) (admin.Status, error) {
 		c.status(&s)
 	}
 	return s, err
+}
+
+// SearchRequests implements admin.Control.
+func (c *control) SearchRequests(
+	ctx context.Context, o admin.SearchOrder, report func(admin.SearchReport),
+) (admin.SearchProgress, error) {
+	if c.search != nil {
+		return c.search(o, report)
+	}
+	return c.Control.SearchRequests(ctx, o, report)
 }
 
 // fixture is a site on a store.
