@@ -109,14 +109,22 @@ func (p *Programs) NewHost(t testing.TB, o Options) *Host {
 	return h
 }
 
-// Configure writes the configuration anew, for the next start.
+// Configure writes the configuration anew, for the next start or reload.
 func (h *Host) Configure(config string) {
+	h.t.Helper()
+	if err := os.WriteFile(h.Path("config.hcl"), []byte(h.Configuration(config)), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// Configuration is what Configure writes.
+func (h *Host) Configuration(config string) string {
 	h.t.Helper()
 	level := h.options.Level
 	if level == "" {
 		level = "info"
 	}
-	text := fmt.Sprintf(`
+	return fmt.Sprintf(`
 server {
   listen = %q
   %s
@@ -132,9 +140,6 @@ log {
   level = %q
 }
 %s`, h.Address, h.options.Server, h.programs.PluginDir(h.t), level, config)
-	if err := os.WriteFile(h.Path("config.hcl"), []byte(text), 0o600); err != nil {
-		h.t.Fatal(err)
-	}
 }
 
 func (h *Host) cleanup() {

@@ -35,7 +35,17 @@ type Load struct {
 
 	mu       sync.Mutex
 	statuses map[int]int
+	took     []Took
 }
+
+// Took is how long an answer with 2xx took.
+type Took struct {
+	At   time.Time // when it was there
+	Time time.Duration
+}
+
+// Took returns how long each answer with 2xx took, after Stop.
+func (l *Load) Took() []Took { return l.took }
 
 // LoadOptions describe a load.
 type LoadOptions struct {
@@ -141,11 +151,13 @@ func (l *Load) send(ctx context.Context, s *sender, o LoadOptions) {
 				}
 				conn, r = c, bufio.NewReader(c)
 			}
+			began := time.Now()
 			status, err := exchange(conn, r, request)
 			if err == nil && status/100 == 2 {
 				s.accepted[k][number] = true
 				l.accepted.Add(1)
 				l.count(status)
+				l.answered(began)
 				break
 			}
 			if err == nil {
@@ -168,6 +180,13 @@ func (l *Load) send(ctx context.Context, s *sender, o LoadOptions) {
 func (l *Load) count(status int) {
 	l.mu.Lock()
 	l.statuses[status]++
+	l.mu.Unlock()
+}
+
+func (l *Load) answered(began time.Time) {
+	now := time.Now()
+	l.mu.Lock()
+	l.took = append(l.took, Took{now, now.Sub(began)})
 	l.mu.Unlock()
 }
 
