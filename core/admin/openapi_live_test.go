@@ -83,7 +83,6 @@ func (c *contract) check(method, path string, resp *http.Response, body []byte) 
 		Ref     string `json:"$ref"`
 		Content map[string]struct {
 			Schema json.RawMessage `json:"schema"`
-			Event  json.RawMessage `json:"x-event-schema"`
 		} `json:"content"`
 	}
 	if err := json.Unmarshal(raw, &r); err != nil {
@@ -101,20 +100,19 @@ func (c *contract) check(method, path string, resp *http.Response, body []byte) 
 		c.t.Errorf("%s %s: the type %q is not documented", method, path, kind)
 		return
 	}
-	pointer += "/content/" + escapePointer(kind) + "/"
+	pointer += "/content/" + escapePointer(kind) + "/schema"
 	var texts []string
 	switch kind {
 	case "application/json":
-		texts, pointer = []string{string(body)}, pointer+"schema"
+		texts = []string{string(body)}
 	case "application/x-ndjson":
-		texts, pointer = strings.Split(strings.TrimSpace(string(body)), "\n"), pointer+"schema"
+		texts = strings.Split(strings.TrimSpace(string(body)), "\n")
 	case "text/event-stream":
 		for line := range strings.Lines(string(body)) {
 			if data, ok := strings.CutPrefix(line, "data: "); ok {
 				texts = append(texts, data)
 			}
 		}
-		pointer += "x-event-schema"
 	default:
 		return
 	}
