@@ -51,6 +51,17 @@ const (
 	probing
 )
 
+func (s breakerState) String() string {
+	switch s {
+	case open:
+		return "open"
+	case probing:
+		return "probing"
+	default:
+		return "closed"
+	}
+}
+
 // result is what a call says about its sink.
 type result struct {
 	failed  bool // every delivery of it is to be tried again

@@ -330,6 +330,7 @@ func (d *dispatcher) status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	st := Status{Sink: d.Name, State: Working, InMemory: d.inMemory, InFlight: d.inFlight, Behind: d.behind}
+	st.Breaker = d.breaker.state.String()
 	switch {
 	case d.paused:
 		st.State, st.Reason = Paused, d.why

@@ -211,6 +211,7 @@ type Status struct {
 	InMemory int       // deliveries held in memory
 	InFlight int       // deliveries in calls
 	Behind   bool      // deliveries wait in the store
+	Breaker  string    // closed, open or probing, also while something else keeps the sink from work
 }
 
 // SinkState says whether a sink is called.

@@ -23,6 +23,12 @@ type Acceptor interface {
 	Accept(ctx context.Context, r *core.Request) (store.Acceptance, error)
 }
 
+// Observer sees the requests of one endpoint that were stored and answered. It must not block.
+type Observer interface {
+	// Accepted: took is counted from the headers to the answer. Duplicates are left out.
+	Accepted(took time.Duration)
+}
+
 // Rejections takes note of refused requests. It must not block.
 type Rejections interface {
 	RecordRejection(r core.Rejection)
@@ -116,6 +122,7 @@ type Endpoint struct {
 	MaxBody      int64           // 0: Limits.MaxBody
 	Rate         float64         // requests per second; 0: no limit
 	Burst        int             // requests at once; default: those of one second, at least 1
+	Observer     Observer        // sees what is accepted; nil: nobody looks
 }
 
 func (c *Config) check() error {

@@ -42,6 +42,7 @@ type endpoint struct {
 	replyBody []byte
 
 	counters *counters
+	observer Observer        // nil: nobody looks
 	secrets  []atomic.Uint64 // matches by index of the secret
 }
 
@@ -209,7 +210,7 @@ func (s *Server) compile(e Endpoint, maxBody int64) (*endpoint, error) {
 		allow = append(allow, ep.handshake.Method())
 	}
 	ep.allow = strings.Join(allow, ", ")
-	ep.counters = s.countersOf(e.Source)
+	ep.counters, ep.observer = s.countersOf(e.Source), e.Observer
 	return ep, nil
 }
 

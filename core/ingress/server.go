@@ -510,6 +510,9 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, x *exchange, que
 	if len(ep.replyBody) > 0 {
 		_, _ = w.Write(ep.replyBody) // it is stored; who does not hear of it sends a duplicate
 	}
+	if ep.observer != nil && acceptance != store.Duplicate {
+		ep.observer.Accepted(s.cfg.Now().Sub(x.at))
+	}
 	return nil
 }
 

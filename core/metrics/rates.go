@@ -72,8 +72,8 @@ func bucketOf(t time.Time) int64 { return t.Unix() / int64(Step/time.Second) }
 // Run looks at the end of every bucket, until ctx ends.
 func (m *Metrics) Run(ctx context.Context) {
 	for {
-		end := time.Unix((bucketOf(m.now())+1)*int64(Step/time.Second), 0)
-		timer := time.NewTimer(end.Sub(m.now()))
+		end := time.Unix((bucketOf(m.opts.Now())+1)*int64(Step/time.Second), 0)
+		timer := time.NewTimer(end.Sub(m.opts.Now()))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -81,13 +81,13 @@ func (m *Metrics) Run(ctx context.Context) {
 			return
 		}
 		// What was counted since the last look belongs to the bucket that ends.
-		m.look(bucketOf(m.now()) - 1)
+		m.look(bucketOf(m.opts.Now()) - 1)
 	}
 }
 
 // look adds what was counted since the last look to a bucket.
 func (m *Metrics) look(bucket int64) {
-	read := m.reading()
+	read := m.reading(true)
 	r := &m.rates
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,7 +104,7 @@ func (m *Metrics) look(bucket int64) {
 		r.add("rejected", s.Source, total(s.Rejected))
 	}
 	r.add("nowhere", "", total(read.Nowhere))
-	each(&m.routes, func(name string, v *matches) { r.add("matched", name, v.events.Load()) })
+	each(&m.routes, func(name string, v *Route) { r.add("matched", name, v.events.Load()) })
 	each(&m.sinks, func(name string, v *Sink) {
 		r.add("delivered", name, v.attempts[delivered].Load())
 		r.add("failed", name, v.failures())
@@ -151,7 +151,7 @@ func (r *rates) set(kind, name string, value int64) { r.of(kind, name).ring[r.bu
 
 // Rates returns the counts of the last hour, as they are now.
 func (m *Metrics) Rates() Rates {
-	m.look(bucketOf(m.now()))
+	m.look(bucketOf(m.opts.Now()))
 	r := &m.rates
 	r.mu.Lock()
 	defer r.mu.Unlock()

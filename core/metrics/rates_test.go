@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(3 * time.Second) // not where a bucket begins
-		m := New()
+		m := New(Options{})
 		accepted, pending := uint64(0), int64(0)
 		m.Read(func(r *Reading) {
 			r.Sources = []SourceReading{{

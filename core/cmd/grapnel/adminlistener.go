@@ -38,7 +38,7 @@ func (h *host) listenAdmin(working context.Context, control admin.Control) (*adm
 	log := h.log.Named("admin")
 	a := &adminListener{ui: ui, http: &http.Server{
 		Handler: admin.Listener{
-			Control: control, UI: ui, Token: cfg.Token, Listen: cfg.Listen, Hosts: cfg.Hosts, TLS: cfg.TLS != nil,
+			Control: control, UI: ui, Metrics: h.metrics.Handler(), Token: cfg.Token, Listen: cfg.Listen, Hosts: cfg.Hosts, TLS: cfg.TLS != nil,
 			Denied: logDenied(log),
 		}.Handler(),
 		ReadHeaderTimeout: 10 * time.Second,

@@ -48,8 +48,8 @@ type host struct {
 
 func newHost(cfg *config.Config, said *config.Diagnostics, log hclog.Logger) *host {
 	h := &host{
-		log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), metrics: metrics.New(),
-		reloads: newReloads(), ended: make(chan struct{}),
+		log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), reloads: newReloads(),
+		metrics: metrics.New(metrics.Options{Version: version}), ended: make(chan struct{}),
 	}
 	h.metrics.Read(h.read)
 	h.current.Store(newRunning(cfg, said))
@@ -107,7 +107,7 @@ func (h *host) openStore(ctx context.Context) (err error) {
 	st := h.config().Storage
 	for began := time.Now(); ; {
 		h.store, err = sqlite.Open(ctx, sqlite.Options{
-			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"),
+			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"), Observer: h.metrics.Store(),
 			// Nothing is accepted or erased before there is an engine.
 			OnAccepted: func(rs []*core.Request) {
 				h.tail.Accepted(rs) // first: they are the engine's then

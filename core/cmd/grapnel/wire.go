@@ -121,6 +121,7 @@ func (b *build) open(ctx context.Context) []error {
 			var err error
 			if sources[i], err = b.source(ctx, s); err == nil {
 				b.endpoints[i], err = endpoint(s, cfg.Server.Limits.Rate)
+				b.endpoints[i].Observer = b.metrics.Source(s.Name)
 			}
 			if err != nil {
 				errs[len(cfg.Sinks)+i] = &blockError{core.PluginDecoder, s.Name, s.Range, err}
@@ -281,8 +282,8 @@ func (b *build) engineSources() []engine.Source {
 	sources := make([]engine.Source, len(b.next.cfg.Sources), len(b.next.cfg.Sources)+1)
 	for i, s := range b.next.cfg.Sources {
 		sources[i] = engine.Source{
-			Name: s.Name, Decoder: b.next.sources[s.Name], Router: b.next.table.Router(s.Name), Observer: b.metrics.Source(s.Name),
-			Tracer: b.engineTracer(),
+			Name: s.Name, Decoder: b.next.sources[s.Name], Router: b.next.table.Router(s.Name).Observe(b.routeObserver),
+			Observer: b.metrics.Source(s.Name), Tracer: b.engineTracer(),
 		}
 	}
 	return append(sources, b.builtinSource())

@@ -73,12 +73,16 @@ func (s *Store) sync() error {
 		return nil
 	}
 	s.unsynced.CompareAndSwap(oldest, 0) // before: a commit during the sync may not be in it
+	began := time.Now()
 	if err := s.wal.Sync(); err != nil {
 		s.unsynced.CompareAndSwap(0, oldest)
 		s.signal()
 		return err
 	}
 	s.syncs.Add(1)
+	if s.opts.Observer != nil {
+		s.opts.Observer.Synced(time.Since(began))
+	}
 	return nil
 }
 

@@ -42,6 +42,8 @@ type Options struct {
 	// leases have ended, whoever holds them is to forget them. Others of their order keys may have come due. The same holds
 	// as for OnAccepted.
 	OnErased func(sink string, keys []core.DeliveryKey)
+	// Observer sees what is committed; nil: nobody looks.
+	Observer Observer
 	Logger   hclog.Logger // nil: none
 
 	indexBatch  int           // for tests; 0: the constant
@@ -49,6 +51,14 @@ type Options struct {
 	purgeLeft   int           // likewise
 	waitReaders time.Duration // likewise
 	listTime    time.Duration // likewise
+}
+
+// Observer sees what the store writes. Goroutines of the store call it; it must not block, and must not call the store.
+type Observer interface {
+	// Committed: a commit of so many operations, of which so many are new requests, took so long from begin to end.
+	Committed(writes, accepted int, took time.Duration)
+	// Synced: commits were brought to the disk, which took so long, with writing the last of them to the log.
+	Synced(took time.Duration)
 }
 
 const (

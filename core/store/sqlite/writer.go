@@ -291,6 +291,7 @@ func (w *writer) transact(group []*op) (err error) {
 			err = mapError(err)
 		}
 	}()
+	began := time.Now()
 	if err := w.begin.run(); err != nil {
 		return err
 	}
@@ -310,8 +311,17 @@ func (w *writer) transact(group []*op) (err error) {
 			return err
 		}
 	}
+	committing := time.Now()
 	if err := w.commit.run(); err != nil {
 		return err
+	}
+	if o := w.s.opts.Observer; o != nil {
+		now := time.Now()
+		accepted := len(w.effects.accepted)
+		o.Committed(len(group), accepted, now.Sub(began))
+		if durable && accepted > 0 { // else it may have written nothing
+			o.Synced(now.Sub(committing))
+		}
 	}
 	w.publish(group, durable)
 	return nil
