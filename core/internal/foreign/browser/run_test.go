@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestAlerts sees an alert fire.
+// TestAlerts sees what an alert watches go wrong, and sends a test of it.
 func TestAlerts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
@@ -14,8 +14,8 @@ func TestAlerts(t *testing.T) {
 	b.visit("/alerts")
 	b.waitText("main", "letters")
 	s.dead(t, 71, 72, 73)
-	b.waitText("#live", "firing")
-	b.keep("alerts-firing")
+	b.waitText("#live", "The sink partner has 3 dead letters, more than 2.")
+	b.keep("alerts-pending")
 	b.click("#test-0")
 	b.waitText("h1", "Request")
 }
