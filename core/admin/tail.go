@@ -209,14 +209,14 @@ func (t *Tail) Accepted(rs []*core.Request) {
 func changedRequest(r *core.Request, state core.RequestState, reason string, notes []string) Change {
 	return Change{Kind: ChangeRequest, Request: &Request{
 		ID: r.ID(), Seq: r.Seq, Source: r.Source, Tenant: r.Tenant, ReceivedAt: r.ReceivedAt, State: string(state),
-		Reason: reason, Notes: notes, RemoteAddr: r.RemoteAddr, Method: r.Method, Query: r.Query,
+		Reason: reason, Notes: notes, RemoteAddr: r.RemoteAddr, Method: r.Method, Query: r.Query, TraceID: r.Trace.ID(),
 	}}
 }
 
 // changedDelivery likewise takes what never changes of d, and what to be says of the rest.
 func changedDelivery(d *core.Delivery, be core.Delivery) Change {
 	be.Key, be.ID, be.Route, be.Sink, be.OrderKey, be.ReceivedAt = d.Key, d.ID, d.Route, d.Sink, d.OrderKey, d.ReceivedAt
-	be.ReplayOf, be.Force, be.Event = d.ReplayOf, d.Force, d.Event
+	be.ReplayOf, be.Force, be.Event, be.Trace = d.ReplayOf, d.Force, d.Event, d.Trace
 	v := viewDelivery(&be)
 	return Change{Kind: ChangeDelivery, Delivery: &v}
 }

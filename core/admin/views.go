@@ -23,6 +23,7 @@ type Request struct {
 	RemoteAddr string    `json:"remote_addr,omitempty"`
 	Method     string    `json:"method,omitempty"`
 	Query      string    `json:"query,omitempty"`
+	TraceID    string    `json:"trace_id,omitempty"` // of its distributed trace
 
 	// Only of a single request:
 	Headers    []sdk.Header `json:"headers,omitempty"`
@@ -65,6 +66,7 @@ type Delivery struct {
 	AsIs          bool       `json:"as_is,omitempty"`       // its message is not rendered anew
 	ReceivedAt    time.Time  `json:"received_at"`           // its request
 	RequestID     string     `json:"request_id,omitempty"`
+	TraceID       string     `json:"trace_id,omitempty"` // of its request's distributed trace
 	EventID       string     `json:"event_id,omitempty"`
 	Type          string     `json:"type,omitempty"`
 	Subject       string     `json:"subject,omitempty"`
@@ -152,8 +154,16 @@ type Status struct {
 	Routes  []RouteStatus  `json:"routes,omitempty"` // in the order of the configuration
 	Sinks   []SinkStatus   `json:"sinks,omitempty"`
 	Plugins []Plugin       `json:"plugins,omitempty"`
-	Config  *ConfigStatus  `json:"config,omitempty"` // that runs
-	Firing  []AlertThing   `json:"firing,omitempty"` // alerts that fire
+	Config  *ConfigStatus  `json:"config,omitempty"`  // that runs
+	Firing  []AlertThing   `json:"firing,omitempty"`  // alerts that fire
+	Tracing *TracingStatus `json:"tracing,omitempty"` // of a host that traces
+}
+
+// TracingStatus counts spans of distributed traces since start.
+type TracingStatus struct {
+	Exported uint64 `json:"exported"`
+	Dropped  uint64 `json:"dropped"` // there was no room for them while they waited
+	Failed   uint64 `json:"failed"`  // the receiver did not take them
 }
 
 // SourceStatus is what came in at a source since start.
@@ -227,6 +237,7 @@ func viewRequest(r *core.Request) Request {
 	v := Request{
 		ID: r.ID(), Seq: r.Seq, Source: r.Source, Tenant: r.Tenant, ReceivedAt: r.ReceivedAt, State: string(r.State),
 		Reason: r.Reason, Notes: r.Notes, RemoteAddr: r.RemoteAddr, Method: r.Method, Query: r.Query, Headers: r.Headers,
+		TraceID: r.Trace.ID(),
 	}
 	if utf8.Valid(r.Body) {
 		v.Body = string(r.Body)
@@ -258,7 +269,7 @@ func viewDelivery(d *core.Delivery) Delivery {
 		ID: d.ID, Sequence: int64(d.Key), Route: d.Route, Sink: d.Sink, OrderKey: d.OrderKey, State: string(d.State),
 		Attempts: d.Attempts, Crashes: d.Crashes, Reason: d.Reason, AttributePath: d.AttributePath, RouteRange: d.RouteRange,
 		Reference: d.Reference, Message: d.Message, ReplayOf: d.ReplayOf, ReplayedBy: d.ReplayedBy, Forced: d.Force,
-		AsIs: d.AsIs, ReceivedAt: d.ReceivedAt,
+		AsIs: d.AsIs, ReceivedAt: d.ReceivedAt, TraceID: d.Trace.ID(),
 	}
 	if d.State == core.DeliveryPending && !d.Due.IsZero() {
 		v.Due = &d.Due

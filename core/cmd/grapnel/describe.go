@@ -26,6 +26,10 @@ func (h *host) describe(s *admin.Status) {
 			}
 		}
 	}
+	if h.tracing != nil {
+		t := admin.TracingStatus(h.tracing.Stats())
+		s.Tracing = &t
+	}
 	s.Routes = describeRoutes(h.config())
 	for _, d := range h.engine.Status() {
 		s.Sinks = append(s.Sinks, admin.SinkStatus{

@@ -50,6 +50,13 @@ func (p printer) status(s admin.Status) error {
 	if err := p.configStatus(s.Config); err != nil {
 		return err
 	}
+	if t := s.Tracing; t != nil {
+		spans := map[string]uint64{"exported": t.Exported, "dropped": t.Dropped, "failed": t.Failed}
+		if err := p.table("SPANS", [][]string{{"of traces", counts(spans)}}); err != nil {
+			return err
+		}
+		fmt.Fprintln(p.out)
+	}
 	if err := p.table("STORED", [][]string{
 		{"requests", counts(s.Stats.Requests)},
 		{"unrouted events", counts(s.Stats.Unrouted)},
