@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,6 +17,7 @@ func detailPages() []page {
 		{pattern: "GET /requests/{id}", template: "request", serve: (*call).request},
 		{pattern: "GET /requests/{id}/payload", template: "payload", serve: (*call).payload},
 		{pattern: "GET /requests/{id}/body", serve: (*call).body},
+		{pattern: "POST /requests/{id}/retry", serve: (*call).retryRequest},
 		{pattern: "GET /events/{id}", template: "event", serve: (*call).event},
 		{pattern: "GET /events/{id}/data", serve: (*call).eventData},
 		{pattern: "GET /deliveries/{id}", template: "delivery", serve: (*call).delivery},
@@ -146,6 +148,19 @@ func (c *call) body() error {
 	return nil
 }
 
+// retryRequest has a dead request decoded again.
+func (c *call) retryRequest() error {
+	id := c.r.PathValue("id")
+	t, err := c.control.RetryRequests(c, admin.RequestOrder{IDs: []string{id}}, nil)
+	if err != nil {
+		return err
+	}
+	if t.Done == 0 && len(t.Reasons) > 0 {
+		return badInput{errors.New(t.Reasons[0].Reason)}
+	}
+	return c.redirect("/requests/" + id)
+}
+
 // eventData is the download of an event's data.
 func (c *call) eventData() error {
 	e, err := c.control.Event(c, c.r.PathValue("id"))
@@ -206,9 +221,10 @@ func orNull(b json.RawMessage) json.RawMessage {
 type deliveryPage struct {
 	admin.Delivery
 	Message layout
-	Told    string // what its state means, in a sentence
-	Retry   bool   // it can be retried
-	Replay  bool   // it can be replayed
+	Told    string            // what its state means, in a sentence
+	Retry   bool              // it can be retried
+	Replay  bool              // it can be replayed
+	Parked  *admin.SinkStatus // of one that waits, where the sink does not work
 }
 
 func (c *call) delivery() error {
@@ -219,6 +235,17 @@ func (c *call) delivery() error {
 	p := deliveryPage{Delivery: d, Told: told(&d)}
 	if len(d.Message) > 0 {
 		p.Message = pretty(d.Message, nil)
+	}
+	if d.State == string(core.DeliveryPending) {
+		s, err := c.control.Status(c)
+		if err != nil {
+			return err
+		}
+		for i := range s.Sinks {
+			if k := &s.Sinks[i]; k.Sink == d.Sink && k.State != "working" {
+				p.Parked = k
+			}
+		}
 	}
 	p.Retry = d.State == string(core.DeliveryDead)
 	p.Replay = core.DeliveryState(d.State).Settled() && d.ReplayedBy == ""

@@ -170,3 +170,36 @@ func TestDeliveryPage(t *testing.T) {
 		t.Errorf("changed lines: %q", got)
 	}
 }
+
+func TestDeadRequestIsRetried(t *testing.T) {
+	f := newFixture(t)
+	id := story(t, f)[1]
+	form := get(t, f, "/requests/"+id).one(".timeline form")
+	d := post(t, f, attr(form, "action"), nil)
+	if d.status != http.StatusSeeOther || d.header.Get("Location") != "/requests/"+id {
+		t.Fatalf("%d %v", d.status, d.header)
+	}
+	if got := get(t, f, "/requests/"+id).text(".head .badge"); got != "◷ received" {
+		t.Errorf("it is %s", got)
+	}
+	if d := post(t, f, attr(form, "action"), nil); d.status != http.StatusBadRequest {
+		t.Errorf("a second time: %d", d.status)
+	}
+}
+
+func TestPendingDeliveryTellsWhatHoldsItUp(t *testing.T) {
+	f := newFixture(t)
+	r, err := f.control.Request(t.Context(), story(t, f)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.control.status = func(s *admin.Status) {
+		s.Sinks = []admin.SinkStatus{{Sink: "audit", State: "down"}, {Sink: "crm", State: "paused", Reason: "the price list is wrong"}}
+	}
+	for _, d := range r.Deliveries {
+		got := get(t, f, "/deliveries/"+d.ID).text(".why")
+		if want := d.Sink == "crm"; strings.Contains(got, "! paused the price list is wrong") != want || strings.Contains(got, "down") {
+			t.Errorf("to %s: %s", d.Sink, got)
+		}
+	}
+}

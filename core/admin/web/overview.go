@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -80,7 +81,11 @@ func (c *call) readOverview() (overview, error) {
 	case !errors.Is(err, admin.ErrNotRunning):
 		return overview{}, err
 	}
-	o := overview{Status: s, Tiles: tiles(&s), Attention: concerns(&s), Picture: newPicture(&s, h)}
+	slices.SortFunc(s.Sinks, func(a, b admin.SinkStatus) int { return cmp.Compare(a.Sink, b.Sink) })
+	o := overview{Status: s, Tiles: tiles(&s), Picture: newPicture(&s, h)}
+	if o.Attention, err = c.concerns(&s); err != nil {
+		return overview{}, err
+	}
 	for _, v := range s.Sources {
 		row := sourceRow{SourceStatus: v, Refused: sum(v.Rejected)}
 		if h != nil {
@@ -94,11 +99,14 @@ func (c *call) readOverview() (overview, error) {
 	}
 	for _, v := range s.Sinks {
 		n := s.Stats.Deliveries[v.Sink]
-		row := sinkRow{SinkStatus: v, Waiting: n[core.DeliveryPending], Delivered: n[core.DeliveryDelivered], Dead: n[core.DeliveryDead]}
+		row := sinkRow{
+			SinkStatus: v, Waiting: n[core.DeliveryPending], Delivered: n[core.DeliveryDelivered], Dead: n[core.DeliveryDead],
+		}
 		if h != nil {
 			for _, r := range h.Sinks {
 				if r.Sink == v.Sink {
-					row.Spark, row.Backlog = h.spark(r.Delivered, "delivered", r.Failed, "failed attempts"), h.level(r.Backlog, "waiting")
+					row.Spark = h.spark(r.Delivered, "delivered", r.Failed, "failed attempts")
+					row.Backlog = h.level(r.Backlog, "waiting")
 				}
 			}
 		}
@@ -132,7 +140,19 @@ func tiles(s *admin.Status) []tile {
 }
 
 // concerns lists what does not work, the worst first.
-func concerns(s *admin.Status) []concern {
+func (c *call) concerns(s *admin.Status) ([]concern, error) {
+	alerts, err := c.control.Alerts(c)
+	if err != nil && !errors.Is(err, admin.ErrNotRunning) {
+		return nil, err
+	}
+	reloads, err := c.control.Reloads(c)
+	if err != nil && !errors.Is(err, admin.ErrNotRunning) {
+		return nil, err
+	}
+	return listConcerns(s, alerts.Items, reloads.Items), nil
+}
+
+func listConcerns(s *admin.Status, alerts []admin.Alert, reloads []admin.Reload) []concern {
 	var bad, warn []concern
 	add := func(c concern) {
 		c.ID = fmt.Sprintf("concern-%d", len(bad)+len(warn))
@@ -141,6 +161,21 @@ func concerns(s *admin.Status) []concern {
 		} else {
 			warn = append(warn, c)
 		}
+	}
+	for _, a := range alerts {
+		for i := range a.Things {
+			if t := &a.Things[i]; t.Fires() {
+				text := "Alert " + a.Name + ", " + t.Subject + ": " + cut(160, t.Text)
+				add(concern{State: "firing", Text: text, Href: "/alerts", Label: "Alerts"})
+			}
+		}
+	}
+	if last := newestReload(reloads); last != nil && last.Result != "applied" && last.Result != "unchanged" {
+		text := "The last reload was " + last.Result + ": the configuration from before runs on"
+		if last.Error != "" {
+			text += ". " + cut(200, last.Error)
+		}
+		add(concern{State: "failed", Text: text, Href: "/configuration", Label: "Configuration"})
 	}
 	for _, p := range s.Plugins {
 		if t := tone(p.State); t == toneBad || t == toneWarn {
@@ -174,13 +209,22 @@ func concerns(s *admin.Status) []concern {
 		}
 	}
 	if n := s.Stats.Requests[core.RequestDead]; n > 0 {
-		add(concern{State: "dead", Text: plural(n, "request") + " that no decoder takes", Href: "/requests?state=dead", Label: "Show them"})
+		text := plural(n, "request") + " that no decoder takes"
+		add(concern{State: "dead", Text: text, Href: "/requests?state=dead", Label: "Show them"})
 	}
 	if n := sum(s.Stats.Unrouted); n > 0 {
 		text := plural(n, "event") + " matched no route, of " + plural(len(s.Stats.Unrouted), "type")
 		add(concern{State: "unrouted", Text: text, Href: "/unrouted", Label: "Show them"})
 	}
 	return slices.Concat(bad, warn)
+}
+
+func newestReload(rs []admin.Reload) *admin.Reload {
+	if len(rs) == 0 {
+		return nil
+	}
+	newest := slices.MaxFunc(rs, func(a, b admin.Reload) int { return cmp.Compare(a.ID, b.ID) })
+	return &newest
 }
 
 // sum adds the values of a map.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,17 @@ func TestOverviewOfAnEmptyHost(t *testing.T) {
 	}
 }
 
+// alerting has one alert that fires for one of two sinks.
+type alerting struct{}
+
+func (alerting) Alerts() []admin.Alert {
+	return []admin.Alert{{Name: "parked", State: "firing", Things: []admin.AlertThing{
+		{Subject: "sink/crm", State: "firing", Text: "it is paused"}, {Subject: "sink/mail", State: "ok"},
+	}}}
+}
+
+func (alerting) TestAlert(context.Context, string) (string, error) { return "", admin.ErrNotRunning }
+
 func TestOverviewTellsWhatNeedsAttention(t *testing.T) {
 	f := newFixture(t)
 	f.add(t,
@@ -33,9 +45,11 @@ func TestOverviewTellsWhatNeedsAttention(t *testing.T) {
 		s.Sinks = []admin.SinkStatus{{Sink: "crm", State: "paused", Reason: "for <b>lunch</b>"}, {Sink: "mail", State: "working"}}
 		s.Plugins = []admin.Plugin{{Plugin: "sink-mail", State: "ready"}, {Plugin: "sink-crm", State: "failed", LastCrash: "panic: no"}}
 	}
+	f.direct().Alerting = alerting{}
 	d := get(t, f, "/overview/live")
 	got := d.texts(".attention li")
 	want := []string{
+		"✕ firing Alert parked, sink/crm: it is paused Alerts",
 		"✕ failed Plugin sink-crm: panic: no Plugins", "✕ dead 1 dead letter of sink crm Show them",
 		"✕ dead 1 request that no decoder takes Show them", "! paused Sink crm: for <b>lunch</b> Sinks",
 		"! unrouted 1 event matched no route, of 1 type Show them",

@@ -38,7 +38,7 @@ func TestPicture(t *testing.T) {
 	d := get(t, f, "/")
 	var got []string
 	for _, n := range d.all(".picture a") {
-		got = append(got, attr(n, "href")+" "+attr(n, "aria-label"))
+		got = append(got, attr(n, "href")+" "+text(doc{t: t, root: n}.one("title")))
 	}
 	want := []string{
 		"/requests?source=people source people: 7 accepted", "/requests?source=shop source shop: 0 accepted",
@@ -68,7 +68,7 @@ func TestPicture(t *testing.T) {
 	if got, want := d.texts(".picture .live"), 3; len(got) != want {
 		t.Errorf("%d lines live, want %d", len(got), want)
 	}
-	if got := attr(d.one("#box-source-people"), "aria-label"); got != "source people: 2.0/s, 68 in the last hour" {
+	if got := d.text("#box-source-people title"); got != "source people: 2.0/s, 68 in the last hour" {
 		t.Errorf("source: %s", got)
 	}
 	var titles []string
