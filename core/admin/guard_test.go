@@ -369,3 +369,36 @@ func TestRefusedBody(t *testing.T) {
 		t.Errorf("%s", answer)
 	}
 }
+
+// TestHealthOfItself checks what the listener says of health by itself.
+func TestHealthOfItself(t *testing.T) {
+	for name, c := range map[string]struct {
+		status admin.Status
+		err    error
+		want   int
+	}{
+		"well":         {want: http.StatusOK},
+		"ready":        {admin.Status{Plugins: []admin.Plugin{{State: "ready"}}}, nil, http.StatusOK},
+		"a bad plugin": {admin.Status{Plugins: []admin.Plugin{{State: "ready"}, {State: "failed"}}}, nil, http.StatusServiceUnavailable},
+		"a bad store":  {admin.Status{}, admin.ErrNotRunning, http.StatusServiceUnavailable},
+	} {
+		h := guarded(t, func(l *admin.Listener) {
+			l.Token, l.Health, l.Ready, l.Control = token, nil, nil, told{status: c.status, err: c.err}
+		})
+		if w := (ask{method: "GET", host: "localhost", path: "/readyz"}).of(h); w.Code != c.want {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+		if w := (ask{method: "GET", host: "localhost", path: "/healthz"}).of(h); w.Body.String() != "ok\n" {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
+// told is a Control whose status is given.
+type told struct {
+	admin.Control
+	status admin.Status
+	err    error
+}
+
+func (c told) Status(context.Context) (admin.Status, error) { return c.status, c.err }

@@ -12,8 +12,8 @@ type Listener struct {
 
 	UI      http.Handler // at all paths that nothing else has; nil: a word that there is none
 	Metrics http.Handler // at /metrics; nil: not found
-	Health  http.Handler // at /healthz, without a token; nil: not found
-	Ready   http.Handler // at /readyz, likewise
+	Health  http.Handler // at /healthz, without a token; nil: a word that the host works
+	Ready   http.Handler // at /readyz, likewise; nil: as the status says of store and plugins
 
 	Token  string   // empty: whoever reaches the listener may do everything, so it has to be on a loopback address
 	Listen string   // host:port as configured: its host is one of the names that requests may be for
@@ -30,15 +30,15 @@ func (l Listener) Handler() http.Handler {
 	mux := http.NewServeMux()
 	api := routes(l.Control, remote)
 	mux.Handle("/v1/", api)
-	or := func(h http.Handler) http.Handler {
+	or := func(h http.Handler, otherwise http.HandlerFunc) http.Handler {
 		if h == nil {
-			return http.NotFoundHandler()
+			return otherwise
 		}
 		return h
 	}
-	mux.Handle("GET /metrics", or(l.Metrics))
-	mux.Handle("GET /healthz", or(l.Health))
-	mux.Handle("GET /readyz", or(l.Ready))
+	mux.Handle("GET /metrics", or(l.Metrics, http.NotFound))
+	mux.Handle("GET /healthz", or(l.Health, func(w http.ResponseWriter, _ *http.Request) { word(w, http.StatusOK, "ok") }))
+	mux.Handle("GET /readyz", or(l.Ready, l.ready))
 	ui := l.UI
 	if ui == nil {
 		ui = http.HandlerFunc(noUI)
@@ -54,4 +54,27 @@ func noUI(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = w.Write([]byte("grapnel: the control API is below /v1/\n"))
+}
+
+// ready says whether the store answers and every plugin works.
+func (l Listener) ready(w http.ResponseWriter, r *http.Request) {
+	s, err := l.Control.Status(r.Context())
+	if err != nil {
+		word(w, http.StatusServiceUnavailable, "the store cannot be read")
+		return
+	}
+	for _, p := range s.Plugins {
+		if p.State != "ready" {
+			word(w, http.StatusServiceUnavailable, "a plugin is not ready")
+			return
+		}
+	}
+	word(w, http.StatusOK, "ok")
+}
+
+// word answers with a line for who asks without a token: it says no more than that.
+func word(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n")) // a caller that went away is no error of ours
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,29 +48,7 @@ func (h *Host) OpenDecoder(ctx context.Context, block, plugin string, config []b
 		return nil, err
 	}
 	d.provider = cmp.Or(opts.Provider, d.made.Provider.Name)
-	h.mu.Lock()
-	h.decoders[block] = append(h.decoders[block], d)
-	h.mu.Unlock()
 	return d, nil
-}
-
-// Decoder returns the decoder of a source, the one that was opened last and is not closed; nil: there is none.
-func (h *Host) Decoder(block string) *Decoder {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	open := h.decoders[block]
-	if len(open) == 0 {
-		return nil
-	}
-	return open[len(open)-1]
-}
-
-// Close ends the source's use of the plugin, as Handle.Close does.
-func (d *Decoder) Close(ctx context.Context) error {
-	d.h.mu.Lock()
-	d.h.decoders[d.block] = slices.DeleteFunc(d.h.decoders[d.block], func(o *Decoder) bool { return o == d })
-	d.h.mu.Unlock()
-	return d.Handle.Close(ctx)
 }
 
 // decodeCall holds the messages of one call, to be used again.

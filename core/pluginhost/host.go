@@ -81,9 +81,8 @@ type Host struct {
 	resolved  map[core.PluginKind]map[string]*binary // described last, by name
 	infos     map[string]*core.PluginInfo            // by binary.key
 	processes map[string]*process
-	handles   map[*Handle]struct{}  // blocks that are open
-	decoders  map[string][]*Decoder // that are open, by block
-	upgrading map[string]bool       // plugins, by label
+	handles   map[*Handle]struct{} // blocks that are open
+	upgrading map[string]bool      // plugins, by label
 	lanes     []*lane
 	stops     sync.WaitGroup // processes that lost their last instance, and upgrades
 }
@@ -116,7 +115,6 @@ func New(opts Options) (*Host, error) {
 		infos:          map[string]*core.PluginInfo{},
 		processes:      map[string]*process{},
 		handles:        map[*Handle]struct{}{},
-		decoders:       map[string][]*Decoder{},
 		upgrading:      map[string]bool{},
 	}
 	h.SetLogLevel(opts.Logger.GetLevel())

@@ -82,7 +82,7 @@ func TestCallTraceIsOfOneCall(t *testing.T) {
 	r := testRequest("{}")
 	r.CallTrace = sampledParent
 	i := d.at.Load()
-	i.p.h.callContext = &pluginv1.CallContext{}
+	i.p.h.callContext.Store(&pluginv1.CallContext{})
 	d.calls.New = func() any { return &decodeCall{} }
 	call := d.fill(i, []*core.Request{r}, "i")
 	if got := call.requests[0].GetTraceparent(); got != sampledParent {

@@ -35,7 +35,7 @@ func (e *hostExplainer) Stored(ctx context.Context, r *core.Request, events []co
 	x.out.Dedupe = &dedupe{Key: hex.EncodeToString(r.Dedupe[:])}
 	x.describe(src)
 	if events == nil {
-		return x.decodeHere(ctx, e.h, now)
+		return x.decodeHere(ctx, now)
 	}
 	err = x.routes(now.table, &dryrun.Result{Request: r, Events: events, Notes: r.Notes})
 	return *x.out, err
@@ -76,7 +76,7 @@ func (e *hostExplainer) Given(ctx context.Context, g admin.GivenRequest) (admin.
 	if x.req == nil {
 		return *x.out, nil
 	}
-	return x.decodeHere(ctx, e.h, now)
+	return x.decodeHere(ctx, now)
 }
 
 func (e *hostExplainer) explainer(now *running) *explainer {
@@ -85,9 +85,9 @@ func (e *hostExplainer) explainer(now *running) *explainer {
 
 // decodeHere decodes the request in the quarantine of the decoder that runs: what it does to its process, it does to
 // nobody else's.
-func (x *explainer) decodeHere(ctx context.Context, h *host, now *running) (admin.Explanation, error) {
+func (x *explainer) decodeHere(ctx context.Context, now *running) (admin.Explanation, error) {
 	var decoder dryrun.Decoder = builtinDecoder{}
-	if d := h.plugins.Decoder(x.req.Source); d != nil {
+	if d := now.sources[x.req.Source]; d != nil {
 		decoder = d
 	} else if x.req.Source != core.BuiltinSource {
 		return admin.Explanation{}, fmt.Errorf("the source %q has no decoder that runs", x.req.Source)
