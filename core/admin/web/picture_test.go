@@ -43,7 +43,7 @@ func TestPicture(t *testing.T) {
 	want := []string{
 		"/requests?source=people source people: 7 accepted", "/requests?source=shop source shop: 0 accepted",
 		"/deliveries?route=all route all: every event", "/deliveries?route=hires route hires: a.b",
-		"/sinks/audit sink audit: 0 delivered", "/sinks/crm sink crm: paused, 12\u202f345 waiting, 1 dead",
+		"/sinks/audit sink audit: 0 delivered", "/sinks/crm sink crm: paused, 12 345 waiting, 1 dead",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("boxes: %s", diff)
