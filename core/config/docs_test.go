@@ -110,7 +110,7 @@ func complete(t *testing.T, src, name string) string {
 			sources++
 		case "sink":
 			sinks = append(sinks, [2]string{b.Labels[0], b.Labels[1]})
-		case "route":
+		case "route", "alert":
 			for _, to := range b.Body.Blocks {
 				if to.Type == "to" && len(to.Labels) == 2 {
 					reached[to.Labels[1]] = true
@@ -167,7 +167,7 @@ func examples(t testing.TB) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for _, pattern := range []string{
-		"README.md", "docs/*.md", "sdk/README.md", "plugins/*/README.md", "plugins/*/*/README.md", "examples/*.md",
+		"README.md", "docs/*.md", "docs/operations/*.md", "sdk/README.md", "plugins/*/README.md", "plugins/*/*/README.md", "examples/*.md",
 		"examples/*/*.md", "config.hcl",
 	} {
 		files, err := filepath.Glob("../../" + pattern)

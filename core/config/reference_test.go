@@ -102,6 +102,25 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// TestAlertBlock does so for alert blocks, which take what belongs to their condition.
+func TestAlertBlock(t *testing.T) {
+	var can, listed []string
+	for _, condition := range []string{
+		`sink_parked = "1m"`, `dead_letters = 1`, `oldest_waiting = "1m"`, `plugin_failed = true`, `source_silent = "usual"`,
+		`rejected_signatures = 1`,
+	} {
+		can = append(can, taken(t, "alert \"x\" {\n "+condition+"\n zzzzzz = 1\n}")...)
+	}
+	for _, r := range tableRows(t, "alert") {
+		listed = append(listed, r.name)
+	}
+	slices.Sort(can)
+	slices.Sort(listed)
+	if diff := cmp.Diff(slices.Compact(can), slices.Compact(listed)); diff != "" {
+		t.Errorf("-can be written +listed:\n%s", diff)
+	}
+}
+
 // TestDefaults writes every default of the tables out, which makes no difference.
 func TestDefaults(t *testing.T) {
 	for _, c := range []struct {
