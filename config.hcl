@@ -83,6 +83,29 @@ sink "slack" "people_ops" {
   webhook_url = env("SLACK_WEBHOOK_URL", null)
 }
 
+# Alerts: what the host says by itself when something is wrong, through its sinks. docs/operations/alerts.md has more.
+#
+# alert "stuck" {           # a sink has not been called for a quarter of an hour: paused, suspended, failing or down
+#   sink_parked = "15m"
+#   repeat      = "4h"
+#
+#   to "slack" "people_ops" {
+#     text = "${event.data.state}: ${event.data.text}"
+#   }
+#   to "file" "audit" {     # the other way out, for the day on which Slack is what is stuck
+#     path = "alerts.jsonl"
+#   }
+# }
+#
+# alert "silent" {          # Youforce has sent nothing for longer than it usually does at this hour of the week
+#   source_silent = "usual"
+#   sources       = ["hr"]
+#
+#   to "slack" "people_ops" {
+#     text = event.data.text
+#   }
+# }
+
 # Values that are known when the configuration is loaded.
 locals {
   contractors = ["Contractors", "Freelancers"]

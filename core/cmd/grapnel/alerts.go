@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -197,7 +199,7 @@ func (a *alerting) send(ctx context.Context) {
 
 // accept stores an event of an alert durably, as a request.
 func (a *alerting) accept(ctx context.Context, e *alert.Event) (string, error) {
-	e.Link = adminLink(a.h.config(), e)
+	e.Link = adminLink(a.h.config().Admin, e)
 	r, err := e.Request()
 	if err != nil {
 		return "", err
@@ -208,8 +210,42 @@ func (a *alerting) accept(ctx context.Context, e *alert.Event) (string, error) {
 	return r.ID(), nil
 }
 
-// adminLink is where the user interface shows what an alert is about; empty: there is none.
-func adminLink(*config.Config, *alert.Event) string { return "" }
+// adminLink is where the user interface shows what an alert is about; empty: there is none, or it is not known by which name
+// people reach it.
+func adminLink(a config.Admin, e *alert.Event) string {
+	base := url.URL{Scheme: "https"}
+	host, _, err := net.SplitHostPort(a.Listen)
+	switch ip := net.ParseIP(host); {
+	case len(a.Hosts) > 0:
+		base.Host = a.Hosts[0]
+		if strings.Contains(base.Host, ":") {
+			base.Host = "[" + base.Host + "]"
+		}
+	case err != nil, host == "", ip != nil && ip.IsUnspecified():
+		return ""
+	default:
+		if base.Host = a.Listen; a.TLS == nil {
+			base.Scheme = "http"
+		}
+	}
+	name := url.Values{e.Kind: {e.Name}}.Encode()
+	switch e.Condition {
+	case alert.DeadLetters:
+		base.Path, base.RawQuery = "/dead", name
+	case alert.RejectedSignatures:
+		base.Path, base.RawQuery = "/rejections", name
+	case alert.SourceSilent:
+		base.Path, base.RawQuery = "/requests", name
+	case alert.PluginFailed:
+		base.Path = "/plugins"
+	default:
+		base.Path = "/sinks/" + e.Name
+	}
+	if e.Test {
+		base.Path, base.RawQuery = "/alerts", ""
+	}
+	return base.String()
+}
 
 // track follows a message until it is delivered.
 func (a *alerting) track(id string) {
