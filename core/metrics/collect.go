@@ -56,6 +56,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	e.value(f.reloadTime, float64(c.m.reloaded.Load())/float64(time.Second))
 	e.count(f.reloads, c.m.reloads.Load(), "success")
 	e.count(f.reloads, c.m.failedReloads.Load(), "failure")
+	for result, n := range r.Spans {
+		e.count(f.spans, n, result)
+	}
 	for _, a := range r.Alerts {
 		e.flag(f.alerts, a.Firing, a.Alert)
 	}

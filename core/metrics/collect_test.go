@@ -40,6 +40,7 @@ func full() *Metrics {
 		}
 		r.Plugins = []PluginReading{self, self, {Plugin: "decoder-x", Version: "2", State: "novel", PID: 1 << 30}}
 		r.Alerts = []AlertReading{{"late", true}}
+		r.Spans = map[string]uint64{"exported": 5, "dropped": 0, "failed": 1}
 	})
 	source, sink := m.Source("hr"), m.Sink("out")
 	source.Accepted(time.Millisecond)

@@ -41,6 +41,7 @@ type families struct {
 	pluginCPU, pluginMemory, pluginFiles         *family
 	pluginInFlight, pluginAbandoned, pluginFault *family
 	reloadOK, reloadTime, reloads                *family
+	spans                                        *family
 	alerts                                       *family
 }
 
@@ -119,6 +120,7 @@ func newFamilies() families {
 	f.reloadTime = add(gauge, "config_last_reload_success_timestamp_seconds",
 		"When the configuration that runs was read; of the start, if there was no reload.")
 	f.reloads = add(counter, "config_reloads_total", "Reloads of the configuration.", "result")
+	f.spans = add(counter, "trace_spans_total", "Spans of traces, by what became of them.", "result")
 	f.alerts = add(gauge, "alert_firing", "1 while an alert of the configuration fires.", "alert")
 	return f
 }

@@ -303,6 +303,7 @@ type Reading struct {
 	Sinks       []SinkReading
 	Plugins     []PluginReading
 	Alerts      []AlertReading
+	Spans       map[string]uint64 // of traces, by what became of them; nil: nothing is traced
 }
 
 // SourceReading is what came in at a source.

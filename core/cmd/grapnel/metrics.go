@@ -46,6 +46,10 @@ func (h *host) read(r *metrics.Reading) {
 		r.FreeBytes = free
 	}
 	r.DiskShort = h.short.Load()
+	if h.tracing != nil {
+		t := h.tracing.Stats()
+		r.Spans = map[string]uint64{"exported": t.Exported, "dropped": t.Dropped, "failed": t.Failed}
+	}
 	for _, s := range h.engine.Status() {
 		r.Sinks = append(r.Sinks, metrics.SinkReading{
 			Sink: s.Sink, State: string(s.State), Breaker: s.Breaker, InMemory: s.InMemory, InFlight: s.InFlight, Behind: s.Behind,
