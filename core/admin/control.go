@@ -108,7 +108,13 @@ func (c *Direct) Status(ctx context.Context) (Status, error) {
 	s := Status{Stats: stats}
 	if c.Describe != nil {
 		c.Describe(&s)
-		return s, nil
+		oldest, err := c.Store.OldestWaiting(ctx, "")
+		for i := range s.Sinks {
+			if at, ok := oldest[s.Sinks[i].Sink]; ok {
+				s.Sinks[i].OldestAt = &at
+			}
+		}
+		return s, err
 	}
 	kept, err := c.Store.Sinks(ctx)
 	for _, name := range slices.Sorted(maps.Keys(kept)) {
