@@ -195,8 +195,8 @@ type SinkStatus struct {
 	InMemory int       `json:"in_memory"`
 	InFlight int       `json:"in_flight"`
 	Behind   bool      `json:"behind"`
-	// OldestAt is when the request of the oldest delivery that waits was received.
-	OldestAt *time.Time `json:"oldest_at,omitempty"`
+
+	OldestAt *time.Time `json:"oldest_at,omitempty"` // when the request of the oldest delivery that waits was received
 }
 
 // Plugin is how a plugin process is.
