@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/grapnelhq/grapnel/core"
@@ -201,8 +202,10 @@ func (h *host) serve(ctx context.Context) (err error) {
 	running.Go(func() { h.admin.watchCertificate(working) })
 	running.Go(func() { h.reloadOnHangup(working) })
 	running.Go(func() { h.watchFiles(working) })
+	running.Go(func() { h.feedWatchdog(working) })
 	h.log.Info("the host is ready", "listen", address.String(), "version", version,
 		"sources", len(h.config().Sources), "sinks", len(h.config().Sinks), "routes", len(h.config().Routes))
+	h.tellReady()
 
 	var cause error
 	select {
@@ -210,6 +213,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 		h.log.Info("the host stops", "reason", context.Cause(ctx))
 	case cause = <-failed:
 	}
+	h.tellManager(daemon.SdNotifyStopping)
 	stop, cancel := context.WithTimeout(context.Background(), h.config().Server.ShutdownTimeout)
 	defer cancel()
 	cause = errors.Join(cause, h.ingress.Shutdown(stop))

@@ -70,7 +70,7 @@ func newRoot() *cobra.Command {
 	root := group("grapnel", "Receive webhooks, never lose one, route them to plugins",
 		newInit(), newRun(), newReload(), newValidate(), newExplain(), newTest(), newPlan(), newFmt(), newSend(),
 		newRequests(), newEvents(), newDeliveries(), newRejections(), newSinks(), newAlerts(), newStatus(),
-		newPlugin(), newDocs(), newVersion(),
+		newPlugin(), newDocs(), newMan(), newVersion(),
 	)
 	root.Long = `Grapnel receives webhooks, stores them before it answers, and routes their events to sinks by the rules of
 config.hcl.

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
@@ -144,6 +145,8 @@ func (h reloader) Reload(ctx context.Context, trigger string) (admin.Reload, err
 		return admin.Reload{}, fmt.Errorf("another reload or a plugin's upgrade goes on: %w", err)
 	}
 	defer h.reloads.give()
+	h.tellManager(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	defer h.tellReady()
 	return h.reload(ctx, trigger), nil
 }
 
