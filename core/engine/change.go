@@ -289,7 +289,10 @@ func (e *Engine) Apply(sources []Source, sinks []Sink) (drained <-chan struct{},
 
 // leave notes that a pipeline or dispatcher leaves: whoever comes next under its name begins when done is closed. One that
 // never came to begin has others before it. e.mu is held.
-func (e *Engine) leave(name string, done, ended <-chan struct{}, old *sync.WaitGroup) {
+func (e *Engine) leave(name string, done, ended chan struct{}, old *sync.WaitGroup) {
+	if e.running == nil { // it never began
+		close(ended)
+	}
 	before := e.leaving[name]
 	e.leaving[name] = done
 	old.Go(func() {
