@@ -44,7 +44,8 @@ type host struct {
 	tracing *tracing.Tracing // nil: nothing is traced
 	alerts  *alerting
 	reloads *reloads
-	ended   chan struct{} // closed when the engine has ended
+	working context.Context // of serve: ends when the host is to stop
+	ended   chan struct{}   // closed when the engine has ended
 }
 
 func newHost(cfg *config.Config, said *config.Diagnostics, log hclog.Logger) *host {
@@ -158,6 +159,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	// Work outlives ctx until the ingress is quiet: what it accepts last is still on its way.
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
+	h.working = working
 	direct := &admin.Direct{
 		Store: h.tail.Store(h.store), Changes: h.tail, Engine: h.engine, Describe: h.describe, Upgrader: upgrader{h},
 		Rater: h.rates, Reloader: reloader{h},

@@ -139,7 +139,8 @@ type reloader struct{ *host }
 var _ admin.Reloader = reloader{}
 
 // Reload implements admin.Reloader. It loads the configuration as it is now, and has the host run by it, or leaves all as
-// it is. One reload or upgrade goes on at a time; others wait for it.
+// it is. One reload or upgrade goes on at a time; others wait for it, until ctx ends. A reload that has begun does not end
+// with its caller, only with the host.
 func (h reloader) Reload(ctx context.Context, trigger string) (admin.Reload, error) {
 	if err := h.reloads.take(ctx); err != nil {
 		return admin.Reload{}, fmt.Errorf("another reload or a plugin's upgrade goes on: %w", err)
@@ -147,7 +148,7 @@ func (h reloader) Reload(ctx context.Context, trigger string) (admin.Reload, err
 	defer h.reloads.give()
 	h.tellManager(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer h.tellReady()
-	return h.reload(ctx, trigger), nil
+	return h.reload(h.working, trigger), nil
 }
 
 // Reloads implements admin.Reloader.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -339,6 +340,88 @@ func TestReload(t *testing.T) {
 		t.Errorf("the decoder's process is %d, before %d", now, decoder)
 	}
 	h.WaitSettled(harness.Patience)
+	h.Stop()
+}
+
+// TestReloadPrograms replaces programs on disk and has blocks that choose them reopened in the new ones; what an upgrade put
+// there stays, as long as the configuration chooses what it chose before.
+func TestReloadPrograms(t *testing.T) {
+	t.Parallel()
+	h := programs.NewHost(t, harness.Options{Config: upgraded})
+	installed, own := programs.PluginDir(t), h.Path("plugins")
+	if err := os.Mkdir(own, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"grapnel-sink-trial", "grapnel-sink-file", "grapnel-decoder-youforce"} {
+		b, err := os.ReadFile(filepath.Join(installed, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(own, name), b, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	configure := func(config, pins string) {
+		t.Helper()
+		text := strings.ReplaceAll(h.Configuration(config), fmt.Sprintf("dir = %q", installed), fmt.Sprintf("dir = %q\n%s", own, pins))
+		put(t, h, "config.hcl", []byte(text))
+	}
+	configure(upgraded, "")
+	h.Start()
+	l := h.StartLoad(harness.LoadOptions{Rate: 300})
+	l.WaitAccepted(100, time.Minute)
+	again := func(want string) {
+		t.Helper()
+		if v, err := h.Control.Reload(t.Context()); err != nil || v.Result != want {
+			t.Fatalf("%v %s, want %s\n%s", err, v.Result, want, v.Text)
+		}
+		l.WaitAccepted(l.Accepted()+100, time.Minute)
+	}
+	file, decoder, trial := h.Plugin("sink-file").PID, h.Plugin("decoder-youforce").PID, h.Plugin("sink-trial").PID
+
+	// Another program in the place of the one that runs.
+	if err := os.Rename(another(t, "sink-trial", "next"), filepath.Join(own, "grapnel-sink-trial")); err != nil {
+		t.Fatal(err)
+	}
+	again(admin.ReloadApplied)
+	only := func(plugin string) (all []int) {
+		for _, p := range h.Status().Plugins {
+			if p.Plugin == plugin {
+				all = append(all, p.PID)
+			}
+		}
+		return all
+	}
+	h.Eventually(harness.Patience, "both trial sinks run in the new program, and in it alone", func() bool {
+		all := only("sink-trial")
+		return len(all) == 2 && !slices.Contains(all, trial)
+	})
+
+	// An upgrade stays when something else is reloaded.
+	h.MustRun("plugin", "upgrade", "sink-trial", another(t, "sink-trial", "better"), "--trial", "100ms")
+	better := only("sink-trial")
+	configure(strings.Replace(upgraded, "concurrency = 16", "concurrency = 4", 1), "")
+	again(admin.ReloadApplied)
+	if now := only("sink-trial"); !slices.Equal(now, better) {
+		t.Errorf("after an upgrade and a reload the processes are %v, before %v", now, better)
+	}
+
+	// A pin that the folder cannot fulfil is a mistake; the hash of what is there is none.
+	configure(upgraded, "plugin \"sink-trial\" {\n sha256 = \""+strings.Repeat("0", 64)+"\"\n}\n")
+	again(admin.ReloadInvalid)
+	configure(upgraded, "")
+	l.Stop()
+	h.WaitSettled(time.Minute)
+	for _, name := range []string{"trial.jsonl", "alone.jsonl", "out/events.jsonl"} {
+		found := l.Verify(h.Lines(name))
+		check(t, found)
+		if found.Repeats > 0 {
+			t.Errorf("%s: %s", name, found)
+		}
+	}
+	if a, b := h.Plugin("sink-file").PID, h.Plugin("decoder-youforce").PID; a != file || b != decoder {
+		t.Errorf("the other plugins' processes are %d and %d, before %d and %d", a, b, file, decoder)
+	}
 	h.Stop()
 }
 
