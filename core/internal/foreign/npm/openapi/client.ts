@@ -48,13 +48,18 @@ async function check(path: string, method: string, response: Response): Promise<
   }
 }
 
-const api = createClient<paths>({ baseUrl: url, headers: { Authorization: `Bearer ${token}` } });
-api.use({
-  async onResponse({ schemaPath, request, response }) {
-    await check(schemaPath, request.method.toLowerCase(), response);
-    return undefined;
-  },
-});
+function client(authorization?: string) {
+  const api = createClient<paths>({ baseUrl: url, headers: { Authorization: authorization } });
+  api.use({
+    async onResponse({ schemaPath, request, response }) {
+      await check(schemaPath, request.method.toLowerCase(), response);
+      return undefined;
+    },
+  });
+  return api;
+}
+
+const api = client(`Bearer ${token}`);
 
 function need<T>(answer: { data?: T; response: Response }): T {
   return answer.data ?? fail(`${answer.response.url}: ${answer.response.status}`);
@@ -95,13 +100,15 @@ const stored: components["schemas"]["Explanation"] = need(
   await api.GET("/v1/requests/{id}/explanation", { params: id }),
 );
 if (stored.events[0]?.routes.find((r) => r.route === "picky")?.verdict !== "when") fail(JSON.stringify(stored));
-const given = need(await api.POST("/v1/explain", { body: { source: "hr", headers: request.headers, body: request.body } }));
+const unsigned = { source: "hr", headers: request.headers, body: request.body };
+const given = need(await api.POST("/v1/explain", { body: unsigned }));
 if (given.authentication.result !== "refused" || given.events.length !== 1) fail(JSON.stringify(given));
 
 const events = need(await api.GET("/v1/events", { params: { query: { subject: "employment/k1" } } })).items;
 if (events.length !== 1) fail(`${events.length} events of a subject`);
 need(await api.GET("/v1/events/{id}", { params: { path: { id: events[0]!.id } } }));
-const delivered = need(await api.GET("/v1/deliveries", { params: { query: { state: "delivered", sink: "out" } } })).items;
+const query = { state: "delivered", sink: "out" } as const;
+const delivered = need(await api.GET("/v1/deliveries", { params: { query } })).items;
 const dead = need(await api.GET("/v1/deliveries", { params: { query: { state: "dead" } } })).items;
 need(await api.GET("/v1/deliveries/{id}", { params: { path: { id: dead[0]!.id } } }));
 const none = await api.GET("/v1/deliveries/{id}", { params: { path: { id: "dlv_none" } } });
@@ -140,8 +147,7 @@ if (need(await api.GET("/v1/events", { params: { query: { subject: "employment/k
 
 // Nobody else.
 for (const header of [undefined, "Bearer another token"]) {
-  const answer = await createClient<paths>({ baseUrl: url, headers: { Authorization: header } }).GET("/v1/requests");
-  await check("/v1/requests", "get", answer.response.clone());
+  const answer = await client(header).GET("/v1/requests");
   if (answer.response.status !== 401) fail(`with ${header}: ${answer.response.status}`);
 }
 console.log(JSON.stringify([...called].sort()));
