@@ -1,10 +1,15 @@
 // Package admin is the control API of a host: what people ask of it and tell it to do, over JSON and HTTP on a unix socket
 // in the data folder. The same operations run directly on the store when no host runs, so that the command line works
-// either way and does not know which it has.
+// either way and does not know which it has. Listener serves the same over TCP, to browsers and programs, behind a guard.
+// openapi/api.json describes every call; a new one is added there, and its types to the tests' lists. In short:
 //
 //	GET  /v1/status                     what is stored, sinks, plugins
 //	GET  /v1/requests                   ?source= tenant= type= subject= state= unrouted= since= until= cursor= limit=
 //	GET  /v1/requests/{id}
+//	GET  /v1/requests/{id}/body         byte for byte
+//	GET  /v1/requests/{id}/explanation
+//	POST /v1/explain                    {"source": "…", "headers": […], "body": "…"}
+//	GET  /v1/tail                       server-sent events; ?after=
 //	POST /v1/requests/search            {"text": "…"}; the filters of the list
 //	POST /v1/requests/retry             {"ids": […]} or ?source= tenant= state= since= until=, and dry_run= items=
 //	POST /v1/requests/erase             {"subject": "…", "source": "…", "tenant": "…"} or {"ids": […]}; ?dry_run=
