@@ -65,6 +65,10 @@ type Control interface {
 	Receipts(ctx context.Context, cursor string, limit int) (Page[Receipt], error)
 	Receipt(ctx context.Context, id int64) (Receipt, error)
 
+	// Backup has a copy of the database made, and reports from the caller's goroutine; report may be nil. The end of ctx stops
+	// it, and nothing is left of it.
+	Backup(ctx context.Context, o BackupOrder, report func(store.BackupProgress)) (store.Backup, error)
+
 	// Retries and replays work in small steps and report, from the caller's goroutine, after each: single deliveries or
 	// requests as Item, and Progress. report may be nil. The tally is how far they came, after an error as well. What is
 	// begun again after that goes on where it ended: nothing is retried or replayed twice.

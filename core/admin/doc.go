@@ -24,6 +24,7 @@
 //	POST /v1/deliveries/skip            {"ids": […], "reason": "…"}
 //	POST /v1/sinks/{sink}/pause         {"reason": "…"}
 //	POST /v1/sinks/{sink}/resume
+//	POST /v1/backup                     {"path": "/…", "no_check": …}
 //	POST /v1/plugins/upgrade            {"plugin": "…", "version": "…"} or {"plugin": "…", "program": "…", "dev": …}
 //	GET  /v1/rejections                 ?source= cause= since= until= cursor= limit=
 //	GET  /v1/rejections/{id}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -306,6 +307,7 @@ func TestAnswersFitOpenAPI(t *testing.T) {
 		{"/v1/deliveries/skip", `{"ids":["` + dead + `"],"reason":"x"}`}, {"/v1/deliveries/skip", `x`},
 		{"/v1/sinks/good/pause", `{"reason":"x"}`}, {"/v1/sinks/good/pause", `x`}, {"/v1/sinks/none/pause", `{}`},
 		{"/v1/sinks/good/resume", ``}, {"/v1/sinks/none/resume", ``},
+		{"/v1/backup", `{"path":"` + filepath.Join(t.TempDir(), "backup.db") + `"}`}, {"/v1/backup", `{"path":"x"}`}, {"/v1/backup", `x`},
 		{"/v1/requests/search?since=2026-03-01T00:00:00Z", `{"text":"n"}`}, {"/v1/requests/search", `{}`}, {"/v1/requests/search?x=1", `{}`},
 		{"/v1/requests/erase?dry_run=true", `{"subject":"thing/1"}`}, {"/v1/requests/erase", `{}`},
 		{"/v1/requests/erase", `{"subject":"thing/1"}`}, {"/v1/requests/erase?x=1", `{}`},

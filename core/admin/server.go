@@ -152,7 +152,8 @@ func routes(c Control, who caller) *patterns {
 		return c.Receipt(r.Context(), id)
 	})
 	mux.HandleFunc("GET /v1/tail", func(w http.ResponseWriter, r *http.Request) { handleTail(c, w, r) })
-	if who == owner { // it takes paths of programs
+	if who == owner { // they take paths
+		mux.HandleFunc("POST /v1/backup", func(w http.ResponseWriter, r *http.Request) { handleBackup(c, w, r) })
 		mux.HandleFunc("POST /v1/plugins/upgrade", func(w http.ResponseWriter, r *http.Request) { handleUpgrade(c, w, r) })
 	}
 	mux.HandleFunc("POST /v1/requests/search", func(w http.ResponseWriter, r *http.Request) { handleSearch(c, w, r) })

@@ -140,6 +140,11 @@ type Store interface {
 	ListReceipts(ctx context.Context, cursor string, limit int) (rs []Receipt, next string, err error)
 	GetReceipt(ctx context.Context, id int64) (Receipt, error) // ErrNotFound
 
+	// Backup copies the database into a file, beside all other work: what was accepted before it is called is in the copy.
+	// The file appears when it is whole, synced and, unless NoCheck, looked through; it is never one that was there. It calls
+	// progress now and then, which may be nil.
+	Backup(ctx context.Context, o BackupOrder, progress func(BackupProgress)) (Backup, error)
+
 	// Close commits what was given, syncs and closes.
 	Close() error
 }

@@ -64,7 +64,7 @@ func openControl(ctx context.Context, configPath string) (admin.Control, func() 
 			dir, configPath)
 	}
 	st, err := sqlite.Open(ctx, sqlite.Options{
-		Path: storage.Path, DedupeWindow: storage.DedupeWindow, Logger: hclog.NewNullLogger(),
+		Path: storage.Path, DedupeWindow: storage.DedupeWindow, MinFree: storage.MinFree, Logger: hclog.NewNullLogger(),
 	})
 	if errors.Is(err, store.ErrLocked) {
 		return nil, nil, fmt.Errorf("a host is starting or stopping on %s: try again in a moment: %w", dir, err)

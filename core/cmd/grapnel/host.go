@@ -109,7 +109,8 @@ func (h *host) openStore(ctx context.Context) (err error) {
 	st := h.config().Storage
 	for began := time.Now(); ; {
 		h.store, err = sqlite.Open(ctx, sqlite.Options{
-			Path: st.Path, DedupeWindow: st.DedupeWindow, Logger: h.log.Named("store"), Observer: h.metrics.Store(),
+			Path: st.Path, DedupeWindow: st.DedupeWindow, MinFree: st.MinFree,
+			Logger: h.log.Named("store"), Observer: h.metrics.Store(),
 			// Nothing is accepted or erased before there is an engine.
 			OnAccepted: func(rs []*core.Request) {
 				h.tail.Accepted(rs) // first: they are the engine's then

@@ -44,6 +44,7 @@ type Options struct {
 	OnErased func(sink string, keys []core.DeliveryKey)
 	// Observer sees what is committed; nil: nobody looks.
 	Observer Observer
+	MinFree  int64        // bytes that a backup leaves free on the disk of the database
 	Logger   hclog.Logger // nil: none
 
 	indexBatch  int           // for tests; 0: the constant
@@ -105,6 +106,8 @@ type Store struct {
 	purging    sync.Mutex            // one purge at a time; guards the two that follow
 	purgeOwn   []string              // the sources with a retention of their own that the walks are for
 	purgeWalks map[string]*purgeWalk // by source, "" for the others
+
+	backing sync.Mutex // held while a backup is made
 
 	erasing chan struct{} // holds one token: taken while something is erased
 
