@@ -101,6 +101,15 @@ func BenchmarkMillion(b *testing.B) {
 	for _, f := range []store.RejectionFilter{{}, {Source: "people"}, {Source: "absent"}, {Cause: "bad_signature"}, {Cause: "absent"}} {
 		m.rejections(f)
 	}
+	for text, f := range map[string]store.RequestFilter{
+		"absent": {}, "Ada": {Since: at(.99)}, `"id":77777,`: {}, "absent of the source": {Source: "gone"},
+	} {
+		m.page("search "+text, func(cursor string) (int, string, error) {
+			f.Cursor = cursor
+			rs, _, next, err := s.SearchRequests(context.Background(), f, store.NewText(text))
+			return len(rs), next, err
+		})
+	}
 	m.page("stats", func(string) (int, string, error) {
 		_, err := s.Stats(context.Background())
 		return 0, "", err
@@ -324,6 +333,15 @@ func TestShortPages(t *testing.T) {
 		if got := ask(); got != want || want == 0 {
 			t.Errorf("%s: %d, listed %d", name, want, got)
 		}
+	}
+	looked := 0
+	found := allPages(t, func(cursor string) ([]*core.Request, string, error) {
+		rs, n, next, err := hasty.SearchRequests(t.Context(), store.RequestFilter{Cursor: cursor}, store.NewText(`"ID":49`))
+		looked += n
+		return rs, next, err
+	})
+	if len(found) != 111 || looked != total {
+		t.Errorf("a search found %d in %d requests", len(found), looked)
 	}
 	closeStore(t, hasty)
 	verify(t, path)

@@ -12,7 +12,7 @@ import (
 // looked for are passed over, and so are those without a row in the index of the state that is looked for. What is left
 // is looked at some requests at a time. After listTime a list ends with what it has, and a cursor to go on from.
 const (
-	listTime  = 120 * time.Millisecond
+	listTime  = 100 * time.Millisecond
 	firstLook = 256 // requests, in one go; then as many as listTime allows for
 	mostLook  = 1 << filterShift
 )
