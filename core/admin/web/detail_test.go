@@ -21,7 +21,9 @@ type sdkHeader = sdk.Header
 // explainer says the same of every event.
 type explainer struct{ routes []admin.ExplainedRoute }
 
-func (x explainer) Stored(_ context.Context, _ *core.Request, events []core.Event, only string) (admin.Explanation, error) {
+func (x explainer) Stored(
+	_ context.Context, _ *core.Request, events []core.Event, only string,
+) (admin.Explanation, error) {
 	var out admin.Explanation
 	for _, e := range events {
 		if only == "" || only == e.ID {
@@ -79,12 +81,16 @@ func TestRoutesSayWhy(t *testing.T) {
 	f.direct().Explainer = explainer{[]admin.ExplainedRoute{
 		{Route: "all", Range: "config.hcl:1,1", Verdict: admin.VerdictSends, When: &expr.Step{Source: "true", Value: yes}},
 		{Route: "crm", Verdict: admin.VerdictType, On: []string{"a.b"}},
-		{Route: "new", Verdict: admin.VerdictSends, To: []admin.ExplainedSend{{Sink: "mail", Message: json.RawMessage(`{"to":"<b>"}`)}}},
+		{Route: "new", Verdict: admin.VerdictSends, To: []admin.ExplainedSend{
+			{Sink: "mail", Message: json.RawMessage(`{"to":"<b>"}`)},
+		}},
 		{Route: "old", Verdict: admin.VerdictWhen, When: &expr.Step{
 			Source: "a && b", Value: no, Steps: []expr.Step{{Source: "a", Value: no}, {Source: "b", Absent: true, Unused: true}},
 		}},
 		{Route: "shops", Verdict: admin.VerdictSource, From: []string{"shop", "mall"}},
-		{Route: "broken", Verdict: admin.VerdictFails, Error: &expr.Error{Range: "config.hcl:9,1-2", Summary: "No such function."}},
+		{Route: "broken", Verdict: admin.VerdictFails, Error: &expr.Error{
+			Range: "config.hcl:9,1-2", Summary: "No such function.",
+		}},
 	}}
 	d := get(t, f, "/requests/"+ids[0])
 	first := doc{t: t, root: d.all(".timeline .step")[2]}
@@ -100,7 +106,8 @@ func TestRoutesSayWhy(t *testing.T) {
 		t.Errorf("routes: %s", diff)
 	}
 	want = []string{
-		"It took the event when that came in. The route that runs now would not: It takes a.b, and this is hr.person.updated.",
+		"It took the event when that came in. The route that runs now would not: " +
+			"It takes a.b, and this is hr.person.updated.",
 		"It sent nothing when the event came in. The route that runs now would.",
 		"It sent nothing when the event came in. The route that runs now would.",
 	}
@@ -194,11 +201,14 @@ func TestPendingDeliveryTellsWhatHoldsItUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.control.status = func(s *admin.Status) {
-		s.Sinks = []admin.SinkStatus{{Sink: "audit", State: "down"}, {Sink: "crm", State: "paused", Reason: "the price list is wrong"}}
+		s.Sinks = []admin.SinkStatus{
+			{Sink: "audit", State: "down"}, {Sink: "crm", State: "paused", Reason: "the price list is wrong"},
+		}
 	}
 	for _, d := range r.Deliveries {
 		got := get(t, f, "/deliveries/"+d.ID).text(".why")
-		if want := d.Sink == "crm"; strings.Contains(got, "! paused the price list is wrong") != want || strings.Contains(got, "down") {
+		held := strings.Contains(got, "! paused the price list is wrong")
+		if held != (d.Sink == "crm") || strings.Contains(got, "down") {
 			t.Errorf("to %s: %s", d.Sink, got)
 		}
 	}

@@ -30,9 +30,10 @@
 //   - Every page works without JavaScript: links, forms, and addresses that hold the whole state. Scripts only add.
 //   - No inline script, no inline style, no style attribute: the Content-Security-Policy forbids them. SVG uses
 //     presentation attributes and classes.
-//   - A page that refreshes itself asks for one of its parts with hx-get and hx-trigger="every 2s"; elements that can have
-//     the focus have an id there, so that they keep it.
-//   - Foreign text goes through html/template only, never through template.HTML. Long text is cut with a link to the whole.
+//   - A page that refreshes itself asks for one of its parts with hx-get and hx-trigger="every 2s"; elements that can
+//     have the focus have an id there, so that they keep it.
+//   - Foreign text goes through html/template only, never through template.HTML. Long text is cut with a link to the
+//     whole.
 //   - Colours come from the variables of app.css. A state has a word and a sign beside its colour.
 //   - What changes something is a form with method post. What changes much shows first what it would change.
 package web

@@ -112,7 +112,8 @@ func stateField(values ...string) formField {
 
 func lastField() formField {
 	return formField{Name: "last", Label: "Received", Kind: "select", Options: []option{
-		{"", "at any time"}, {"15m", "last 15 minutes"}, {"1h", "last hour"}, {"24h", "last 24 hours"}, {"168h", "last 7 days"},
+		{"", "at any time"}, {"15m", "last 15 minutes"}, {"1h", "last hour"}, {"24h", "last 24 hours"},
+		{"168h", "last 7 days"},
 	}}
 }
 
@@ -131,7 +132,7 @@ func requestField() formField {
 func sinceField() formField { return formField{Name: "since", Label: "From, in UTC", Kind: "when"} }
 func untilField() formField { return formField{Name: "until", Label: "Before, in UTC", Kind: "when"} }
 
-// window is the time range that the address asks for. A range with an end or a beginning is stronger than the last while.
+// window is the time range that the address asks for. A beginning is stronger than the last while.
 func (c *call) window() (since, until time.Time, err error) {
 	q := c.r.URL.Query()
 	if since, err = parseTime(q.Get("since")); err != nil {
@@ -248,7 +249,8 @@ func (c *call) requestFilter() (store.RequestFilter, error) {
 	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	f := store.RequestFilter{
 		Source: text("source"), Type: text("type"), Subject: text("subject"), Tenant: text("tenant"),
-		State: core.RequestState(text("state")), Unrouted: text("unrouted") == "true", Cursor: text("cursor"), Limit: pageSize,
+		State: core.RequestState(text("state")), Unrouted: text("unrouted") == "true", Cursor: text("cursor"),
+		Limit: pageSize,
 	}
 	var err error
 	f.Since, f.Until, err = c.window()

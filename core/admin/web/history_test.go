@@ -18,7 +18,8 @@ import (
 func story(t *testing.T, f *fixture) []string {
 	t.Helper()
 	return f.add(t,
-		received{source: "people", body: `{"n":1}`, at: noon.Add(-3 * time.Hour), headers: []sdkHeader{{Name: "x-b", Value: "2"}, {Name: "x-a", Value: "1"}},
+		received{source: "people", body: `{"n":1}`, at: noon.Add(-3 * time.Hour),
+			headers: []sdkHeader{{Name: "x-b", Value: "2"}, {Name: "x-a", Value: "1"}},
 			events: []madeEvent{
 				{kind: "hr.person.updated", subject: "person/1", data: `{"name":"Ada","age":37.0}`,
 					changes: `{"name":{"old":"Eda","new":"Ada"}}`, deliveries: []madeDelivery{
@@ -139,7 +140,8 @@ func TestSearchLeads(t *testing.T) {
 	for q, want := range map[string]string{
 		ids[0]: "/requests/" + ids[0], r.Events[0].ID: "/events/" + r.Events[0].ID,
 		" " + r.Deliveries[0].ID + " ": "/deliveries/" + r.Deliveries[0].ID, "person/1": "/events?subject=person%2F1",
-		"hr.person.*": "/events?type=hr.person.%2A", "": "/events", "Ada & co": "/requests?text=Ada+%26+co",
+		"hr.person.*": "/events?type=hr.person.%2A", "": "/events",
+		"Ada & co": "/requests?text=Ada+%26+co",
 	} {
 		d := get(t, f, address("/search", query("q", q)))
 		if got := d.header.Get("Location"); d.status != http.StatusSeeOther || got != want {
@@ -179,7 +181,8 @@ func TestTextInBodies(t *testing.T) {
 	f.control.search = func(o admin.SearchOrder, report func(admin.SearchReport)) (admin.SearchProgress, error) {
 		at := noon.Add(-time.Hour)
 		report(admin.SearchReport{Item: &admin.Request{ID: ids[1], ReceivedAt: at}})
-		return admin.SearchProgress{Looked: 10, Found: 1, LookedTo: &at, Next: "17@" + strconv.FormatInt(at.UnixMicro(), 10)}, nil
+		next := "17@" + strconv.FormatInt(at.UnixMicro(), 10)
+		return admin.SearchProgress{Looked: 10, Found: 1, LookedTo: &at, Next: next}, nil
 	}
 	d = get(t, f, "/requests?text=needle")
 	next := attr(d.one("tr.search"), "hx-get")

@@ -36,14 +36,20 @@ func TestOverviewTellsWhatNeedsAttention(t *testing.T) {
 	f := newFixture(t)
 	f.add(t,
 		received{source: "people", body: "1", events: []madeEvent{
-			{kind: "x.a", data: "1", deliveries: []madeDelivery{{route: "r", sink: "crm", message: "{}", state: core.DeliveryDead, reason: "no"}}},
+			{kind: "x.a", data: "1", deliveries: []madeDelivery{
+				{route: "r", sink: "crm", message: "{}", state: core.DeliveryDead, reason: "no"},
+			}},
 			{kind: "x.b", data: "1"},
 		}},
 		received{source: "people", body: "2", dead: "never"},
 	)
 	f.control.status = func(s *admin.Status) {
-		s.Sinks = []admin.SinkStatus{{Sink: "crm", State: "paused", Reason: "for <b>lunch</b>"}, {Sink: "mail", State: "working"}}
-		s.Plugins = []admin.Plugin{{Plugin: "sink-mail", State: "ready"}, {Plugin: "sink-crm", State: "failed", LastCrash: "panic: no"}}
+		s.Sinks = []admin.SinkStatus{
+			{Sink: "crm", State: "paused", Reason: "for <b>lunch</b>"}, {Sink: "mail", State: "working"},
+		}
+		s.Plugins = []admin.Plugin{
+			{Plugin: "sink-mail", State: "ready"}, {Plugin: "sink-crm", State: "failed", LastCrash: "panic: no"},
+		}
 	}
 	f.direct().Alerting = alerting{}
 	d := get(t, f, "/overview/live")

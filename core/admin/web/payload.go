@@ -86,8 +86,8 @@ func compactJSON(raw []byte) string {
 	return b.String()
 }
 
-// pretty lays out a JSON text, line by line and without recursion: foreign JSON may be deep. Lines whose value is what a
-// change names as new, at a path that ends with its field, have the change.
+// pretty lays out a JSON text, line by line and without recursion: foreign JSON may be deep. Lines whose value is what
+// a change names as new, at a path that ends with its field, have the change.
 func pretty(b []byte, changes []change) layout {
 	if !json.Valid(b) {
 		return layout{Plain: true}

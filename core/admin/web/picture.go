@@ -61,7 +61,7 @@ func newPicture(s *admin.Status, rates *hour) picture {
 			return
 		}
 		places[name] = len(columns[column])
-		n.Title = strings.Join(slices.DeleteFunc([]string{n.Kind + " " + name, n.Line}, func(s string) bool { return s == "" }), ": ")
+		n.Title = n.Kind + " " + name + ": " + n.Line
 		n.ID, n.Name = "box-"+n.Kind+"-"+name, cut(textW, name)
 		n.Line = cut(36, n.Line)
 		columns[column] = append(columns[column], n)
@@ -258,7 +258,8 @@ func (h *hour) level(values []int64, what string) *spark {
 		a = append(a, slices.Max(chunk))
 	}
 	peak := max(1, slices.Max(a))
-	s := &spark{W: sparkW, H: sparkH, Title: fmt.Sprintf("%s %s now, at most %s in the last hour", count(values[len(values)-1]), what, count(slices.Max(a)))}
+	now, most := count(values[len(values)-1]), count(slices.Max(a))
+	s := &spark{W: sparkW, H: sparkH, Title: fmt.Sprintf("%s %s now, at most %s in the last hour", now, what, most)}
 	s.Curve = curve(a, peak)
 	s.Area = s.Curve + fmt.Sprintf("V%dH0Z", sparkH-1)
 	return s

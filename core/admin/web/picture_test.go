@@ -23,10 +23,13 @@ func (c *control) Rates(ctx context.Context) (admin.Rates, error) {
 func pictured() admin.Status {
 	return admin.Status{
 		Running: true,
-		Stats:   store.Stats{Deliveries: map[string]map[core.DeliveryState]int64{"crm": {core.DeliveryPending: 12_345, core.DeliveryDead: 1}}},
+		Stats: store.Stats{Deliveries: map[string]map[core.DeliveryState]int64{
+			"crm": {core.DeliveryPending: 12_345, core.DeliveryDead: 1},
+		}},
 		Sources: []admin.SourceStatus{{Source: "people", Accepted: 7}, {Source: "shop"}},
 		Routes: []admin.RouteStatus{
-			{Route: "all", Sinks: []string{"audit"}}, {Route: "hires", From: []string{"people"}, On: []string{"a.b"}, Sinks: []string{"audit", "crm"}},
+			{Route: "all", Sinks: []string{"audit"}},
+			{Route: "hires", From: []string{"people"}, On: []string{"a.b"}, Sinks: []string{"audit", "crm"}},
 		},
 		Sinks: []admin.SinkStatus{{Sink: "audit", State: "working"}, {Sink: "crm", State: "paused"}},
 	}
@@ -75,7 +78,8 @@ func TestPicture(t *testing.T) {
 	for _, n := range d.all("svg.spark") {
 		titles = append(titles, attr(n, "aria-label"))
 	}
-	if diff := cmp.Diff([]string{"68 accepted in the last hour", "0 delivered, 68 failed attempts in the last hour"}, titles); diff != "" {
+	want = []string{"68 accepted in the last hour", "0 delivered, 68 failed attempts in the last hour"}
+	if diff := cmp.Diff(want, titles); diff != "" {
 		t.Errorf("curves: %s", diff)
 	}
 	if len(d.all(".spark .fault")) != 1 {

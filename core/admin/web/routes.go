@@ -145,7 +145,8 @@ func (r *routeView) steps(s *expr.Step, depth int) {
 	if len(r.Steps) == maxSteps {
 		return
 	}
-	v := stepView{Depth: min(depth, maxStepDepth), Unused: s.Unused, Source: cut(maxStepText, cmp.Or(s.Source, string(s.Kind)))}
+	source := cut(maxStepText, cmp.Or(s.Source, string(s.Kind)))
+	v := stepView{Depth: min(depth, maxStepDepth), Unused: s.Unused, Source: source}
 	switch {
 	case s.Error != nil:
 		v.Value, v.Tone = "fails: "+s.Error.Summary, toneBad
@@ -163,8 +164,8 @@ func (r *routeView) steps(s *expr.Step, depth int) {
 	}
 }
 
-// explained asks what the routes say of a request, an event or a delivery, by event id. Without an answer the page shows
-// what is stored, and why there is no more.
+// explained asks what the routes say of a request, an event or a delivery, by event id. Without an answer the page
+// shows what is stored, and why there is no more.
 func (c *call) explained(id string) (*admin.Explanation, map[string]*admin.ExplainedEvent, string) {
 	x, err := c.control.Explain(c, id)
 	if err != nil {

@@ -34,7 +34,8 @@ func listen(t *testing.T, f *fixture, path string) <-chan event {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := res.Header.Get("Content-Type"); res.StatusCode != http.StatusOK || !strings.HasPrefix(got, "text/event-stream") {
+	got := res.Header.Get("Content-Type")
+	if res.StatusCode != http.StatusOK || !strings.HasPrefix(got, "text/event-stream") {
 		t.Fatalf("%d %s", res.StatusCode, got)
 	}
 	events, done := make(chan event), make(chan struct{})
@@ -112,14 +113,18 @@ func TestTail(t *testing.T) {
 	}
 	await(t, events, "before")
 	f.store.RecordRejection(core.Rejection{At: noon, Source: "shop", Status: 401, Cause: "bad_signature"})
-	f.store.RecordRejection(core.Rejection{At: noon, Source: "people", Status: 401, Cause: "bad_signature", Path: "/hooks/<b>"})
+	f.store.RecordRejection(core.Rejection{
+		At: noon, Source: "people", Status: 401, Cause: "bad_signature", Path: "/hooks/<b>",
+	})
 	e := await(t, events, "rejection")
-	if got := (doc{t: t, root: e.piece}).text(".tail-head"); !strings.Contains(got, "✕ rejected people 401 Unauthorized, bad_signature") ||
-		!strings.Contains(got, "/hooks/<b>") {
+	got := (doc{t: t, root: e.piece}).text(".tail-head")
+	if !strings.Contains(got, "✕ rejected people 401 Unauthorized, bad_signature") || !strings.Contains(got, "/hooks/<b>") {
 		t.Errorf("rejection: %s", got)
 	}
 	ids := f.add(t, received{source: "people", body: "3\n<script>", events: []madeEvent{{
-		kind: "x.\n<i>", data: "1", deliveries: []madeDelivery{{route: "r", sink: "s", message: "{}", state: core.DeliveryDead, reason: "no"}},
+		kind: "x.\n<i>", data: "1", deliveries: []madeDelivery{
+			{route: "r", sink: "s", message: "{}", state: core.DeliveryDead, reason: "no"},
+		},
 	}}})
 	e = await(t, events, "request")
 	row := doc{t: t, root: e.piece}
@@ -136,7 +141,8 @@ func TestTail(t *testing.T) {
 func TestTailWithoutAHost(t *testing.T) {
 	f := newFixture(t)
 	f.control.status = func(s *admin.Status) { s.Running = false }
-	if d := get(t, f, "/tail"); !strings.Contains(d.text("main"), "No host runs") || attr(d.one("[data-tail]"), "data-tail") != "" {
+	d := get(t, f, "/tail")
+	if !strings.Contains(d.text("main"), "No host runs") || attr(d.one("[data-tail]"), "data-tail") != "" {
 		t.Errorf("%s", d.text("main"))
 	}
 	if d := get(t, f, "/tail/stream"); d.status != http.StatusServiceUnavailable {

@@ -111,8 +111,8 @@ func New(o Options) (*Site, error) {
 	return s, parse("error")
 }
 
-// Close stops the retries and replays that pages have begun, and returns when they have ended. It is called after the last
-// request.
+// Close stops the retries and replays that pages have begun, and returns when they have ended. It is called after the
+// last request.
 func (s *Site) Close() { s.works.close() }
 
 // list is every page there is, in the order of the navigation.
@@ -145,8 +145,8 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// Harden sets the headers that every answer of the interface has. They allow nothing but the listener's own scripts, styles
-// and addresses, and no copy in any cache; assets and downloads say otherwise for themselves.
+// Harden sets the headers that every answer of the interface has. They allow nothing but the listener's own scripts,
+// styles and addresses, and no copy in any cache; assets and downloads say otherwise for themselves.
 func Harden(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -207,7 +207,8 @@ func (c *call) redirect(to string) error {
 
 func (c *call) frame(title string, data any) frame {
 	f := frame{
-		Title: title, Nav: c.nav, Path: c.r.URL.Path, Version: c.version, SignedIn: admin.SignedIn(c), Now: c.now(), Data: data,
+		Title: title, Nav: c.nav, Path: c.r.URL.Path, Version: c.version, SignedIn: admin.SignedIn(c), Now: c.now(),
+		Data: data,
 	}
 	if k, err := c.r.Cookie("theme"); err == nil && (k.Value == "light" || k.Value == "dark") {
 		f.Theme = k.Value

@@ -108,12 +108,12 @@ func run(ctx context.Context, once bool) error {
 		return halt()
 	}
 	fmt.Printf(`
-The host is running. In another terminal:
+The host is running: http://%s in a browser. In another terminal:
   tail -f %s
   bin/grapnel requests list
   bin/grapnel deliveries list
 Stop it with Ctrl-C.
-`, events)
+`, people, events)
 	select {
 	case <-ctx.Done():
 		return halt()
