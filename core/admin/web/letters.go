@@ -34,9 +34,9 @@ func letterPages() []page {
 		{pattern: "GET /dead", template: "letters", serve: (*call).letters, nav: &place{"Act", "Dead letters", "x"}},
 		{pattern: "GET /again", template: "again", serve: (*call).previewAgain},
 		{pattern: "POST /again", serve: (*call).beginAgain},
-		{pattern: "GET /work/{id}", template: "work", serve: (*call).showWork},
-		{pattern: "GET /work/{id}/live", template: "work", serve: (*call).liveWork},
-		{pattern: "POST /work/{id}/stop", serve: (*call).stopWork},
+		{pattern: "GET /jobs/{id}", template: "work", serve: (*call).showWork},
+		{pattern: "GET /jobs/{id}/live", template: "work", serve: (*call).liveWork},
+		{pattern: "POST /jobs/{id}/stop", serve: (*call).stopWork},
 		{pattern: "POST /deliveries/{id}/skip", serve: (*call).skipDelivery},
 	}
 }
@@ -342,7 +342,7 @@ func (c *call) beginAgain() error {
 	case <-time.After(shortWork):
 	case <-c.Done():
 	}
-	return c.redirect("/work/" + k.ID)
+	return c.redirect("/jobs/" + k.ID)
 }
 
 // workData is the data of the page of a retry or replay.
@@ -409,7 +409,7 @@ func (c *call) stopWork() error {
 		return errNoPage
 	}
 	k.cancel()
-	return c.redirect("/work/" + k.ID)
+	return c.redirect("/jobs/" + k.ID)
 }
 
 func (c *call) skipDelivery() error {

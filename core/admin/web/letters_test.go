@@ -121,7 +121,7 @@ func TestReplayFromThePage(t *testing.T) {
 	f, _ := newLetters(t)
 	d := post(t, f, "/again", url.Values{"do": {"replay"}, "sink": {"crm"}})
 	to := d.header.Get("Location")
-	if d.status != http.StatusSeeOther || !strings.HasPrefix(to, "/work/") {
+	if d.status != http.StatusSeeOther || !strings.HasPrefix(to, "/jobs/") {
 		t.Fatalf("%d %s %s", d.status, to, d.body)
 	}
 	d = get(t, f, to)
@@ -140,7 +140,7 @@ func TestReplayFromThePage(t *testing.T) {
 	if d := get(t, f, "/dead"); !strings.Contains(d.text("main ul"), "Replay of 3 deliveries") {
 		t.Errorf("the page of dead letters does not tell of it: %s", d.text("main"))
 	}
-	for _, path := range []string{"/work/unknown", "/work/unknown/live"} {
+	for _, path := range []string{"/jobs/unknown", "/jobs/unknown/live"} {
 		if d := get(t, f, path); d.status != http.StatusNotFound {
 			t.Errorf("%s: %d", path, d.status)
 		}
