@@ -19,6 +19,11 @@ admin {
   # hosts = ["grapnel.example.com"]       # what browsers call it by, behind a proxy
 }
 
+# A trace of every webhook, by OTLP to a collector; docs/operations/tracing.md.
+# tracing {
+#   endpoint = "http://127.0.0.1:4318"
+# }
+
 storage "sqlite" {
   path          = "data/grapnel.db" # one file, written by one host at a time
   retention     = "30d"             # how long settled requests and what came of them are kept

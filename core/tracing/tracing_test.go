@@ -339,3 +339,59 @@ func BenchmarkTraced(b *testing.B) {
 		tr.Delivering("s", []*core.Delivery{{Trace: r.Trace}})([]core.Outcome{{Kind: sdk.Delivered}}, nil)
 	}
 }
+
+// What the options leave open is for the standard variables to say, and what they say stands.
+func TestEnvironment(t *testing.T) {
+	to, other := otlptest.New(t), otlptest.New(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", to.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=of-the-environment")
+	t.Setenv("OTEL_SERVICE_NAME", "hooks")
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+	tr := start(t, Options{})
+	r := accept(tr, 1)
+	d := &core.Delivery{Trace: r.Trace}
+	tr.Delivering("s", []*core.Delivery{d})([]core.Outcome{{Kind: sdk.Delivered, Spans: []core.Span{plugged("deliver", 1, 0)}}}, nil)
+	flush(t, tr)
+	services := map[string]int{}
+	for _, s := range to.Spans() {
+		services[s.Service]++
+		if s.Resources["deployment.environment.name"] != "test" {
+			t.Errorf("%v %v", s, s.Resources)
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"hooks": 3, "grapnel-sink-x": 1}, services); diff != "" {
+		t.Error(diff)
+	}
+	if got := to.Headers()[0].Get("X-Key"); got != "of-the-environment" {
+		t.Errorf("X-Key: %q", got)
+	}
+
+	t.Setenv("OTEL_TRACES_SAMPLER", "always_off")
+	tr = start(t, Options{Endpoint: other.URL})
+	accept(tr, 1)
+	flush(t, tr)
+	all := 1.0
+	tr = start(t, Options{Endpoint: other.URL + "/", Sample: &all})
+	accept(tr, 2)
+	flush(t, tr)
+	if n := len(other.Spans()); n != 2 {
+		t.Errorf("%d spans", n)
+	}
+
+	for name, value := range map[string]string{"OTEL_SDK_DISABLED": "TRUE", "OTEL_TRACES_EXPORTER": "none"} {
+		if Disabled() {
+			t.Error("disabled by nothing")
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, value)
+			if !Disabled() {
+				t.Error("not disabled")
+			}
+		})
+	}
+	for _, bad := range []string{"127.0.0.1:4318", "grpc://x", "http://", "http://user:pass@x", "http://%zz"} {
+		if _, err := New(t.Context(), Options{Endpoint: bad, Logger: hclog.NewNullLogger()}); err == nil || strings.Contains(err.Error(), "pass") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
