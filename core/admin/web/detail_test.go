@@ -55,6 +55,9 @@ func TestRequestTellsItsStory(t *testing.T) {
 	if diff := cmp.Diff(want, d.texts(".attempts li")); diff != "" {
 		t.Errorf("attempts: %s", diff)
 	}
+	if diff := cmp.Diff([]string{`{ "path" : "x" }`, "{}"}, d.texts(".made pre.code")); diff != "" {
+		t.Errorf("messages: %s", diff)
+	}
 	if got := d.text("table.changes tbody tr"); got != `name "Eda" "Ada"` {
 		t.Errorf("changes: %s", got)
 	}

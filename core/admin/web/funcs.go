@@ -32,6 +32,7 @@ func (s *Site) funcs() template.FuncMap {
 		"hasText":    func(s string) bool { return strings.TrimSpace(s) != "" },
 		"config":     htmxConfig,
 		"status":     statusText,
+		"brief":      brief,
 		"sum":        sum[string, uint64],
 		"short":      short,
 		"seconds":    func(s float64) string { return span(time.Duration(s * float64(time.Second))) },

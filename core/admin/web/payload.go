@@ -189,6 +189,19 @@ func pretty(b []byte, changes []change) layout {
 	return out
 }
 
+// brief lays out a text that is short enough to stand among others; nil: it is not.
+func brief(b json.RawMessage) *layout {
+	const most = 8 << 10
+	if len(b) > most {
+		return nil
+	}
+	l := pretty(b, nil)
+	if l.Plain {
+		return nil
+	}
+	return &l
+}
+
 func followedByColon(b []byte) bool {
 	rest := bytes.TrimLeft(b, " \t\r\n")
 	return len(rest) > 0 && rest[0] == ':'

@@ -57,7 +57,17 @@
   for (const event of ["request", "before", "delivery", "rejection", "skipped"]) {
     source.addEventListener(event, (e) => take(event, e.data));
   }
-  source.addEventListener("error", () => { live = false; show(); });
+  source.addEventListener("error", () => {
+    live = false;
+    show();
+    // Otherwise it comes back by itself: here it was turned away, by a login that has ended or since too many watch.
+    if (source.readyState === EventSource.CLOSED) {
+      const again = document.createElement("a");
+      again.href = location.href;
+      again.textContent = "Load again";
+      state.replaceChildren("Not connected. ", again);
+    }
+  });
   addEventListener("pagehide", () => source.close());
 
   pause.hidden = clear.hidden = false;
