@@ -173,9 +173,8 @@ func spell(d time.Duration) string {
 	case d < 24*time.Hour:
 		return trimZero(strings.TrimSuffix(d.Round(time.Minute).String(), "0s"), "0m")
 	}
-	d = d.Round(time.Hour)
-	days := d / (24 * time.Hour)
-	return trimZero(fmt.Sprintf("%dd%dh", days, (d-days*24*time.Hour)/time.Hour), "0h")
+	hours := int(d.Round(time.Hour) / time.Hour)
+	return trimZero(fmt.Sprintf("%dd%dh", hours/24, hours%24), "0h")
 }
 
 // trimZero cuts a last unit that is nothing: 12m0s is 12m, 10m10s stays.

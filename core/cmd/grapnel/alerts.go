@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -38,11 +39,22 @@ type alerting struct {
 	h   *host
 	log hclog.Logger
 
-	mu    sync.Mutex
-	eval  *alert.Evaluator // nil: not yet running
-	cfg   *config.Config   // whose rules eval has
-	sent  []string         // requests of alerts whose deliveries are not all delivered, oldest first
+	// Of the goroutine of run:
+	eval  *alert.Evaluator
+	cfg   *config.Config // whose rules eval has
 	saved time.Time
+
+	shown atomic.Pointer[shownAlerts] // as of the last step; nil: there was none
+
+	mu   sync.Mutex
+	sent []string // requests of alerts whose deliveries are not all delivered, oldest first
+}
+
+// shownAlerts is where all alerts of a configuration stand. Who asks never waits for the disk.
+type shownAlerts struct {
+	cfg    *config.Config
+	things []alert.Status
+	firing map[string]int
 }
 
 // keptAlerts is what the store keeps.
@@ -63,8 +75,6 @@ func (a *alerting) run(ctx context.Context) {
 		case <-time.After(every):
 		}
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if len(a.h.config().Alerts) > 0 {
 		a.save(context.WithoutCancel(ctx))
 	}
@@ -85,7 +95,7 @@ func (a *alerting) open(ctx context.Context) {
 	a.learn(ctx, eval)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.eval, a.sent, a.saved = eval, kept.Sent, now
+	a.eval, a.sent, a.saved = eval, append(kept.Sent, a.sent...), now
 }
 
 // learn reads what sources have sent before there were alerts on their silence.
@@ -121,8 +131,6 @@ func (a *alerting) learn(ctx context.Context, eval *alert.Evaluator) {
 // step evaluates once and sends what is to be said. It returns when the next step is due.
 func (a *alerting) step(ctx context.Context) time.Duration {
 	cfg := a.h.config()
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	rules := make([]alert.Rule, len(cfg.Alerts))
 	for i := range cfg.Alerts {
 		rules[i] = cfg.Alerts[i].Rule
@@ -131,6 +139,7 @@ func (a *alerting) step(ctx context.Context) time.Duration {
 		a.cfg = cfg
 		a.eval.SetRules(rules)
 	}
+	defer func() { a.shown.Store(&shownAlerts{cfg, a.eval.Statuses(), a.eval.Firing()}) }()
 	if len(rules) == 0 {
 		return alert.Every(nil)
 	}
@@ -151,10 +160,9 @@ func (a *alerting) step(ctx context.Context) time.Duration {
 
 // save keeps where everything stands, and reports whether it could.
 func (a *alerting) save(ctx context.Context) bool {
-	if a.eval == nil {
-		return false
-	}
-	kept := keptAlerts{Sent: a.sent}
+	a.mu.Lock()
+	kept := keptAlerts{Sent: slices.Clone(a.sent)}
+	a.mu.Unlock()
 	b, err := a.eval.Save()
 	if err == nil {
 		kept.Evaluator = b
@@ -249,6 +257,8 @@ func adminLink(a config.Admin, e *alert.Event) string {
 
 // track follows a message until it is delivered.
 func (a *alerting) track(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if slices.Contains(a.sent, id) {
 		return
 	}
@@ -262,10 +272,14 @@ func (a *alerting) track(id string) {
 // its own would say so for ever.
 func (a *alerting) ownDead(ctx context.Context) (map[string]int64, error) {
 	dead := map[string]int64{}
-	var left []string
-	for _, id := range a.sent {
+	a.mu.Lock()
+	sent := slices.Clone(a.sent)
+	a.mu.Unlock()
+	done := map[string]bool{}
+	for _, id := range sent {
 		rd, err := a.h.store.GetRequest(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
+			done[id] = true
 			continue
 		}
 		if err != nil {
@@ -281,11 +295,11 @@ func (a *alerting) ownDead(ctx context.Context) (map[string]int64, error) {
 			}
 			open = true
 		}
-		if open {
-			left = append(left, id)
-		}
+		done[id] = !open
 	}
-	a.sent = left
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sent = slices.DeleteFunc(a.sent, func(id string) bool { return done[id] })
 	return dead, nil
 }
 
@@ -346,20 +360,16 @@ func alertPlugins(all []pluginhost.ProcessStatus) []alert.Plugin {
 	return out
 }
 
-// firing counts the alerts that fire, by name, with the others as 0. Nobody waits for it for long.
+// firing counts the things for which alerts fire, by alert, with the others as 0.
 func (a *alerting) firing() map[string]int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.eval == nil {
-		return nil
+	if s := a.shown.Load(); s != nil {
+		return s.firing
 	}
-	return a.eval.Firing()
+	return nil
 }
 
 // Alerts implements admin.Alerting.
 func (a *alerting) Alerts() []admin.Alert {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	cfg := a.h.config()
 	all := make([]admin.Alert, len(cfg.Alerts))
 	for i, r := range cfg.Alerts {
@@ -368,10 +378,11 @@ func (a *alerting) Alerts() []admin.Alert {
 			To: sinksOfAlerts(cfg, r.Name), Things: []admin.AlertThing{},
 		}
 	}
-	if a.eval == nil || a.cfg != cfg {
+	shown := a.shown.Load()
+	if shown == nil || shown.cfg != cfg {
 		return all
 	}
-	for _, s := range a.eval.Statuses() {
+	for _, s := range shown.things {
 		i := slices.IndexFunc(all, func(v admin.Alert) bool { return v.Name == s.Alert })
 		all[i].Things = append(all[i].Things, admin.AlertThing{
 			Alert: s.Alert, Subject: s.Subject, State: string(s.Phase), Since: s.Since, Value: s.Value, Threshold: s.Threshold,
@@ -426,9 +437,7 @@ func (a *alerting) TestAlert(ctx context.Context, name string) (string, error) {
 		Number: now.UnixNano(), Test: true,
 	})
 	if err == nil {
-		a.mu.Lock()
 		a.track(id)
-		a.mu.Unlock()
 	}
 	return id, err
 }

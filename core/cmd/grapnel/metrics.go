@@ -28,6 +28,9 @@ func (h *host) read(r *metrics.Reading) {
 		})
 	}
 	r.Nowhere = in.Rejected
+	for name, n := range h.alerts.firing() {
+		r.Alerts = append(r.Alerts, metrics.AlertReading{Alert: name, Firing: n > 0})
+	}
 	var err error
 	if r.Stored, err = h.store.Stats(context.Background()); err != nil {
 		h.log.Debug("cannot read the store's counts", "error", err)

@@ -258,3 +258,66 @@ route "all" {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// TestAlertsReload swaps the rules of a running host: alerts that stay keep their state, and new ones need no restart.
+func TestAlertsReload(t *testing.T) {
+	t.Parallel()
+	const sinks = harness.YouforceSource + `
+sink "file" "out" {
+  dir = "out"
+}
+sink "file" "ops" {
+  dir = "ops"
+}
+route "all" {
+  to "file" "out" {}
+}
+`
+	rule := func(name, more string) string {
+		return fmt.Sprintf(`
+alert %q {
+  sink_parked = "300ms"
+  sinks       = ["out"]
+  grace       = "0s"
+  clear       = "100ms"
+  %s
+  to "file" "ops" {
+    path   = "alerts.jsonl"
+    record = event.data
+  }
+}
+`, name, more)
+	}
+	h := programs.NewHost(t, harness.Options{Config: sinks})
+	h.Start()
+	if page, err := h.Control.Alerts(t.Context()); err != nil || len(page.Items) != 0 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	if err := h.Control.PauseSink(t.Context(), "out", "tests"); err != nil {
+		t.Fatal(err)
+	}
+	says := func(name, state string) {
+		t.Helper()
+		h.Eventually(harness.Patience, name+" is "+state, func() bool { return of(alertLines(t, h), name, state) > 0 })
+	}
+	h.Configure(sinks + rule("one", ""))
+	h.MustRun("reload")
+	says("one", "fired")
+	h.Configure(sinks + rule("one", `repeat = "1s"`) + rule("two", ""))
+	h.MustRun("reload")
+	says("two", "fired")
+	says("one", "reminded")
+	h.Configure(sinks + rule("one", "") + "alert \"broken\" {}")
+	if _, _, err := h.Run("reload"); err == nil {
+		t.Error("a broken alert was loaded")
+	}
+	h.Configure(sinks + rule("one", ""))
+	h.MustRun("reload")
+	if err := second(h.Control.ResumeSink(t.Context(), "out")); err != nil {
+		t.Fatal(err)
+	}
+	says("one", "resolved")
+	if all := alertLines(t, h); of(all, "one", "fired") != 1 || of(all, "two", "resolved") != 0 {
+		t.Errorf("%+v", all)
+	}
+}
