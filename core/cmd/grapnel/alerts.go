@@ -92,22 +92,20 @@ func (a *alerting) open(ctx context.Context) {
 	if err = errors.Join(err, stale); err != nil && ctx.Err() == nil {
 		a.log.Error("cannot read the state of alerts, they start anew", "error", err)
 	}
-	a.learn(ctx, eval)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.eval, a.sent, a.saved = eval, append(kept.Sent, a.sent...), now
 }
 
 // learn reads what sources have sent before there were alerts on their silence.
-func (a *alerting) learn(ctx context.Context, eval *alert.Evaluator) {
-	cfg := a.h.config()
+func (a *alerting) learn(ctx context.Context, cfg *config.Config) {
 	if !slices.ContainsFunc(cfg.Alerts, func(r config.Alert) bool { return r.Condition == alert.SourceSilent && r.Span == 0 }) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, learnMost)
 	defer cancel()
 	for _, s := range cfg.Sources {
-		if eval.Knows(s.Name) {
+		if a.eval.Knows(s.Name) {
 			continue
 		}
 		f := store.RequestFilter{Source: s.Name, Since: time.Now().Add(-learnSpan), Limit: 1000}
@@ -124,7 +122,7 @@ func (a *alerting) learn(ctx context.Context, eval *alert.Evaluator) {
 		}
 		slices.Reverse(received)
 		slices.SortStableFunc(received, time.Time.Compare) // a clock may have gone back
-		eval.Learn(s.Name, received)
+		a.eval.Learn(s.Name, received)
 	}
 }
 
@@ -137,6 +135,7 @@ func (a *alerting) step(ctx context.Context) time.Duration {
 	}
 	if a.cfg != cfg {
 		a.cfg = cfg
+		a.learn(ctx, cfg)
 		a.eval.SetRules(rules)
 	}
 	defer func() { a.shown.Store(&shownAlerts{cfg, a.eval.Statuses(), a.eval.Firing()}) }()

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/grapnelhq/grapnel/core/admin"
@@ -28,8 +30,9 @@ func (h *host) read(r *metrics.Reading) {
 		})
 	}
 	r.Nowhere = in.Rejected
-	for name, n := range h.alerts.firing() {
-		r.Alerts = append(r.Alerts, metrics.AlertReading{Alert: name, Firing: n > 0})
+	firing := h.alerts.firing()
+	for _, name := range slices.Sorted(maps.Keys(firing)) {
+		r.Alerts = append(r.Alerts, metrics.AlertReading{Alert: name, Firing: firing[name] > 0})
 	}
 	var err error
 	if r.Stored, err = h.store.Stats(context.Background()); err != nil {
