@@ -38,7 +38,7 @@ RACE_SKIP := ^(TestScripts|TestConformanceSmallBatches|TestDedupeIndex|TestLogSi
 race: ## run the tests that races could show in under the race detector; needs gcc
 	CGO_ENABLED=1 go test -race -skip '$(RACE_SKIP)' $$(go list work | grep -v -e /internal/e2e$$ -e /internal/rules$$)
 
-foreign: ## run the tests that need more than Go (strace, jq, zstd, node, npm, trytond, chromium); a missing tool fails
+foreign: ## run the tests that need more than Go (strace, jq, zstd, node, npm, trytond, chromium, prometheus); a missing tool fails
 	cd core/internal/foreign/npm && npm ci --ignore-scripts --no-audit --no-fund
 	go test -tags foreign -count=1 -timeout 20m ./core/internal/foreign/...
 	go test -tags foreign -count=1 -timeout 10m ./core/internal/foreign/browser

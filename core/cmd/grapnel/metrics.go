@@ -52,6 +52,10 @@ func (h *host) read(r *metrics.Reading) {
 		r.FreeBytes = free
 	}
 	r.DiskShort = h.short.Load()
+	for _, a := range h.alerts.Alerts() {
+		fires := slices.ContainsFunc(a.Things, func(t admin.AlertThing) bool { return t.Fires() })
+		r.Alerts = append(r.Alerts, metrics.AlertReading{Alert: a.Name, Firing: fires})
+	}
 	if h.tracing != nil {
 		t := h.tracing.Stats()
 		r.Spans = map[string]uint64{"exported": t.Exported, "dropped": t.Dropped, "failed": t.Failed}

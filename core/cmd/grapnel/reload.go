@@ -227,6 +227,7 @@ func (h *host) reload(ctx context.Context, trigger string) admin.Reload {
 	}
 	v.Draining = drained != nil
 	h.reloads.add(&v, said)
+	h.metrics.Reloaded(came(&v))
 	h.tellReload(&v)
 	if drained != nil {
 		h.reloads.drains.Go(func() {
