@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp/kb"
 
@@ -118,6 +119,30 @@ func TestFilters(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests: the slowest of %d lists was answered within %.0f ms", total, len(paths), slowest)
+
+	// A text in bodies: what is found appears newest first, while the page says how far it has looked.
+	_, text, _ := strings.Cut(d[2], "/")
+	b.visit("/requests?" + url.Values{"text": {text}, "since": {time.Now().Add(-40 * 24 * time.Hour).UTC().Format(time.RFC3339)}}.Encode())
+	evaluate[int](b, `(() => {
+		window.progress = [];
+		const look = () => {
+			const p = document.querySelector("main progress"), now = p ? p.value : 100;
+			if (window.progress.at(-1) !== now) window.progress.push(now);
+		};
+		look();
+		new MutationObserver(look).observe(document.querySelector("main"), { childList: true, subtree: true });
+		return 1;
+	})()`)
+	b.waitText("main tbody", "Looked at all since")
+	progress := evaluate[[]float64](b, `window.progress`)
+	times := evaluate[[]string](b, `[...document.querySelectorAll("main tbody tr[data-row] td:first-child time")].map(t => t.dateTime)`)
+	t.Logf("a text in bodies: %d hits; %v %% looked through", len(times), progress)
+	if len(times) == 0 || !slices.IsSortedFunc(times, func(a, b string) int { return strings.Compare(b, a) }) {
+		t.Errorf("what is found is not newest first: %q", times)
+	}
+	if !slices.IsSorted(progress) || *database != "" && len(progress) < 3 {
+		t.Errorf("progress: %v", progress)
+	}
 }
 
 // place copies a database.
