@@ -3,6 +3,7 @@
 package browser
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -135,10 +136,11 @@ func TestFilters(t *testing.T) {
 	})()`)
 	b.waitText("main tbody", "Looked at all since")
 	progress := evaluate[[]float64](b, `window.progress`)
-	times := evaluate[[]string](b, `[...document.querySelectorAll("main tbody tr[data-row] td:first-child time")].map(t => t.dateTime)`)
+	times := evaluate[[]float64](b,
+		`[...document.querySelectorAll("main tbody tr[data-row] td:first-child time")].map(t => Date.parse(t.dateTime))`)
 	t.Logf("a text in bodies: %d hits; %v %% looked through", len(times), progress)
-	if len(times) == 0 || !slices.IsSortedFunc(times, func(a, b string) int { return strings.Compare(b, a) }) {
-		t.Errorf("what is found is not newest first: %q", times)
+	if len(times) == 0 || !slices.IsSortedFunc(times, func(a, b float64) int { return cmp.Compare(b, a) }) {
+		t.Errorf("what is found is not newest first: %v", times)
 	}
 	if !slices.IsSorted(progress) || *database != "" && len(progress) < 3 {
 		t.Errorf("progress: %v", progress)
