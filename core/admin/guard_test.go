@@ -280,7 +280,7 @@ func TestWrongTokens(t *testing.T) {
 	now := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 	h := guarded(t, func(l *admin.Listener) { l.Token, l.Now = token, func() time.Time { return now } })
 	try := func(addr, tok string) int {
-		r := httptest.NewRequest("GET", "http://localhost/metrics", nil)
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/metrics", nil)
 		r.RemoteAddr = addr
 		r.Header.Set("Authorization", "Bearer "+tok)
 		w := httptest.NewRecorder()

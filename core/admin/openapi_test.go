@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"net/http"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -248,33 +249,37 @@ type generator struct {
 
 // read takes the comments of a package.
 func (g *generator) read(dir string) {
-	files, err := parser.ParseDir(token.NewFileSet(), dir, nil, parser.ParseComments)
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	for name, p := range files {
-		for _, f := range p.Files {
-			for _, d := range f.Decls {
-				gen, ok := d.(*ast.GenDecl)
-				if !ok {
-					continue
-				}
+	for _, name := range names {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if gen, ok := d.(*ast.GenDecl); ok {
 				for _, s := range gen.Specs {
-					ts, ok := s.(*ast.TypeSpec)
-					if !ok {
-						continue
-					}
-					key := name + "." + ts.Name.Name
-					g.docs[key] = strings.TrimSpace(cmpOr(ts.Doc.Text(), gen.Doc.Text()))
-					if st, ok := ts.Type.(*ast.StructType); ok {
-						for _, f := range st.Fields.List {
-							for _, n := range f.Names {
-								g.docs[key+"."+n.Name] = strings.TrimSpace(cmpOr(f.Comment.Text(), f.Doc.Text()))
-							}
-						}
+					if ts, ok := s.(*ast.TypeSpec); ok {
+						g.take(f.Name.Name+"."+ts.Name.Name, ts, cmpOr(ts.Doc.Text(), gen.Doc.Text()))
 					}
 				}
 			}
+		}
+	}
+}
+
+// take takes the comments of a type and of its fields.
+func (g *generator) take(key string, ts *ast.TypeSpec, doc string) {
+	g.docs[key] = strings.TrimSpace(doc)
+	st, ok := ts.Type.(*ast.StructType)
+	if !ok {
+		return
+	}
+	for _, f := range st.Fields.List {
+		for _, n := range f.Names {
+			g.docs[key+"."+n.Name] = strings.TrimSpace(cmpOr(f.Comment.Text(), f.Doc.Text()))
 		}
 	}
 }

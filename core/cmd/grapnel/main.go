@@ -69,7 +69,8 @@ func execute(ctx context.Context, args []string) int {
 func newRoot() *cobra.Command {
 	root := group("grapnel", "Receive webhooks, never lose one, route them to plugins",
 		newInit(), newRun(), newReload(), newValidate(), newExplain(), newTest(), newPlan(), newFmt(), newSend(),
-		newRequests(), newEvents(), newDeliveries(), newRejections(), newSinks(), newAlerts(), newStatus(), newBackup(),
+		newRequests(), newEvents(), newDeliveries(), newRejections(), newSinks(), newAlerts(), newStatus(), newTail(),
+		newBackup(),
 		newPlugin(), newDocs(), newMan(), newVersion(),
 	)
 	root.Long = `Grapnel receives webhooks, stores them before it answers, and routes their events to sinks by the rules of

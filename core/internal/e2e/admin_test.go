@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +179,7 @@ admin {
 				t.Errorf("explanation of a given request: %d %s", status, body)
 			}
 			p.tail(h, good)
+			tailCommand(t, h)
 			h.Stop()
 		})
 	}
@@ -202,7 +205,7 @@ func (p people) tail(h *harness.Host, header map[string]string) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		if got := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || got != "text/event-stream" {
+		if got := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || got != "text/event-stream" {
 			p.t.Fatalf("tail: %s, %s", resp.Status, got)
 		}
 		lines := bufio.NewScanner(resp.Body)
@@ -255,3 +258,49 @@ func (p people) tail(h *harness.Host, header map[string]string) {
 }
 
 func sdkHeader(name, value string) sdk.Header { return sdk.Header{Name: name, Value: value} }
+
+// tailCommand watches the same with the command.
+func tailCommand(t *testing.T, h *harness.Host) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, programs.Grapnel(t), "tail", "--json", "--sink", "out", "--config", h.Path("config.hcl"))
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan admin.Change, 1000)
+	go func() {
+		defer close(seen)
+		for dec := json.NewDecoder(out); ; {
+			var c admin.Change
+			if dec.Decode(&c) != nil {
+				return
+			}
+			seen <- c
+		}
+	}()
+	for n := 100; ; n++ { // until it watches
+		h.MustPost(harness.Youforce("hr", "watched", n))
+		select {
+		case c := <-seen:
+			if c.Kind != admin.ChangeDelivery || c.Delivery.Sink != "out" {
+				t.Errorf("%+v", c)
+			}
+			cancel()
+			for range seen {
+			}
+			if err := cmd.Wait(); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+			return
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("the command shows nothing")
+		}
+	}
+}
