@@ -185,8 +185,7 @@ type letters struct {
 	Any     bool // there are dead letters, of any sink
 	Items   []admin.Delivery
 	Work    []workState
-	Older   string
-	Newest  string
+	Pager   pager
 	Choices map[string][]string
 }
 
@@ -214,12 +213,7 @@ func (c *call) letters() error {
 		return err
 	}
 	data.Items = found.Items
-	if found.Next != "" {
-		data.Older = c.with("cursor", found.Next)
-	}
-	if f.Cursor != "" {
-		data.Newest = c.with("cursor", "")
-	}
+	data.Pager = c.pager(found.Next)
 	return c.page("Dead letters", data)
 }
 

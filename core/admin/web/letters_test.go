@@ -86,6 +86,30 @@ func TestLetters(t *testing.T) {
 	}
 }
 
+func TestManyLetters(t *testing.T) {
+	f := newFixture(t)
+	var many []madeEvent
+	for range lettersPerPage + 1 {
+		many = append(many, madeEvent{kind: "x.a", data: "1", deliveries: []madeDelivery{
+			{route: "r", sink: "crm", message: "{}", state: core.DeliveryDead, reason: "no"},
+		}}, madeEvent{kind: "x.b", data: "1"})
+	}
+	f.add(t, received{source: "people", body: "1", events: many})
+	for range lettersPerPage + 1 {
+		f.store.RecordRejection(core.Rejection{At: noon, Status: 404, Cause: "unknown_path", Method: "GET", Path: "/"})
+	}
+	for _, path := range []string{"/dead", "/unrouted", "/rejections"} {
+		d := get(t, f, path)
+		if n := len(d.all("main tbody tr")); n != lettersPerPage {
+			t.Fatalf("%s: %d rows", path, n)
+		}
+		d = get(t, f, attr(d.one("a[rel=next]"), "href"))
+		if n := len(d.all("main tbody tr")); n != 1 || attr(d.one(".pager a"), "href") != path {
+			t.Errorf("%s: %d rows on the second page", path, n)
+		}
+	}
+}
+
 func TestPreview(t *testing.T) {
 	f, dead := newLetters(t)
 	d := get(t, f, "/again?do=replay&sink=crm&since=2026-03-04+10:00")

@@ -41,8 +41,7 @@ type rejections struct {
 	Causes  []tally
 	Sources []string
 	Items   []rejection
-	Older   string
-	Newest  string
+	Pager   pager
 }
 
 // rejection is one with what its cause means.
@@ -74,12 +73,7 @@ func (c *call) rejections() error {
 	for _, v := range s.Sources {
 		data.Sources = append(data.Sources, v.Source)
 	}
-	if p.Next != "" {
-		data.Older = c.with("cursor", p.Next)
-	}
-	if f.Cursor != "" {
-		data.Newest = c.with("cursor", "")
-	}
+	data.Pager = c.pager(p.Next)
 	return c.page("Rejected requests", data)
 }
 

@@ -18,8 +18,7 @@ type unrouted struct {
 	Filter store.EventFilter
 	Types  []tally
 	Items  []admin.ListedEvent
-	Older  string
-	Newest string
+	Pager  pager
 }
 
 func (c *call) unrouted() error {
@@ -40,11 +39,6 @@ func (c *call) unrouted() error {
 		Filter: f, Items: p.Items,
 		Types: tallies(s.Stats.Unrouted, f.Type, func(kind string) string { return c.with("type", kind, "cursor", "") }),
 	}
-	if p.Next != "" {
-		data.Older = c.with("cursor", p.Next)
-	}
-	if f.Cursor != "" {
-		data.Newest = c.with("cursor", "")
-	}
+	data.Pager = c.pager(p.Next)
 	return c.page("Unrouted events", data)
 }
