@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,27 +22,28 @@ func TestRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(3 * time.Second) // not where a bucket begins
 		m := New(Options{})
-		accepted, pending := uint64(0), int64(0)
+		var accepted, pending atomic.Int64
 		m.Read(func(r *Reading) {
+			n := uint64(accepted.Load())
 			r.Sources = []SourceReading{{
-				Source: "hr", Accepted: accepted, Duplicates: accepted / 2, Reopened: 1,
-				Rejected: map[string]uint64{"bad_json": accepted, "too_large": 1},
+				Source: "hr", Accepted: n, Duplicates: n / 2, Reopened: 1,
+				Rejected: map[string]uint64{"bad_json": n, "too_large": 1},
 			}}
-			r.Nowhere = map[string]uint64{"unknown_path": accepted}
-			r.Stored = store.Stats{Deliveries: map[string]map[core.DeliveryState]int64{"out": {core.DeliveryPending: pending}}}
+			r.Nowhere = map[string]uint64{"unknown_path": n}
+			r.Stored = store.Stats{Deliveries: map[string]map[core.DeliveryState]int64{"out": {core.DeliveryPending: pending.Load()}}}
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		go m.Run(ctx)
 		sink, source := m.Sink("out"), m.Source("hr")
 
-		accepted = 10
+		accepted.Store(10)
 		source.Matched("all", 4)
 		source.Matched("all", 1)
 		sink.Attempted(sdk.Delivered)
 		sink.Attempted(sdk.Retried)
 		sink.Attempted("of the future")
 		sink.Attempted(sdk.Skipped)
-		pending = 7
+		pending.Store(7)
 		r := m.Rates() // the bucket that has begun
 		last := func(list []int64) []int64 { return list[len(list)-3:] }
 		check := func(what string, got []int64, want ...int64) {
@@ -63,9 +65,10 @@ func TestRates(t *testing.T) {
 		}
 
 		time.Sleep(4 * time.Second)
-		accepted = 13 // in the same bucket, seen at its end
+		accepted.Store(13) // in the same bucket, seen at its end
 		time.Sleep(4 * time.Second)
-		accepted, pending = 20, 3 // in the next one
+		accepted.Store(20) // in the next one
+		pending.Store(3)
 		r = m.Rates()
 		check("accepted", r.Sources[0].Accepted, 0, 14, 7)
 		check("backlog", r.Sinks[0].Backlog, 0, 7, 3)
@@ -77,7 +80,7 @@ func TestRates(t *testing.T) {
 		}
 		check("backlog", r.Sinks[0].Backlog, 3, 3, 3)
 		time.Sleep(Step)
-		accepted = 2 // the counts began anew
+		accepted.Store(2) // the counts began anew
 		r = m.Rates()
 		if got := r.Sources[0].Accepted[:2]; !cmp.Equal(got, []int64{7, 0}) {
 			t.Errorf("an hour later the first are %v", got)
