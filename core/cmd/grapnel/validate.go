@@ -75,7 +75,7 @@ type report struct {
 	Sources     int          `json:"sources"`
 	Sinks       int          `json:"sinks"`
 	Routes      int          `json:"routes"`
-	Alerts      int          `json:"alerts"`
+	Alerts      int          `json:"alerts,omitempty"`
 	Diagnostics []diagnostic `json:"diagnostics"`
 }
 
