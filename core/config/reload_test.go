@@ -59,7 +59,6 @@ func TestStamps(t *testing.T) {
 	at := func(name string) string { return filepath.Join(dir, name) }
 	putFile(t, at("a.hcl"), "locals {\n x = file(\"text\")\n y = file(\"missing\")\n}\n")
 	putFile(t, at("text"), "1")
-	changed := true
 	var diags *Diagnostics
 	load := func() {
 		t.Helper()
@@ -86,7 +85,7 @@ func TestStamps(t *testing.T) {
 		{"a file's end", func() { remove(t, at("b.hcl")) }, true},
 	} {
 		c.change()
-		if changed = !maps.Equal(diags.Now(), diags.Loaded()); changed != c.seen {
+		if changed := !maps.Equal(diags.Now(), diags.Loaded()); changed != c.seen {
 			t.Errorf("%s: changed is %v", c.what, changed)
 		}
 		load()
