@@ -34,6 +34,13 @@ func watch(tail *Tail, after string) (changes chan Change, stop func() error) {
 	return changes, func() error { cancel(); return <-done }
 }
 
+// kept is how many changes a tail keeps.
+func kept(tail *Tail) int {
+	tail.mu.Lock()
+	defer tail.mu.Unlock()
+	return len(tail.kept)
+}
+
 func TestTailResumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tail := NewTail()
@@ -76,7 +83,8 @@ func TestTailResumes(t *testing.T) {
 			}
 		}
 		time.Sleep(tailLinger + time.Second)
-		if tail.on.Load() || len(tail.kept) > 0 {
+		synctest.Wait()
+		if tail.on.Load() || kept(tail) > 0 {
 			t.Error("changes are kept for nobody")
 		}
 		changes, stop := watch(tail, two.ID)
@@ -115,7 +123,7 @@ func TestTailIsBounded(t *testing.T) {
 		if len(quick) != 4*tailKept {
 			t.Errorf("the quick one got %d", len(quick))
 		}
-		if n := len(tail.kept); n > 2*tailKept {
+		if n := kept(tail); n > 2*tailKept {
 			t.Errorf("%d changes are kept", n)
 		}
 		close(hold)

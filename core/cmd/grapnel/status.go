@@ -115,13 +115,18 @@ func (p printer) status(s admin.Status) error {
 		if v.Upgrade != "" {
 			state += " (" + v.Upgrade + ")"
 		}
+		crash := short(v.LastCrash)
+		if v.LastCrashAt != nil {
+			crash = v.LastCrashAt.Local().Format(time.DateTime) + " " + crash
+		}
 		rows = append(rows, []string{
-			v.Plugin, v.Version, state, strconv.Itoa(v.PID), strconv.Itoa(v.Restarts),
-			fmt.Sprintf("%.1fMiB", float64(v.RSSBytes)/(1<<20)), strings.Join(v.Instances, ","), short(v.LastCrash),
+			v.Plugin, v.Version, v.SHA256[:min(len(v.SHA256), 12)], state, strconv.Itoa(v.PID), strconv.Itoa(v.Restarts),
+			fmt.Sprintf("%.1fMiB", float64(v.RSSBytes)/(1<<20)), fmt.Sprintf("%.2fs", v.CPUSeconds),
+			strings.Join(v.Instances, ","), crash,
 		})
 	}
 	fmt.Fprintln(p.out)
-	return p.table("PLUGIN VERSION STATE PID RESTARTS MEMORY BLOCKS LAST-CRASH", rows)
+	return p.table("PLUGIN VERSION SHA256 STATE PID RESTARTS MEMORY CPU BLOCKS LAST-CRASH", rows)
 }
 
 // configStatus prints which configuration runs, and why the files say something else, if they do.
