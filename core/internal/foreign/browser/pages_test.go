@@ -121,7 +121,8 @@ func (s *site) fill(t testing.TB) [][2]string {
 	}
 	d := dead.Items[0]
 	return [][2]string{
-		{"overview", "/"}, {"request", "/requests/" + d.RequestID}, {"event", "/events/" + d.EventID},
+		{"overview", "/"}, {"request", "/requests/" + d.RequestID}, {"payload", "/requests/" + d.RequestID + "/payload"},
+		{"event", "/events/" + d.EventID},
 		{"delivery", "/deliveries/" + d.ID}, {"unrouted-event", "/events/" + events.Items[0].ID},
 		{"unrouted-request", "/requests/" + events.Items[0].RequestID},
 		{"again", "/again?do=replay&sink=partner"}, {"sink", "/sinks/partner"}, {"sink-paused", "/sinks/payroll"},
