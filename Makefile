@@ -4,13 +4,13 @@ VERSION   ?= 0.1.0-dev
 PLUGINS   := $(notdir $(wildcard plugins/*))
 MODULES   := . sdk $(addprefix plugins/,$(PLUGINS)) $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
 # Modules whose dependencies are kept tidy; the last three are for the tests behind the tag foreign only.
-TIDIED    := $(MODULES) $(addprefix core/internal/foreign/,pocketbase browser otelcol)
+TIDIED    := $(MODULES) tools/release $(addprefix core/internal/foreign/,pocketbase browser otelcol)
 LDFLAGS   := -s -w -X main.version=$(VERSION) -X github.com/grapnelhq/grapnel/sdk/serve.version=$(VERSION)
 GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS     := $(CURDIR)/bin/tools
 FUZZTIME  ?= 10s
 
-.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign ui crash parked replay upgrade reload $(PLUGINS)
+.PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign ui crash parked replay upgrade reload release $(PLUGINS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ bench: build ## measure accept and end to end against a bare server; takes some 
 fuzz: ## run every fuzz target for FUZZTIME
 	@go run ./core/internal/fuzzall -time $(FUZZTIME)
 
+release: ## make archives, Debian and RPM packages and container images of all targets, into dist/
+	cd tools/release && GOWORK=off go build -o $(TOOLS)/release .
+	$(TOOLS)/release -version $(VERSION) -out dist
+
 tools: ## build the pinned linters and generators into bin/tools
 	@mkdir -p $(TOOLS)
 	cd tools && GOWORK=off go build -o $(TOOLS)/ tool
@@ -82,6 +86,7 @@ tools: ## build the pinned linters and generators into bin/tools
 lint: tools ## lint, vet, and check the wire contract
 	$(TOOLS)/golangci-lint run ./core/... $(patsubst %,./%/...,$(filter-out .,$(MODULES)))
 	go vet work
+	cd tools/release && GOWORK=off go vet ./...
 	cd sdk/proto && $(TOOLS)/buf lint
 
 fmt: ## format
