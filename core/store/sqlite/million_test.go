@@ -267,7 +267,7 @@ func TestShortPages(t *testing.T) {
 				want = append(want, d.Key)
 			}
 		}
-		for _, limit := range []int{7, 500} {
+		for _, limit := range []int{61, 500} {
 			var got []core.DeliveryKey
 			for _, d := range allPages(t, func(cursor string) ([]*core.Delivery, string, error) {
 				f.Cursor, f.Limit = cursor, limit
@@ -283,7 +283,7 @@ func TestShortPages(t *testing.T) {
 	events := func(f store.EventFilter) (n int) {
 		seen := map[string]bool{}
 		for _, e := range allPages(t, func(cursor string) ([]store.ListedEvent, string, error) {
-			f.Cursor, f.Limit = cursor, 9
+			f.Cursor, f.Limit = cursor, 97
 			return hasty.ListEvents(t.Context(), f)
 		}) {
 			if seen[e.Event.ID] {
@@ -295,7 +295,7 @@ func TestShortPages(t *testing.T) {
 	}
 	requests := func(f store.RequestFilter) (n int) {
 		return len(allPages(t, func(cursor string) ([]*core.Request, string, error) {
-			f.Cursor, f.Limit = cursor, 9
+			f.Cursor, f.Limit = cursor, 97
 			return hasty.ListRequests(t.Context(), f)
 		}))
 	}
@@ -336,11 +336,12 @@ func TestShortPages(t *testing.T) {
 	}
 	looked := 0
 	found := allPages(t, func(cursor string) ([]*core.Request, string, error) {
-		rs, n, next, err := hasty.SearchRequests(t.Context(), store.RequestFilter{Cursor: cursor}, store.NewText(`"ID":49`))
+		rs, n, next, err := hasty.SearchRequests(t.Context(), store.RequestFilter{Cursor: cursor, Since: seedTime(total-200, total)},
+			store.NewText(`"ID":49`))
 		looked += n
 		return rs, next, err
 	})
-	if len(found) != 111 || looked != total {
+	if len(found) != 100 || looked != 200 {
 		t.Errorf("a search found %d in %d requests", len(found), looked)
 	}
 	closeStore(t, hasty)
