@@ -402,3 +402,26 @@ type told struct {
 }
 
 func (c told) Status(context.Context) (admin.Status, error) { return c.status, c.err }
+
+// TestWords checks what /healthz and /readyz say, and that a host that starts says nothing else.
+func TestWords(t *testing.T) {
+	h := guarded(t, func(l *admin.Listener) {
+		l.Control = nil
+		l.Health = admin.Words(func(context.Context) []string { return nil })
+		l.Ready = admin.Words(func(context.Context) []string { return []string{"one", "two"} })
+	})
+	for path, want := range map[string]struct {
+		code int
+		body string
+	}{
+		"/healthz":   {http.StatusOK, "ok\n"},
+		"/readyz":    {http.StatusServiceUnavailable, "one\ntwo\n"},
+		"/v1/status": {http.StatusServiceUnavailable, "the host starts\n"},
+		"/metrics":   {http.StatusServiceUnavailable, "the host starts\n"},
+		"/":          {http.StatusServiceUnavailable, "the host starts\n"},
+	} {
+		if w := (ask{method: "GET", host: "localhost", path: path}).of(h); w.Code != want.code || w.Body.String() != want.body {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}

@@ -20,33 +20,33 @@ import (
 // admin block.
 type adminListener struct {
 	http        *http.Server
-	ui          *web.Site
-	ln          net.Listener
+	handler     atomic.Pointer[http.Handler]
+	ui          *web.Site            // nil: not yet
 	certificate *ingress.Certificate // nil: no TLS
+	failed      chan error
+	ended       chan struct{}      // closed when it serves no more
+	hangUp      context.CancelFunc // ends what is asked
 }
 
-// listenAdmin opens the port. What is asked there ends with working.
-func (h *host) listenAdmin(working context.Context, control admin.Control) (*adminListener, error) {
+// openAdmin opens the port and serves it. Until control is called it only says that the host starts.
+func (h *host) openAdmin() (*adminListener, error) {
 	cfg := h.config().Admin
 	if cfg.Listen == "" {
 		return nil, nil
 	}
-	ui, err := h.userInterface(control)
-	if err != nil {
-		return nil, err
-	}
 	log := h.log.Named("admin")
-	a := &adminListener{ui: ui, http: &http.Server{
-		Handler: admin.Listener{
-			Control: control, UI: ui, Metrics: h.metrics.Handler(), Token: cfg.Token, Listen: cfg.Listen, Hosts: cfg.Hosts, TLS: cfg.TLS != nil,
-			Denied: logDenied(log),
-		}.Handler(),
+	a := &adminListener{failed: make(chan error, 1), ended: make(chan struct{})}
+	base, hangUp := context.WithCancel(context.Background())
+	a.hangUp = hangUp
+	a.http = &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*a.handler.Load()).ServeHTTP(w, r) }),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return working },
+		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
-	}}
+	}
+	a.use(h.adminSurface(log))
 	if cfg.TLS != nil {
 		var err error
 		if a.certificate, err = ingress.OpenCertificate(cfg.TLS.Cert, cfg.TLS.Key, log); err != nil {
@@ -58,32 +58,72 @@ func (h *host) listenAdmin(working context.Context, control admin.Control) (*adm
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen where admin.listen says: %w", err)
 	}
-	a.ln = &boundedListener{Listener: ln, room: make(chan struct{}, maxAdminConns)}
 	log.Info("the admin listener is open", "listen", ln.Addr().String(), "tls", cfg.TLS != nil, "token", cfg.Token != "")
+	go a.serve(&boundedListener{Listener: ln, room: make(chan struct{}, maxAdminConns)})
 	return a, nil
 }
 
-// serve handles requests until shutdown.
-func (a *adminListener) serve() error {
+// adminSurface is what the listener serves, but for what a host has that has started.
+func (h *host) adminSurface(log hclog.Logger) admin.Listener {
+	cfg := h.config().Admin
+	return admin.Listener{
+		Health: admin.Words(h.live), Ready: admin.Words(h.ready), Token: cfg.Token, Listen: cfg.Listen, Hosts: cfg.Hosts,
+		TLS: cfg.TLS != nil, Denied: logDenied(log),
+	}
+}
+
+func (a *adminListener) use(l admin.Listener) {
+	handler := l.Handler()
+	a.handler.Store(&handler)
+}
+
+// controlAdmin has the listener serve everything from now on. What is asked there ends with working.
+func (h *host) controlAdmin(working context.Context, control admin.Control) (err error) {
+	a := h.admin
 	if a == nil {
 		return nil
 	}
+	if a.ui, err = h.userInterface(control); err != nil {
+		return err
+	}
+	l := h.adminSurface(h.log.Named("admin"))
+	l.Control, l.UI, l.Metrics = control, a.ui, h.metrics.Handler()
+	a.use(l)
+	context.AfterFunc(working, a.hangUp)
+	return nil
+}
+
+// serve handles requests until shutdown.
+func (a *adminListener) serve(ln net.Listener) {
+	defer close(a.ended)
 	serve := a.http.Serve
 	if a.certificate != nil {
 		serve = func(ln net.Listener) error { return a.http.ServeTLS(ln, "", "") }
 	}
-	if err := serve(a.ln); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin listener: %w", err)
+	if err := serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		a.failed <- fmt.Errorf("admin listener: %w", err)
 	}
-	return nil
 }
 
+// failure gives the error that ended the listener.
+func (a *adminListener) failure() <-chan error {
+	if a == nil {
+		return nil
+	}
+	return a.failed
+}
+
+// shutdown may be called twice.
 func (a *adminListener) shutdown(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
+	a.hangUp()
 	err := a.http.Shutdown(ctx)
-	a.ui.Close()
+	if a.ui != nil {
+		a.ui.Close()
+	}
+	<-a.ended
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/grapnelhq/grapnel/core"
 	"github.com/grapnelhq/grapnel/core/admin"
 	"github.com/grapnelhq/grapnel/core/config"
+	"github.com/grapnelhq/grapnel/core/doctor"
 	"github.com/grapnelhq/grapnel/core/engine"
 	"github.com/grapnelhq/grapnel/core/ingress"
 	"github.com/grapnelhq/grapnel/core/metrics"
@@ -46,6 +47,7 @@ type host struct {
 	reloads *reloads
 	working context.Context // of serve: ends when the host is to stop
 	ended   chan struct{}   // closed when the engine has ended
+	health  *health
 }
 
 func newHost(cfg *config.Config, said *config.Diagnostics, log hclog.Logger) *host {
@@ -56,6 +58,7 @@ func newHost(cfg *config.Config, said *config.Diagnostics, log hclog.Logger) *ho
 	h.metrics.Read(h.read)
 	h.current.Store(newRunning(cfg, said))
 	h.alerts = newAlerting(h)
+	h.health = newHealth(h)
 	return h
 }
 
@@ -80,6 +83,14 @@ func (h *host) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.store.Close()) }()
+	if h.admin, err = h.openAdmin(); err != nil {
+		return err
+	}
+	defer func() { // of a host that could not be started
+		stop, cancel := context.WithTimeout(context.Background(), h.config().Server.ShutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, h.admin.shutdown(stop))
+	}()
 
 	h.plugins, err = newPluginHost(h.config().Plugins, h.config().Secrets, h.log)
 	if err != nil {
@@ -168,7 +179,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 		Renderer: func(context.Context) (admin.Renderer, error) { return h.table().Renderer(), nil },
 	}
 	direct.Explainer = &hostExplainer{h, direct}
-	if h.admin, err = h.listenAdmin(working, direct); err != nil {
+	if err := h.controlAdmin(working, direct); err != nil {
 		return errors.Join(err, socket.Close(), h.ingress.Shutdown(ctx))
 	}
 	control := &http.Server{
@@ -176,16 +187,11 @@ func (h *host) serve(ctx context.Context) (err error) {
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return working }, // no command outlives it
 	}
-	failed := make(chan error, 3)
+	failed := make(chan error, 2)
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := control.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("control API: %w", err)
-		}
-	})
-	running.Go(func() {
-		if err := h.admin.serve(); err != nil {
-			failed <- err
 		}
 	})
 	running.Go(func() {
@@ -209,13 +215,16 @@ func (h *host) serve(ctx context.Context) (err error) {
 	h.log.Info("the host is ready", "listen", address.String(), "version", version,
 		"sources", len(h.config().Sources), "sinks", len(h.config().Sinks), "routes", len(h.config().Routes))
 	h.tellReady()
+	h.health.enter(doctor.Running)
 
 	var cause error
 	select {
 	case <-ctx.Done():
 		h.log.Info("the host stops", "reason", context.Cause(ctx))
 	case cause = <-failed:
+	case cause = <-h.admin.failure():
 	}
+	h.health.enter(doctor.Stopping)
 	h.tellManager(daemon.SdNotifyStopping)
 	stop, cancel := context.WithTimeout(context.Background(), h.config().Server.ShutdownTimeout)
 	defer cancel()

@@ -41,11 +41,10 @@ func (h *host) feedWatchdog(ctx context.Context) {
 	tick := time.NewTicker(interval / 2)
 	defer tick.Stop()
 	for {
-		if _, err := h.store.Sinks(ctx); err == nil {
-			_ = h.engine.Status() // it takes the lock of every sink
+		if err := h.health.alive.Ask(ctx); err == nil {
 			h.tellManager(daemon.SdNotifyWatchdog)
 		} else if ctx.Err() == nil {
-			h.log.Error("the store does not answer, the watchdog is not fed", "error", err)
+			h.log.Error("the store or the engine does not answer, the watchdog is not fed", "error", err)
 		}
 		select {
 		case <-ctx.Done():
