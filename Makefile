@@ -9,6 +9,7 @@ LDFLAGS   := -s -w -X main.version=$(VERSION) -X github.com/grapnelhq/grapnel/sd
 GO_BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 TOOLS     := $(CURDIR)/bin/tools
 FUZZTIME  ?= 10s
+FUZZ      ?=
 
 .PHONY: tools help build test race demo bench fuzz lint fmt generate verify tidy alone clean foreign ui crash parked replay upgrade reload release $(PLUGINS)
 
@@ -72,8 +73,8 @@ reload: ## reload 100 configurations, valid and not, under 1 000 events/s: nothi
 bench: build ## measure accept and end to end against a bare server; takes some minutes
 	go run ./core/internal/bench
 
-fuzz: ## run every fuzz target for FUZZTIME
-	@go run ./core/internal/fuzzall -time $(FUZZTIME)
+fuzz: ## run every fuzz target, or those that match FUZZ, for FUZZTIME
+	@go run ./core/internal/fuzzall -time $(FUZZTIME) -only '$(FUZZ)'
 
 release: ## make archives, Debian and RPM packages and container images of all targets, into dist/
 	cd tools/release && GOWORK=off go build -o $(TOOLS)/release .

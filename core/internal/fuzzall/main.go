@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -17,17 +18,21 @@ import (
 
 func main() {
 	each := flag.Duration("time", 10*time.Second, "of each target")
-	only := flag.String("only", "", "only targets whose package and name contain this")
+	only := flag.String("only", "", "only targets whose package and name, with a space between, match this `expression`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *each, *only); err != nil {
+	pattern, err := regexp.Compile(*only)
+	if err == nil {
+		err = run(ctx, *each, pattern)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "fuzzall:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, each time.Duration, only string) error {
+func run(ctx context.Context, each time.Duration, only *regexp.Regexp) error {
 	list := exec.CommandContext(ctx, "go", "test", "-list", "^Fuzz", "work")
 	list.Stderr = os.Stderr
 	out, err := list.Output()
@@ -81,7 +86,7 @@ const lanes = 2
 type target struct{ pkg, name string }
 
 // find reads what go test -list printed.
-func find(list, only string) []target {
+func find(list string, only *regexp.Regexp) []target {
 	var names []string
 	var found []target
 	// The names of a package's targets come before its "ok" line.
@@ -92,7 +97,7 @@ func find(list, only string) []target {
 			names = append(names, fields[0])
 		case len(fields) >= 2 && fields[0] == "ok":
 			for _, name := range names {
-				if strings.Contains(fields[1]+" "+name, only) {
+				if only.MatchString(fields[1] + " " + name) {
 					found = append(found, target{fields[1], name})
 				}
 			}
