@@ -56,6 +56,9 @@ func newGuard(l Listener, next http.Handler) *guard {
 // ServeHTTP implements http.Handler.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	secure(w.Header(), g.TLS)
+	if r.ContentLength != 0 { // the server wants all of a body, even one that nobody reads, before it goes on
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(strangersBody)) // not all writers have one
+	}
 	switch {
 	case !g.called(r):
 		g.deny(w, r, http.StatusMisdirectedRequest, "this host is not called "+printable(r.Host)+
@@ -72,7 +75,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/", http.StatusSeeOther)
 			return
 		}
-		g.next.ServeHTTP(w, r)
+		g.letIn(w, r)
 		return
 	}
 	switch r.URL.Path {
@@ -94,8 +97,19 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == logoutPath:
 		g.logout(w, r, id)
 	default:
-		g.next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), signedIn{}, true)))
+		g.letIn(w, r.WithContext(context.WithValue(r.Context(), signedIn{}, true)))
 	}
+}
+
+// strangersBody is how long a body may take that nobody reads, of a request that nobody has been let in with.
+const strangersBody = time.Second
+
+// letIn passes on a request of somebody who may take all the time for its body.
+func (g *guard) letIn(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // likewise
+	}
+	g.next.ServeHTTP(w, r)
 }
 
 // signedIn marks the context of a request of a session.
@@ -114,7 +128,7 @@ func (g *guard) bearer(w http.ResponseWriter, r *http.Request, header string) {
 	}
 	switch g.check(r, strings.TrimSpace(token)) {
 	case right:
-		g.next.ServeHTTP(w, r)
+		g.letIn(w, r)
 	case tooMany:
 		g.limited(w, r)
 	default:
@@ -186,7 +200,7 @@ func (g *guard) deny(w http.ResponseWriter, r *http.Request, status int, why str
 	}
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Second)) // not all writers have one
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(strangersBody)) // not all writers have one
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -370,6 +370,30 @@ func TestRefusedBody(t *testing.T) {
 	}
 }
 
+// TestUnreadBody checks that nobody without a token keeps a connection by a body that does not come.
+func TestUnreadBody(t *testing.T) {
+	srv := httptest.NewUnstartedServer(guarded(t, func(l *admin.Listener) { l.Token = token }))
+	srv.Start()
+	defer srv.Close()
+	var conns []net.Conn
+	lines := []string{"GET /healthz", "GET /readyz", "GET /login", "GET /login.css", "GET /", "POST /login"}
+	for _, line := range lines {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nContent-Length: 1000\r\n\r\na", line)
+		conns = append(conns, conn)
+	}
+	for i, conn := range conns {
+		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := io.ReadAll(conn); err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Errorf("%s: %v", lines[i], err)
+		}
+	}
+}
+
 // TestHealthOfItself checks what the listener says of health by itself.
 func TestHealthOfItself(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -118,7 +118,7 @@ func (g *guard) login(w http.ResponseWriter, r *http.Request) {
 		g.deny(w, r, http.StatusBadRequest, "the body is not the form of this page")
 		return
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(strangersBody)) // what is no form was not read
 	view := loginView{Next: local(r.PostForm.Get("next"))}
 	switch g.check(r, strings.TrimSpace(r.PostForm.Get("token"))) {
 	case right:
