@@ -382,21 +382,6 @@ func (e *Evaluator) Statuses() []Status {
 	return all
 }
 
-// Firing counts the alerts that fire, by name. Every rule is in it.
-func (e *Evaluator) Firing() map[string]int {
-	n := make(map[string]int, len(e.rules))
-	for i := range e.rules {
-		n[e.rules[i].Name] = 0
-	}
-	for key, en := range e.s.Entries {
-		if en.firing() {
-			name, _, _ := strings.Cut(key, "\x00")
-			n[name]++
-		}
-	}
-	return n
-}
-
 // Every is how often the rules want to be evaluated: ten seconds, more often where their spans are short.
 func Every(rules []Rule) time.Duration {
 	every := 10 * time.Second

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -23,10 +24,12 @@ func newRegistry(m *Metrics) *prometheus.Registry {
 	return r
 }
 
-// Handler serves the metrics, as text, as OpenMetrics, or, for native histograms, as protobuf.
+// Handler serves the metrics, as text, as OpenMetrics, or, for native histograms, as protobuf. What is wrong with one of them
+// is logged; the others are served.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true, MaxRequestsInFlight: 4,
+		ErrorLog: m.opts.Logger.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Error}),
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/grapnelhq/grapnel/core"
@@ -23,6 +24,7 @@ import (
 // Options say what the metrics tell of the host that does not change.
 type Options struct {
 	Version string           // of the host
+	Logger  hclog.Logger     // of what cannot be shown to a scrape; nil: nobody hears of it
 	Now     func() time.Time // default time.Now
 }
 
@@ -52,6 +54,9 @@ type Metrics struct {
 func New(o Options) *Metrics {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
 	}
 	m := &Metrics{opts: o, started: o.Now(), shapes: newShapes(), families: newFamilies()}
 	m.reloaded.Store(m.started.UnixNano())

@@ -54,7 +54,6 @@ type alerting struct {
 type shownAlerts struct {
 	cfg    *config.Config
 	things []alert.Status
-	firing map[string]int
 }
 
 // keptAlerts is what the store keeps.
@@ -138,7 +137,7 @@ func (a *alerting) step(ctx context.Context) time.Duration {
 		a.learn(ctx, cfg)
 		a.eval.SetRules(rules)
 	}
-	defer func() { a.shown.Store(&shownAlerts{cfg, a.eval.Statuses(), a.eval.Firing()}) }()
+	defer func() { a.shown.Store(&shownAlerts{cfg, a.eval.Statuses()}) }()
 	if len(rules) == 0 {
 		return alert.Every(nil)
 	}
@@ -357,14 +356,6 @@ func alertPlugins(all []pluginhost.ProcessStatus) []alert.Plugin {
 		}
 	}
 	return out
-}
-
-// firing counts the things for which alerts fire, by alert, with the others as 0.
-func (a *alerting) firing() map[string]int {
-	if s := a.shown.Load(); s != nil {
-		return s.firing
-	}
-	return nil
 }
 
 // Alerts implements admin.Alerting.

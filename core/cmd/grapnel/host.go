@@ -53,7 +53,7 @@ type host struct {
 func newHost(cfg *config.Config, said *config.Diagnostics, log hclog.Logger) *host {
 	h := &host{
 		log: log, tail: admin.NewTail(), hangup: make(chan os.Signal, 1), reloads: newReloads(),
-		metrics: metrics.New(metrics.Options{Version: version}), ended: make(chan struct{}),
+		metrics: metrics.New(metrics.Options{Version: version, Logger: log.Named("metrics")}), ended: make(chan struct{}),
 	}
 	h.metrics.Read(h.read)
 	h.current.Store(newRunning(cfg, said))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -30,10 +29,6 @@ func (h *host) read(r *metrics.Reading) {
 		})
 	}
 	r.Nowhere = in.Rejected
-	firing := h.alerts.firing()
-	for _, name := range slices.Sorted(maps.Keys(firing)) {
-		r.Alerts = append(r.Alerts, metrics.AlertReading{Alert: name, Firing: firing[name] > 0})
-	}
 	var err error
 	if r.Stored, err = h.store.Stats(context.Background()); err != nil {
 		h.log.Debug("cannot read the store's counts", "error", err)

@@ -73,6 +73,12 @@ admin {
   listen = %q
   token  = env("ADMIN_TOKEN", null)
 }
+alert "dying" {
+  dead_letters = 1
+  to "file" "out" {
+    record = event.data
+  }
+}
 `, address), Env: []string{"ADMIN_TOKEN=" + token}})
 			h.Start()
 			h.MustPost(harness.Youforce("hr", "a secret person", 1))
@@ -177,6 +183,13 @@ admin {
 			if err := json.Unmarshal([]byte(body), &x); err != nil || status != 200 || x.Authentication.Result != "accepted" ||
 				len(x.Events) != 1 || x.Events[0].Subject != "employment/else" || x.Events[0].Unrouted {
 				t.Errorf("explanation of a given request: %d %s", status, body)
+			}
+			status, body = p.ask("GET", "/metrics", "", good)
+			if n := strings.Count(body, `grapnel_alert_firing{alert="dying"} 0`); status != 200 || n != 1 {
+				t.Errorf("the metrics tell %d times of the alert: %d", n, status)
+			}
+			if log := h.Log(); strings.Contains(log, "error gathering metrics") {
+				t.Errorf("not all metrics can be shown:\n%s", log)
 			}
 			p.tail(h, good)
 			tailCommand(t, h)
