@@ -114,6 +114,29 @@ func ParseEventID(id string) (k DedupeKey, repeat, index int, err error) {
 	return parseEvent(id, rest)
 }
 
+// Locate takes the id of a request, or of an event or a delivery of one, and returns that of the request, and that of the
+// event unless it is the request's own.
+func Locate(id string) (requestID, eventID string, err error) {
+	var k DedupeKey
+	var repeat int
+	index := -1
+	switch {
+	case strings.HasPrefix(id, "evt_"):
+		k, repeat, index, err = ParseEventID(id)
+	case strings.HasPrefix(id, "dlv_"):
+		k, repeat, index, err = ParseDeliveryID(id)
+	default:
+		k, repeat, err = ParseRequestID(id)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if index >= 0 {
+		eventID = EventID(k, repeat, index)
+	}
+	return RequestID(k, repeat), eventID, nil
+}
+
 func parseEvent(id, rest string) (k DedupeKey, repeat, index int, err error) {
 	i := strings.LastIndexByte(rest, '_')
 	if i < 0 {

@@ -12,6 +12,9 @@ func TestIDsRoundTrip(t *testing.T) {
 		if gk, gr, err := ParseRequestID(request); err != nil || gk != k || gr != repeat {
 			t.Errorf("ParseRequestID(%q) = %x, %d, %v", request, gk, gr, err)
 		}
+		if r, e, err := Locate(request); err != nil || r != request || e != "" {
+			t.Errorf("Locate(%q) = %s, %s, %v", request, r, e, err)
+		}
 		for _, index := range []int{0, 7, MaxEvents - 1} {
 			event := EventID(k, repeat, index)
 			if gk, gr, gi, err := ParseEventID(event); err != nil || gk != k || gr != repeat || gi != index {
@@ -20,6 +23,11 @@ func TestIDsRoundTrip(t *testing.T) {
 			delivery := DeliveryID(event, "a_route", "a_sink", 0)
 			if gk, gr, gi, err := ParseDeliveryID(delivery); err != nil || gk != k || gr != repeat || gi != index {
 				t.Errorf("ParseDeliveryID(%q) = %x, %d, %d, %v", delivery, gk, gr, gi, err)
+			}
+			for _, id := range []string{event, delivery} {
+				if r, e, err := Locate(id); err != nil || r != request || e != event {
+					t.Errorf("Locate(%q) = %s, %s, %v", id, r, e, err)
+				}
 			}
 			if strings.Contains(delivery, ".") {
 				t.Errorf("%q has a full stop, so it cannot be a webhook-id", delivery)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/grapnelhq/grapnel/core"
@@ -149,9 +148,9 @@ func (c *Direct) Explain(ctx context.Context, id string) (Explanation, error) {
 	if c.Explainer == nil {
 		return Explanation{}, ErrNotRunning
 	}
-	request, event, err := explained(id)
+	request, event, err := core.Locate(id)
 	if err != nil {
-		return Explanation{}, badRequest{err}
+		return Explanation{}, badRequest{fmt.Errorf("%q is no id of a request, event or delivery", id)}
 	}
 	d, err := c.Store.GetRequest(ctx, request)
 	if err != nil {
@@ -162,25 +161,6 @@ func (c *Direct) Explain(ctx context.Context, id string) (Explanation, error) {
 		events = append([]core.Event{}, d.Events...)
 	}
 	return c.Explainer.Stored(ctx, d.Request, events, event)
-}
-
-// explained takes the id of a request, or of an event or a delivery of it.
-func explained(id string) (request, event string, err error) {
-	key, repeat, err := core.ParseRequestID(id)
-	index := -1
-	switch {
-	case strings.HasPrefix(id, "evt_"):
-		key, repeat, index, err = core.ParseEventID(id)
-	case strings.HasPrefix(id, "dlv_"):
-		key, repeat, index, err = core.ParseDeliveryID(id)
-	}
-	if err != nil {
-		return "", "", fmt.Errorf("%q is no id of a request, event or delivery", id)
-	}
-	if index >= 0 {
-		event = core.EventID(key, repeat, index)
-	}
-	return core.RequestID(key, repeat), event, nil
 }
 
 // ExplainRequest implements Control.

@@ -169,24 +169,15 @@ type explainer struct {
 
 // stored takes a request from the host or its store.
 func (x *explainer) stored(ctx context.Context, id string, noControl error) error {
-	key, repeat, err := core.ParseRequestID(id)
-	index := -1
-	switch {
-	case strings.HasPrefix(id, "evt_"):
-		key, repeat, index, err = core.ParseEventID(id)
-	case strings.HasPrefix(id, "dlv_"):
-		key, repeat, index, err = core.ParseDeliveryID(id)
-	}
+	requestID, eventID, err := core.Locate(id)
 	if err != nil {
 		return fmt.Errorf("%w; a sample is named by its source and event type, a file by --file", err)
 	}
-	if index >= 0 {
-		x.only = core.EventID(key, repeat, index)
-	}
+	x.only = eventID
 	if x.ctl == nil {
 		return noControl
 	}
-	v, err := x.ctl.Request(ctx, core.RequestID(key, repeat))
+	v, err := x.ctl.Request(ctx, requestID)
 	if err != nil {
 		return err
 	}
@@ -199,7 +190,7 @@ func (x *explainer) stored(ctx context.Context, id string, noControl error) erro
 		return fmt.Errorf("nobody can decode the request: %w", err)
 	}
 	x.describe(src)
-	x.out.Dedupe = &dedupe{Key: hex.EncodeToString(key[:])}
+	x.out.Dedupe = &dedupe{Key: hex.EncodeToString(x.req.Dedupe[:])}
 	return nil
 }
 
