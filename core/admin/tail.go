@@ -1,13 +1,11 @@
 package admin
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -17,16 +15,15 @@ import (
 	"time"
 
 	"github.com/grapnelhq/grapnel/core"
+	"github.com/grapnelhq/grapnel/core/admin/sse"
 	"github.com/grapnelhq/grapnel/core/store"
 )
 
 const (
-	tailKept    = 2048             // changes that are kept for who comes back
-	tailAhead   = 512              // changes that a watcher may be behind
-	tailClients = 64               // watchers at a time
-	tailLinger  = time.Minute      // changes are kept for so long after the last watcher has left
-	tailBeat    = 15 * time.Second // between signs of life, for proxies that close what is silent
-	tailWrite   = 10 * time.Second // for a client to take what is written to it
+	tailKept    = 2048        // changes that are kept for who comes back
+	tailAhead   = 512         // changes that a watcher may be behind
+	tailClients = 64          // watchers at a time
+	tailLinger  = time.Minute // changes are kept for so long after the last watcher has left
 )
 
 // Errors of a tail.
@@ -358,50 +355,22 @@ func (c *Client) Tail(ctx context.Context, after string, report func(Change) err
 		return err
 	}
 	defer resp.Body.Close()
-	return readEvents(resp.Body, func(event, data string) error {
-		if event == "dropped" {
-			return ErrTailSlow
-		}
+	var stopped error
+	err = sse.Read(resp.Body, func(event, data string) error {
 		var ch Change
-		if err := json.Unmarshal([]byte(data), &ch); err != nil {
-			return fmt.Errorf("control API: %w", err)
+		if event == "dropped" {
+			stopped = ErrTailSlow
+		} else if err := json.Unmarshal([]byte(data), &ch); err != nil {
+			stopped = fmt.Errorf("control API: %w", err)
+		} else {
+			stopped = report(ch)
 		}
-		return report(ch)
+		return stopped
 	})
-}
-
-// maxEvent bounds a line of an event stream.
-const maxEvent = 4 << 20
-
-// readEvents reads server-sent events until the stream ends, which is an error.
-func readEvents(r io.Reader, report func(event, data string) error) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxEvent)
-	event, data := "", ""
-	for lines.Scan() {
-		field, value, _ := strings.Cut(lines.Text(), ":")
-		value = strings.TrimPrefix(value, " ")
-		switch field {
-		case "event":
-			event = value
-		case "data":
-			data += value
-		case "":
-			if lines.Text() == "" && data != "" {
-				if err := report(event, data); err != nil {
-					return err
-				}
-			}
-			if lines.Text() == "" {
-				event, data = "", ""
-			}
-		}
+	if stopped == nil {
+		err = fmt.Errorf("control API: the host went away: %w", err)
 	}
-	err := lines.Err()
-	if err == nil {
-		err = io.ErrUnexpectedEOF
-	}
-	return fmt.Errorf("control API: the host went away: %w", err)
+	return err
 }
 
 // tailFields are the parameters of a tail.
@@ -418,78 +387,21 @@ func handleTail(c Control, w http.ResponseWriter, r *http.Request) {
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		after = last // of a browser that comes back by itself, to the address of its first visit
 	}
-	s := &events{w: w, ctl: http.NewResponseController(w)}
-	// The changes come from one goroutine, signs of life from another.
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	var beats sync.WaitGroup
-	defer beats.Wait()
-	defer cancel()
-	beats.Go(func() {
-		tick := time.NewTicker(tailBeat)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if s.beat() != nil {
-					cancel()
-				}
+	s := sse.Answer(w)
+	err := s.Beat(r.Context(), func(ctx context.Context) error {
+		return c.Tail(ctx, after, func(ch Change) error {
+			b, err := json.Marshal(ch)
+			if err != nil {
+				return err
 			}
-		}
-	})
-	err := c.Tail(ctx, after, func(ch Change) error {
-		b, err := json.Marshal(ch)
-		if err != nil {
-			return err
-		}
-		return s.send(ch.ID, ch.Kind, b)
+			return s.Send(ch.ID, ch.Kind, b)
+		})
 	})
 	switch {
 	case errors.Is(err, ErrTailSlow):
 		b, _ := json.Marshal(failure{err.Error()}) // of two texts
-		_ = s.send("", "dropped", b)
-	case err != nil && !s.begun && ctx.Err() == nil:
+		_ = s.Send("", "dropped", b)
+	case err != nil && !s.Begun() && r.Context().Err() == nil:
 		l.fail(err)
 	}
-}
-
-// events is an answer of server-sent events.
-type events struct {
-	mu    sync.Mutex
-	w     http.ResponseWriter
-	ctl   *http.ResponseController
-	begun bool
-}
-
-// beat shows that the answer goes on.
-func (s *events) beat() error { return s.write(": \n\n") }
-
-func (s *events) send(id, event string, data []byte) error {
-	var b strings.Builder
-	if id != "" {
-		b.WriteString("id: " + id + "\n")
-	}
-	b.WriteString("event: " + event + "\ndata: ")
-	b.Write(data)
-	b.WriteString("\n\n")
-	return s.write(b.String())
-}
-
-func (s *events) write(text string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.begun {
-		s.begun = true
-		s.w.Header().Set("Content-Type", "text/event-stream")
-		s.w.Header().Set("Cache-Control", "no-store")
-		s.w.Header().Set("X-Accel-Buffering", "no") // of a proxy that would wait for more
-		text = "retry: 2000\n" + text
-	}
-	_ = s.ctl.SetWriteDeadline(time.Now().Add(tailWrite)) // not all writers have one
-	if _, err := io.WriteString(s.w, text); err != nil {
-		return err
-	}
-	return s.ctl.Flush()
 }

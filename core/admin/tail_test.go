@@ -264,14 +264,3 @@ func TestBody(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// FuzzReadEvents checks that no stream of events makes the client fail in another way than with an error.
-func FuzzReadEvents(f *testing.F) {
-	f.Add("retry: 1\n: \n\nid: a-1\nevent: request\ndata: {}\n\n")
-	f.Add("data: {}\ndata: {}\n\ndata\n\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		if err := readEvents(strings.NewReader(text), func(string, string) error { return nil }); err == nil {
-			t.Error("a stream that ends is no error")
-		}
-	})
-}

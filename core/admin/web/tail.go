@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/grapnelhq/grapnel/core/admin"
+	"github.com/grapnelhq/grapnel/core/admin/sse"
 	"github.com/grapnelhq/grapnel/core/store"
 )
 
@@ -23,11 +23,9 @@ func tailPages() []page {
 }
 
 const (
-	tailFirst = 25               // requests that are there at the beginning
-	tailMade  = 200              // deliveries, likewise
-	tailPace  = 60               // requests and rejections shown a second: nobody reads more
-	tailBeat  = 15 * time.Second // between signs of life, for proxies that close what is silent
-	tailWrite = 10 * time.Second // for a browser to take what is written to it
+	tailFirst = 25  // requests that are there at the beginning
+	tailMade  = 200 // deliveries, likewise
+	tailPace  = 60  // requests and rejections shown a second: nobody reads more
 )
 
 // tailPage is the page of what comes in.
@@ -88,28 +86,9 @@ func (c *call) tail() error {
 // tailStream answers with server-sent events, each a piece of the page: new requests, deliveries and rejections.
 func (c *call) tailStream() error {
 	source := c.r.URL.Query().Get("source")
-	ctx, cancel := context.WithCancel(c)
-	defer cancel()
-	s := &stream{w: c.w, ctl: http.NewResponseController(c.w)}
-	var beats sync.WaitGroup
-	defer beats.Wait()
-	defer cancel()
-	beats.Go(func() {
-		tick := time.NewTicker(tailBeat)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if s.write(": \n\n", false) != nil {
-					cancel()
-				}
-			}
-		}
-	})
+	s := sse.Answer(c.w)
 	pace := &tailLimit{now: c.now}
-	err := c.control.Tail(ctx, c.r.Header.Get("Last-Event-ID"), func(ch admin.Change) error {
+	show := func(ch admin.Change) error {
 		if n := pace.passed(); n > 0 {
 			if err := c.tell(s, "", "skipped", plural(n, "request")); err != nil {
 				return err
@@ -135,8 +114,11 @@ func (c *call) tailStream() error {
 			return c.tell(s, ch.ID, ch.Kind, ch.Rejection)
 		}
 		return nil
+	}
+	err := s.Beat(c, func(ctx context.Context) error {
+		return c.control.Tail(ctx, c.r.Header.Get("Last-Event-ID"), show)
 	})
-	if s.begun || c.Err() != nil {
+	if s.Begun() || c.Err() != nil {
 		return nil // the browser comes back by itself
 	}
 	if errors.Is(err, admin.ErrTailFull) || errors.Is(err, admin.ErrNotRunning) {
@@ -147,7 +129,7 @@ func (c *call) tailStream() error {
 }
 
 // tailBegins tells what was received between the page and its stream, oldest first; the script knows what it has.
-func (c *call) tailBegins(s *stream, source string, ch admin.Change) error {
+func (c *call) tailBegins(s *sse.Writer, source string, ch admin.Change) error {
 	if err := c.tell(s, ch.ID, ch.Kind, nil); err != nil {
 		return err
 	}
@@ -164,50 +146,12 @@ func (c *call) tailBegins(s *stream, source string, ch admin.Change) error {
 }
 
 // tell renders a part of the page, the one that an event is named after, and sends it.
-func (c *call) tell(s *stream, id, event string, data any) error {
+func (c *call) tell(s *sse.Writer, id, event string, data any) error {
 	var b bytes.Buffer
 	if err := c.pages[c.name].ExecuteTemplate(&b, "tail-"+event, data); err != nil {
 		return err
 	}
-	var text strings.Builder
-	if id != "" {
-		text.WriteString("id: " + id + "\n")
-	}
-	text.WriteString("event: " + event + "\n")
-	for l := range strings.Lines(b.String()) {
-		if l = strings.Trim(l, "\r\n"); strings.TrimSpace(l) != "" {
-			text.WriteString("data: " + strings.ReplaceAll(l, "\r", " ") + "\n")
-		}
-	}
-	return s.write(text.String()+"data:\n\n", true)
-}
-
-// stream is an answer of server-sent events.
-type stream struct {
-	mu    sync.Mutex
-	w     http.ResponseWriter
-	ctl   *http.ResponseController
-	begun bool
-}
-
-// write writes a piece; what does not begin the answer waits until something has.
-func (s *stream) write(text string, begins bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.begun {
-		if !begins {
-			return nil
-		}
-		s.begun = true
-		s.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-		s.w.Header().Set("X-Accel-Buffering", "no") // of a proxy that would wait for more
-		text = "retry: 1000\n" + text
-	}
-	_ = s.ctl.SetWriteDeadline(time.Now().Add(tailWrite)) // not all writers have one
-	if _, err := s.w.Write([]byte(text)); err != nil {
-		return err
-	}
-	return s.ctl.Flush()
+	return s.Send(id, event, bytes.TrimSpace(b.Bytes()))
 }
 
 // tailLimit leaves out what comes faster than anybody reads.
