@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"path/filepath"
 	"time"
 
 	"github.com/grapnelhq/grapnel/core/config"
@@ -62,7 +61,7 @@ func retention(cfg *config.Config, now time.Time) store.Retention {
 
 // checkDisk stops accepting when the disk is short, and dispatching before outcomes could no longer be stored.
 func (h *host) checkDisk() {
-	free, err := freeBytes(filepath.Dir(h.config().Storage.Path))
+	free, err := h.store.FreeBytes()
 	if err != nil {
 		h.log.Error("cannot see how much disk is free", "error", err)
 		return

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -43,7 +42,7 @@ func (h *host) read(r *metrics.Reading) {
 	if r.Oldest, err = h.store.OldestWaiting(ctx, ""); err != nil {
 		h.log.Warn("cannot find the oldest deliveries", "error", err)
 	}
-	if free, err := freeBytes(filepath.Dir(h.config().Storage.Path)); err == nil {
+	if free, err := h.store.FreeBytes(); err == nil {
 		r.FreeBytes = free
 	}
 	r.DiskShort = h.short.Load()

@@ -187,6 +187,10 @@ func (s *Store) haveRoom(dir string, need int64) error {
 	return nil
 }
 
+// FreeBytes is what an unprivileged user can still write to the disk of the database. Where the system does not tell, it is
+// more than there can be.
+func (s *Store) FreeBytes() (int64, error) { return freeBytes(filepath.Dir(s.opts.Path)) }
+
 // CheckBackup looks a backup through that no host uses: whether it is whole, and what it holds. It changes nothing, and
 // needs no write permission.
 func CheckBackup(ctx context.Context, path string) (store.Backup, error) {

@@ -4,7 +4,7 @@ package sqlite
 
 import "math"
 
-// freeBytes knows nothing here: the copy itself will tell.
+// freeBytes knows nothing here: the store still reports a full disk.
 func freeBytes(string) (int64, error) { return math.MaxInt64, nil }
 
 func sameDisk(string, string) bool { return false }
