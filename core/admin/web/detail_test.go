@@ -94,14 +94,16 @@ func TestRoutesSayWhy(t *testing.T) {
 		{Route: "broken", Verdict: admin.VerdictFails, Error: &expr.Error{
 			Range: "config.hcl:9,1-2", Summary: "No such function.",
 		}},
+		{Route: "later", Verdict: admin.VerdictSends, Disabled: []string{"payroll"}},
 	}}
 	d := get(t, f, "/requests/"+ids[0])
 	first := doc{t: t, root: d.all(".timeline .step")[2]}
 	want := []string{
-		"✓ matched Route all config.hcl:1,1 Source and type fit, and its condition is true.",
+		"✓ matched Route all config.hcl:1:1 Source and type fit, and its condition is true.",
 		"– matched then Route crm",
 		"✓ matched Route new Source and type fit.",
 		"✕ fails Route broken Its condition cannot be evaluated. config.hcl:9,1-2: No such function.",
+		"✓ matched Route later Source and type fit. Disabled, and so without a delivery: payroll.",
 		"– no match Route old Its condition is false.",
 		"– no match Route shops It takes events of shop or mall, and this one is of people.",
 	}
@@ -125,7 +127,7 @@ func TestRoutesSayWhy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := get(t, f, "/events/"+r.Events[0].ID).texts(".route"); len(got) != 6 {
+	if got := get(t, f, "/events/"+r.Events[0].ID).texts(".route"); len(got) != 7 {
 		t.Errorf("routes of the event's page: %q", got)
 	}
 }

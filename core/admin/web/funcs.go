@@ -27,6 +27,7 @@ func (s *Site) funcs() template.FuncMap {
 		"sign":       func(state string) string { return signs[tone(state)] },
 		"plural":     plural,
 		"cut":        cut,
+		"capital":    func(s string) string { return strings.ToUpper(s[:min(1, len(s))]) + s[min(1, len(s)):] },
 		"dict":       dict,
 		"join":       strings.Join,
 		"hasText":    func(s string) bool { return strings.TrimSpace(s) != "" },
@@ -38,8 +39,28 @@ func (s *Site) funcs() template.FuncMap {
 		"seconds":    func(s float64) string { return span(time.Duration(s * float64(time.Second))) },
 		"sourceName": sourceName,
 		"path":       pathText,
+		"place":      position,
 		"within":     within,
 	}
+}
+
+// position is where a range of a file begins, as editors and the command's diagnostics write it.
+func position(r string) string {
+	file, at, ok := cutLast(r, ":")
+	line, column, ok2 := strings.Cut(at, ",")
+	if !ok || !ok2 {
+		return r
+	}
+	column, _, _ = strings.Cut(column, "-")
+	return file + ":" + line + ":" + column
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 // within reports whether a page's path belongs to a place of the navigation.

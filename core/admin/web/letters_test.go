@@ -119,7 +119,7 @@ func TestPreview(t *testing.T) {
 	if got, want := d.texts("pre.diff .line"), []string{"{", `− "name": "old"`, `+ "name": "new <b>"`, "}"}; !slices.Equal(got[:4], want) {
 		t.Errorf("the difference: %q", got)
 	}
-	if !strings.Contains(d.text(".reasons"), "config.hcl:3,1") {
+	if !strings.Contains(d.text(".reasons"), "config.hcl:3:1") {
 		t.Errorf("why one cannot be sent: %s", d.text(".reasons"))
 	}
 	hidden := map[string]string{}

@@ -79,7 +79,7 @@ func (v *eventView) explain(x *admin.ExplainedEvent) {
 			} else {
 				r.Sends = nil
 			}
-		} else if r.Verdict != verdictNo {
+		} else if r.Verdict != verdictNo && !onlyDisabled(&x.Routes[i]) {
 			r.Note = "It sent nothing when the event came in. The route that runs now would."
 		}
 		v.Routes = append(v.Routes, r)
@@ -91,6 +91,11 @@ func (v *eventView) explain(x *admin.ExplainedEvent) {
 	for i := range v.Routes {
 		v.Routes[i].Open = v.Routes[i].Verdict != verdictYes
 	}
+}
+
+// onlyDisabled reports whether a route matches and has nobody to send to, now as then.
+func onlyDisabled(x *admin.ExplainedRoute) bool {
+	return x.Verdict == admin.VerdictSends && len(x.To) == 0 && len(x.Disabled) > 0
 }
 
 func newRouteView(x *admin.ExplainedRoute, e *admin.ExplainedEvent) routeView {

@@ -161,7 +161,7 @@ func TestConfiguration(t *testing.T) {
 	}
 	f.control.Control = p
 	d := get(t, f, "/configuration")
-	if got := d.text(".diagnostics"); got != "✕ error There is no <x> config.hcl:1,2 Did you mean y?" {
+	if got := d.text(".diagnostics"); got != "✕ error There is no <x> config.hcl:1:2 Did you mean y?" {
 		t.Errorf("the diagnostics: %s", got)
 	}
 	if got := d.texts("pre.source .line"); !slices.Equal(got, []string{`a = "<script>"`, "", "b = 1"}) {
