@@ -213,7 +213,7 @@ func (h *host) serve(ctx context.Context) (err error) {
 	running.Go(func() { h.watchFiles(working) })
 	running.Go(func() { h.feedWatchdog(working) })
 	h.log.Info("the host is ready", "listen", address.String(), "version", version,
-		"sources", len(h.config().Sources), "sinks", len(h.config().Sinks), "routes", len(h.config().Routes))
+		"sources", len(h.config().Sources), "sinks", len(h.config().Sinks), "routes", ownRoutes(h.config()))
 	h.tellReady()
 	h.health.enter(doctor.Running)
 
