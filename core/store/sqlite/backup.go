@@ -206,13 +206,16 @@ func lookThrough(ctx context.Context, path string, whole bool) (b store.Backup, 
 	if err != nil {
 		return b, err
 	}
+	full, err := filepath.EvalSymlinks(path) // what a database has beside it is beside the file, not beside a link to it
+	if err != nil {
+		return b, err
+	}
 	for _, beside := range []string{"-wal", "-journal"} { // without it the newest, or all, would be missing
-		if extra, err := os.Stat(path + beside); err == nil && extra.Size() > 0 {
+		if extra, err := os.Stat(full + beside); err == nil && extra.Size() > 0 {
 			return b, fmt.Errorf("%w: it has a %s file beside it, as the database of a host does", store.ErrNoBackup, beside)
 		}
 	}
-	full, err := filepath.Abs(path)
-	if err != nil {
+	if full, err = filepath.Abs(full); err != nil {
 		return b, err
 	}
 	// Immutable: it is only read, and leaves no files beside it.

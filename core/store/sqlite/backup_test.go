@@ -188,6 +188,17 @@ func TestCheckBackup(t *testing.T) {
 	if _, err := CheckBackup(t.Context(), data); !errors.Is(err, store.ErrNoBackup) {
 		t.Errorf("the database of a host: %v", err)
 	}
+	link := filepath.Join(dir, "link.db")
+	if err := os.Symlink(data, link); err != nil {
+		t.Fatal(err)
+	}
+	_, err := CheckBackup(t.Context(), link)
+	if !errors.Is(err, store.ErrNoBackup) || !strings.Contains(err.Error(), "-wal") {
+		t.Errorf("a link to the database of a host: %v", err)
+	}
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
 	closeStore(t, s)
 	whole, err := os.ReadFile(good)
 	if err != nil {
