@@ -148,7 +148,7 @@ func (h reloader) Reload(ctx context.Context, trigger string) (admin.Reload, err
 	defer h.reloads.give()
 	h.tellManager(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer h.tellReady()
-	return h.reload(h.working, trigger), nil
+	return h.reload(h.working, trigger)
 }
 
 // Reloads implements admin.Reloader.
@@ -198,9 +198,12 @@ func viewDiagnostics(d *config.Diagnostics) []admin.Diagnostic {
 }
 
 // reload is Reload with the turn.
-func (h *host) reload(ctx context.Context, trigger string) admin.Reload {
+func (h *host) reload(ctx context.Context, trigger string) (admin.Reload, error) {
 	v := admin.Reload{At: time.Now(), Trigger: trigger}
 	cfg, said := h.load(ctx)
+	if cfg == nil && ctx.Err() != nil { // plugins were not asked to the end: that is no mistake in the files
+		return v, fmt.Errorf("the host stops: %w", context.Cause(ctx))
+	}
 	var drained <-chan struct{}
 	switch {
 	case cfg == nil:
@@ -235,7 +238,7 @@ func (h *host) reload(ctx context.Context, trigger string) admin.Reload {
 			h.reloads.drained(v.ID)
 		})
 	}
-	return v
+	return v, nil
 }
 
 // load loads the configuration as it is now. The plugins that are asked run apart from those that work.

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/grapnelhq/grapnel/core/admin"
 	"github.com/grapnelhq/grapnel/core/config"
@@ -81,6 +84,30 @@ func TestSettings(t *testing.T) {
 		if !slices.Contains(all, snake(name)) {
 			t.Errorf("blocks has %s, which no configuration has", name)
 		}
+	}
+}
+
+// TestReloadOfStoppingHost calls a configuration that was not checked to the end no mistaken one.
+func TestReloadOfStoppingHost(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.hcl")
+	for name, text := range map[string]string{
+		path:                                    "plugins { dir = \".\" }\nsink \"file\" \"a\" {}\n",
+		filepath.Join(dir, "grapnel-sink-file"): "#!/bin/sh\nexit 1\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := newHost(&config.Config{Path: path}, nil, hclog.NewNullLogger())
+	working, stop := context.WithCancel(t.Context())
+	stop()
+	h.working = working
+	if v, err := (reloader{h}).Reload(t.Context(), bySignal); !errors.Is(err, context.Canceled) || v.Result != "" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	if list := (reloader{h}).Reloads(); len(list) > 0 {
+		t.Errorf("%+v", list)
 	}
 }
 
