@@ -34,7 +34,7 @@ test: ## run all tests; needs Go only
 
 # Under the race detector SQLite, which is Go too, takes ten times as long: what says nothing about goroutines stays out,
 # as does what only runs other programs.
-RACE_SKIP := ^(TestScripts|TestConformanceSmallBatches|TestDedupeIndex|TestLogSize|TestFilters|TestNothingInFreePages)$$
+RACE_SKIP := ^(TestScripts|TestConformanceSmallBatches|TestDedupeIndex|TestLogSize|TestFilters|TestNothingInFreePages|TestShortPages)$$
 
 race: ## run the tests that races could show in under the race detector; needs gcc
 	CGO_ENABLED=1 go test -race -skip '$(RACE_SKIP)' $$(go list work | grep -v -e /internal/e2e$$ -e /internal/rules$$)
