@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"net/url"
 	"strings"
 
 	"github.com/grapnelhq/grapnel/core"
@@ -20,13 +19,16 @@ func (c *call) search() error {
 	if to := pageOf(q); to != "" || q == "" {
 		return c.redirect(cmp.Or(to, "/events"))
 	}
-	for name, f := range map[string]store.EventFilter{"subject": {Subject: q, Limit: 1}, "type": {Type: q, Limit: 1}} {
-		p, err := c.control.Events(c, f)
+	for _, by := range []struct {
+		name   string
+		filter store.EventFilter
+	}{{"subject", store.EventFilter{Subject: q, Limit: 1}}, {"type", store.EventFilter{Type: q, Limit: 1}}} {
+		p, err := c.control.Events(c, by.filter)
 		if err != nil {
 			return err
 		}
 		if len(p.Items) > 0 {
-			return c.redirect(address("/events", url.Values{name: {q}}))
+			return c.redirect(address("/events", query(by.name, q)))
 		}
 	}
 	return c.redirect(address("/requests", query("text", q)))

@@ -118,7 +118,7 @@ func (c *call) tailStream() error {
 	err := s.Beat(c, func(ctx context.Context) error {
 		return c.control.Tail(ctx, c.r.Header.Get("Last-Event-ID"), show)
 	})
-	if s.Begun() || c.Err() != nil {
+	if s.Begun() {
 		return nil // the browser comes back by itself
 	}
 	if errors.Is(err, admin.ErrTailFull) || errors.Is(err, admin.ErrNotRunning) {
