@@ -83,7 +83,7 @@ func (h *host) controlAdmin(working context.Context, control admin.Control) (err
 	if a == nil {
 		return nil
 	}
-	if a.ui, err = h.userInterface(control); err != nil {
+	if a.ui, err = web.New(web.Options{Control: control, Version: version, Log: h.log.Named("ui")}); err != nil {
 		return err
 	}
 	l := h.adminSurface(h.log.Named("admin"))

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/grapnelhq/grapnel/core/admin"
+	"github.com/grapnelhq/grapnel/core/config"
 	"github.com/grapnelhq/grapnel/core/pluginhost"
 )
 
@@ -60,4 +61,21 @@ func viewPlugin(p pluginhost.ProcessStatus) admin.Plugin {
 		v.Blocks = append(v.Blocks, admin.PluginBlock(i))
 	}
 	return v
+}
+
+// describeRoutes says what the routes lead from and to.
+func describeRoutes(cfg *config.Config) []admin.RouteStatus {
+	var vs []admin.RouteStatus
+	for _, r := range cfg.Routes {
+		v := admin.RouteStatus{
+			Route: r.Name, Range: r.Range.String(), From: r.Sources, On: r.On, When: r.When != nil,
+		}
+		for _, to := range r.To {
+			if !slices.Contains(v.Sinks, to.Sink) {
+				v.Sinks = append(v.Sinks, to.Sink)
+			}
+		}
+		vs = append(vs, v)
+	}
+	return vs
 }
