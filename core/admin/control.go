@@ -77,21 +77,21 @@ type Control interface {
 	ReplayDeliveries(ctx context.Context, o DeliveryOrder, report func(Report)) (Tally, error)
 }
 
-// Direct is the Control of a store. Engine, Describe, Upgrader and Changes are set where a host runs: Describe completes the status.
+// Direct is the Control of a store. Its fields are not changed after its first use.
 type Direct struct {
-	Store    store.Store
-	Engine   Engine
-	Describe func(*Status)
-	Upgrader Upgrader
-	// Rater counts the last hour, where a host runs; nil: none does.
-	Rater    func() Rates
-	Changes  *Tail    // likewise
-	Reloader Reloader // likewise
-	// Explainer is set where a host runs, too.
-	Explainer Explainer
-	Alerting  Alerting // nil: no host runs
+	Store store.Store
 	// Renderer returns a renderer of the routes as they are now, for retries and replays.
 	Renderer func(ctx context.Context) (Renderer, error)
+
+	// Set where a host runs, and nil otherwise.
+	Engine    Engine
+	Describe  func(*Status) // completes the status
+	Upgrader  Upgrader
+	Rater     func() Rates // of the last hour
+	Changes   *Tail
+	Reloader  Reloader
+	Explainer Explainer
+	Alerting  Alerting
 }
 
 // Engine is what a running host's deliveries go through.

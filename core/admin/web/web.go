@@ -141,13 +141,13 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 // ServeHTTP implements http.Handler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	Harden(w.Header())
+	harden(w.Header())
 	s.mux.ServeHTTP(w, r)
 }
 
-// Harden sets the headers that every answer of the interface has. They allow nothing but the listener's own scripts,
+// harden sets the headers that every answer of the interface has. They allow nothing but the listener's own scripts,
 // styles and addresses, and no copy in any cache; assets and downloads say otherwise for themselves.
-func Harden(h http.Header) {
+func harden(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	// Not no-referrer: browsers would then post forms with "Origin: null", which is no proof of the same origin.

@@ -163,8 +163,8 @@ type boundedListener struct {
 	room chan struct{}
 }
 
-// Accept implements net.Listener. What is over the limit waits in the system's queue until a connection closes, but for a
-// moment, lest closing the listener waits, too.
+// Accept implements net.Listener. A connection over the limit waits a second for another to close, and is closed then; those
+// behind it wait in the system's queue. It does not wait for longer, lest closing the listener does, too.
 func (l *boundedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
