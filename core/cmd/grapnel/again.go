@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -221,7 +222,7 @@ func (a *againPrinter) item(i admin.Item) (err error) {
 	switch i.Outcome {
 	case admin.OutcomeReplayed, admin.OutcomeRetried:
 		if i.ReplayID == "" {
-			_, err = fmt.Fprintf(a.out, "%s%s %s\n", would, a.done, i.ID)
+			_, err = fmt.Fprintf(a.out, "%s%s %s%s\n", would, a.done, i.ID, whatOf(i))
 		} else {
 			_, err = fmt.Fprintf(a.out, "%s %s as %s\n", a.done, i.ID, i.ReplayID)
 		}
@@ -229,6 +230,20 @@ func (a *againPrinter) item(i admin.Item) (err error) {
 		_, err = fmt.Fprintf(a.err, "not %s: %s: %s\n", a.done, i.ID, place(i.Reason, i.RouteRange))
 	}
 	return err
+}
+
+// whatOf says what a sink would get, as far as a dry run tells.
+func whatOf(i admin.Item) string {
+	switch {
+	case len(i.Message) == 0:
+		return ""
+	case len(i.Stored) == 0:
+		return fmt.Sprintf("\n  to %s: %s", i.Sink, i.Message)
+	case bytes.Equal(i.Message, i.Stored):
+		return fmt.Sprintf("\n  to %s, the message that is stored: %s", i.Sink, i.Message)
+	default:
+		return fmt.Sprintf("\n  to %s, another message than is stored: %s", i.Sink, i.Message)
+	}
 }
 
 // end tells what it came to. Not all that was asked for is a failure that scripts can see.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -43,6 +44,30 @@ func TestBar(t *testing.T) {
 	b.clear()
 	if got, want := out.String(), "\r"+barLine(1, 2, "retried")+"\r\x1b[K"; got != want {
 		t.Errorf("wrote %q, want %q", got, want)
+	}
+}
+
+func TestAgainByID(t *testing.T) {
+	stored, other := json.RawMessage(`{"n":1}`), json.RawMessage(`{"n":2}`)
+	for name, tt := range map[string]struct {
+		item admin.Item
+		want string
+	}{
+		"nothing is told": {admin.Item{}, ""},
+		"as stored":       {admin.Item{Message: stored, Stored: stored}, `  to crm, the message that is stored: {"n":1}`},
+		"another":         {admin.Item{Message: other, Stored: stored}, `  to crm, another message than is stored: {"n":2}`},
+		"none was stored": {admin.Item{Message: other}, `  to crm: {"n":2}`},
+	} {
+		var out bytes.Buffer
+		dry := true
+		a := againPrinter{printer: printer{out: &out, err: &out}, againSpec: againSpec{done: "retried", dryRun: &dry}}
+		tt.item.ID, tt.item.Sink, tt.item.Outcome = "dlv_1", "crm", admin.OutcomeRetried
+		if err := a.item(tt.item); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := strings.TrimSpace(out.String()), strings.TrimSpace("would be retried dlv_1\n"+tt.want); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
 	}
 }
 
