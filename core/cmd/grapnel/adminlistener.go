@@ -119,7 +119,7 @@ func (a *adminListener) shutdown(ctx context.Context) error {
 		return nil
 	}
 	a.hangUp()
-	err := a.http.Shutdown(ctx)
+	err := endServer(ctx, a.http, lastWords)
 	if a.ui != nil {
 		a.ui.Close()
 	}

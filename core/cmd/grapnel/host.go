@@ -230,9 +230,24 @@ func (h *host) serve(ctx context.Context) (err error) {
 	defer cancel()
 	cause = errors.Join(cause, h.ingress.Shutdown(stop))
 	stopWork()
-	cause = errors.Join(cause, control.Shutdown(stop), h.admin.shutdown(stop))
+	cause = errors.Join(cause, endServer(stop, control, lastWords), h.admin.shutdown(stop))
 	running.Wait()
 	h.reloads.drains.Wait()
 	h.stopAsking(stop)
 	return errors.Join(cause, err)
+}
+
+// lastWords is how long commands that a stop has ended may take to tell so.
+const lastWords = 5 * time.Second
+
+// endServer stops a server whose handlers' contexts have ended. Who does not read what is written to it, such as an export
+// into a pager, does not hold up the stop: its connection is cut after grace.
+func endServer(ctx context.Context, server *http.Server, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	return err
 }
