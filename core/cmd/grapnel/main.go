@@ -2,7 +2,7 @@
 // check a configuration, send signed samples, and show and retry what a host holds.
 //
 // Exit codes: 0 done; 1 failed, and the reason is on standard error; 2 the command line is wrong; 3 plan: something would
-// change.
+// change; 4 doctor: there are warnings; 5 doctor: there are problems.
 package main
 
 import (
@@ -57,6 +57,10 @@ func execute(ctx context.Context, args []string) int {
 	switch {
 	case errors.Is(err, errDiffers):
 		return 3
+	case errors.Is(err, errWarnings):
+		return 4
+	case errors.Is(err, errProblems):
+		return 5
 	case errors.As(err, &wrong): // it begins with the command's name
 		fmt.Fprintln(root.ErrOrStderr(), err)
 		return 2
@@ -70,13 +74,13 @@ func newRoot() *cobra.Command {
 	root := group("grapnel", "Receive webhooks, never lose one, route them to plugins",
 		newInit(), newRun(), newReload(), newValidate(), newExplain(), newTest(), newPlan(), newFmt(), newSend(),
 		newRequests(), newEvents(), newDeliveries(), newRejections(), newSinks(), newAlerts(), newStatus(), newTail(),
-		newBackup(),
+		newBackup(), newDoctor(),
 		newPlugin(), newDocs(), newMan(), newVersion(),
 	)
 	root.Long = `Grapnel receives webhooks, stores them before it answers, and routes their events to sinks by the rules of
 config.hcl.
 
-Exit codes: 0 done; 1 failed, and standard error says why; 2 the command line is wrong.`
+Exit codes: 0 done; 1 failed, and standard error says why; 2 the command line is wrong. plan and doctor have more.`
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.Version = version
 	root.SetVersionTemplate("grapnel {{.Version}}\n")
