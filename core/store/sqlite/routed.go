@@ -23,7 +23,7 @@ const raisedQuery = `SELECT coalesce((SELECT seq - 1 FROM requests NOT INDEXED W
 
 // raiseRouted moves routed_seq on.
 func (s *Store) raiseRouted() error {
-	if s.newest.Load()-s.routed.Load() < s.opts.routedSlack || s.commits.Load() == s.raisedAt {
+	if s.newest.Load()-s.routed.Load() < s.opts.routedSlack || s.commits.Load() == s.raisedAt.Load() {
 		return nil
 	}
 	err := s.do(context.Background(), &op{weight: routedStep / 100, apply: func(w *writer) error {
@@ -39,7 +39,7 @@ func (s *Store) raiseRouted() error {
 		}
 		return w.setRouted(to)
 	}})
-	s.raisedAt = s.commits.Load() // its own commit included: alone it is no reason to look again
+	s.raisedAt.Store(s.commits.Load()) // its own commit included: alone it is no reason to look again
 	if errors.Is(err, store.ErrClosed) {
 		return nil
 	}

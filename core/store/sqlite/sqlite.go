@@ -116,7 +116,7 @@ type Store struct {
 	rejected []core.Rejection // not yet written
 	causes   map[string]int64 // how many were not yet counted in the database, written or not
 
-	raisedAt int64 // commits when routed_seq was looked at last; maintain's
+	raisedAt atomic.Int64 // commits when routed_seq was looked at last; maintain's
 
 	unsynced atomic.Int64  // unix nanoseconds of the oldest commit that is not synced; 0: none
 	kick     chan struct{} // wakes maintain
