@@ -64,7 +64,8 @@ func parked(ctx context.Context, o options, dir string, n int) error {
 		order := []int{turn % 2, 1 - turn%2}
 		for _, i := range order {
 			t := targets[i]
-			l, err := t.openLoop(ctx, 64, 2000, o.duration)
+			// Long: in five seconds, one stall of the disk is the slowest hundredth.
+			l, err := t.openLoop(ctx, 64, 2000, 4*o.duration)
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.variant, err)
 			}
